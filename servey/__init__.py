@@ -1,0 +1,52 @@
+"""Servey: one decorated Python function becomes everything that its users need from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from servey.access import ALLOW_ALL, ALLOW_NONE, Authorization, ScopeAccessControl
+from servey.actions import Example, action
+from servey.context import Context
+from servey.errors import ActionError, ConfigError, Conflict, Forbidden, NotFound, ServeyError
+from servey.triggers import WEB_GET, WEB_POST, WebTrigger, WebTriggerMethod
+
+if TYPE_CHECKING:
+    from servey.app import Servey, create_app
+    from servey.settings import Settings
+
+__version__ = "6.0.0"
+
+__all__ = [
+    "ALLOW_ALL",
+    "ALLOW_NONE",
+    "WEB_GET",
+    "WEB_POST",
+    "ActionError",
+    "Authorization",
+    "ConfigError",
+    "Conflict",
+    "Context",
+    "Example",
+    "Forbidden",
+    "NotFound",
+    "ScopeAccessControl",
+    "Servey",
+    "ServeyError",
+    "Settings",
+    "WebTrigger",
+    "WebTriggerMethod",
+    "action",
+    "create_app",
+]
+
+_LATE = {"Servey": "servey.app", "create_app": "servey.app", "Settings": "servey.settings"}
+
+
+def __getattr__(name: str) -> Any:
+    # An app needs FastAPI; a module that only defines actions does not have to wait for it.
+    if name not in _LATE:
+        raise AttributeError(f"module 'servey' has no attribute {name!r}")
+    import importlib
+
+    value = globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
+    return value

@@ -1,0 +1,157 @@
+"""Puts an app together: finds the actions, makes the runtime, mounts the transports."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from servey.access import Authorizer
+from servey.actions import Action
+from servey.catalog import Catalog, build_catalog, find_actions
+from servey.errors import ActionError, ConfigError, NotFound
+from servey.routers.describe import default_scheme, valid_in_3_1
+from servey.routers.docs import mount_docs
+from servey.routers.health import mount_health
+from servey.routers.rest import mount_actions
+from servey.routers.statics import StaticSite
+from servey.runtime import Runtime
+from servey.settings import Settings
+from servey.tokens import authorizer_of
+from servey.web import app_exception_handlers, error_response
+
+
+class Servey(FastAPI):
+    """A FastAPI app whose routes are made of actions. Serve it, `install` it into another app, or mount it there.
+
+    It takes what `create_app` takes, which is another way to say it.
+    Errors: ConfigError that lists every problem of the project.
+    """
+
+    def __init__(
+        self,
+        *,
+        actions: Iterable[Callable[..., Any] | Action] | None = None,
+        settings: Settings | None = None,
+        authorizer: Authorizer | None = None,
+        **fastapi_kwargs: Any,
+    ) -> None:
+        settings = settings or Settings()
+        catalog = find_catalog(settings) if actions is None else build_catalog(actions)
+        self.runtime = Runtime(catalog, settings, authorizer or authorizer_of(settings))
+        self._scheme = default_scheme()
+        handlers = {**app_exception_handlers(), **(fastapi_kwargs.pop("exception_handlers", None) or {})}
+        users_lifespan = fastapi_kwargs.pop("lifespan", None)
+        fastapi_kwargs.setdefault("title", settings.api_title)
+        if not settings.serves_docs:
+            fastapi_kwargs["openapi_url"] = None
+        super().__init__(
+            **{**fastapi_kwargs, "docs_url": None, "redoc_url": None, "exception_handlers": handlers},
+            lifespan=self._running(users_lifespan),
+        )
+        self.runtime.app = self
+        mount_actions(self.router, self.runtime, scheme=self._scheme)
+        mount_health(self, self.runtime)
+        if settings.serves_docs:
+            mount_docs(self)
+        self.router.default = _last_resort(settings)
+        if settings.cors_allowed_origins:
+            self.add_middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_allowed_origins,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=["X-Request-ID"],
+            )
+
+    def install(self, api: FastAPI, prefix: str = "") -> None:
+        """Adds the actions' routes to an app that is there already, below ``prefix``: to its own OpenAPI, behind its own
+        middleware, exception handlers and dependencies, and within its lifespan.
+        """
+        if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+            raise ConfigError(f"prefix is {prefix!r}; begin it with '/' and do not end it with one")
+        mount_actions(api.router, self.runtime, prefix=prefix, scheme=self._scheme)
+        self.runtime.app = api
+        hosts_lifespan = api.router.lifespan_context
+
+        @asynccontextmanager
+        async def both(app: Any) -> AsyncIterator[Mapping[str, Any] | None]:
+            async with self.runtime.lifespan(), hosts_lifespan(app) as state:
+                yield state
+
+        api.router.lifespan_context = both
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "app" in scope and not self.runtime.is_running:
+            # Mounted: a host runs its own lifespan only, and without ours nothing checks the settings or ends streams.
+            problem = "The mounted Servey app is not running; in the host's lifespan say: async with servey_app.running()"
+            await error_response(ActionError(500, "internal", problem))(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI 3.1 document, made on first use."""
+        if self.openapi_schema is None:
+            self.openapi_schema = valid_in_3_1(super().openapi())
+        return self.openapi_schema
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Runs the app inside a host's lifespan, where it is mounted."""
+        async with self.router.lifespan_context(self):
+            yield
+
+    def _running(self, users_lifespan: Any) -> Callable[[Any], Any]:
+        @asynccontextmanager
+        async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any] | None]:
+            async with self.runtime.lifespan():
+                if users_lifespan is None:
+                    yield None
+                else:
+                    async with users_lifespan(app) as state:
+                        yield state
+
+        return lifespan
+
+
+def create_app(
+    *,
+    actions: Iterable[Callable[..., Any] | Action] | None = None,
+    settings: Settings | None = None,
+    authorizer: Authorizer | None = None,
+    **fastapi_kwargs: Any,
+) -> Servey:
+    """An app of the actions that are found where the settings say, or of those given.
+
+    Errors: ConfigError that lists every problem of the project.
+    """
+    return Servey(actions=actions, settings=settings, authorizer=authorizer, **fastapi_kwargs)
+
+
+def find_catalog(settings: Settings) -> Catalog:
+    """The actions of the project in the working directory. Errors: ConfigError that lists every problem."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return build_catalog(find_actions(settings.action_modules, required=settings.names_action_modules))
+
+
+def _last_resort(settings: Settings) -> ASGIApp:
+    folder = Path(settings.static_site_dir)
+    if folder.is_dir():
+        return StaticSite(folder)
+
+    async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+        else:
+            await error_response(NotFound())(scope, receive, send)
+
+    return nothing_here

@@ -1,0 +1,1 @@
+"""The only place that touches what other packages do not call public; each module checks what it needs when imported."""

@@ -1,0 +1,93 @@
+"""One call: who calls, through what, and until when."""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from servey.access import Authorization, AuthorizationError
+from servey.errors import ServeyError, Unauthenticated
+
+if TYPE_CHECKING:
+    from servey.runtime import Runtime
+
+logger = logging.getLogger("servey")
+
+Transport: TypeAlias = Literal["rest", "page", "graphql", "websocket", "sse", "job", "schedule", "lambda", "cli", "test"]
+
+_UNREAD = Unauthenticated()
+
+
+class Context:
+    """What an action may ask of the call that it is in; annotate a parameter with it to receive it.
+
+    Shape: ``via`` names the transport, ``request_id`` is in the logs and, over HTTP, in ``X-Request-ID``; ``trusted``
+    callers (the operator's command line, the scheduler) are not asked for a token; ``resources`` is what the call holds
+    open.
+    Units: ``deadline`` is on the running loop's clock, in seconds, or None while no action runs.
+    """
+
+    __slots__ = ("_authorization", "_refused", "deadline", "request_id", "resources", "runtime", "token", "trusted", "via")
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        via: Transport,
+        *,
+        request_id: str,
+        token: str | None = None,
+        trusted: bool = False,
+        resources: Any = None,
+    ) -> None:
+        self.runtime = runtime
+        self.via = via
+        self.request_id = request_id
+        self.token = token
+        self.trusted = trusted
+        self.resources = resources
+        self.deadline: float | None = None
+        self._authorization: Authorization | None = None
+        self._refused: Unauthenticated | None = None if token is None else _UNREAD
+
+    async def authorize(self) -> Authorization | None:
+        """The caller's authorization, verified on first use; None for the anonymous.
+
+        Errors: Unauthenticated where the caller shows a token that is not valid.
+        """
+        if self._refused is _UNREAD:
+            assert self.token is not None
+            try:
+                self._authorization = await self.runtime.authorizer.authorize(self.token)
+                self._refused = None
+            except AuthorizationError as error:
+                self._refused = Unauthenticated()
+                logger.info("a token was refused: %s", error, extra={"request_id": self.request_id})
+        return self.authorization
+
+    @property
+    def authorization(self) -> Authorization | None:
+        """The caller's authorization; None for the anonymous. An action that takes a `Context` finds it verified.
+
+        Errors: Unauthenticated where the caller shows a token that is not valid.
+        """
+        if self._refused is not None:
+            raise self._refused
+        return self._authorization
+
+    def __repr__(self) -> str:
+        return f"Context(via={self.via!r}, request_id={self.request_id!r}, trusted={self.trusted})"
+
+
+_current: ContextVar[Context] = ContextVar("servey_context")
+
+
+def current_context() -> Context:
+    """The call that this code runs in, from any depth and from a worker thread too.
+
+    Errors: ServeyError outside of any call.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise ServeyError("No action is running here; current_context() is for code that an action calls") from None

@@ -1,0 +1,233 @@
+"""The one place where an action's function is called, whatever the transport.
+
+A call takes four steps, each of them here and nowhere else: `admit` (may this caller call at all), `validate` (do the
+parameters fit, and may this caller call with them), `perform` (dependencies, the function under its deadline, its result
+checked). `invoke` is all of them in a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from servey.access import ALLOW_ALL, AccessControl, AllOf, Authorization, allows, looks_at_params, refusal
+from servey.actions import Action
+from servey.context import Context, _current
+from servey.dependencies import Injection, Resources, call_with_dependencies, injection_of
+from servey.errors import ActionTimeout, InvalidParams, Overloaded, ServeyError, Unauthenticated
+from servey.limits import readable_errors
+
+
+class ResultError(ServeyError):
+    """A function gave back something else than its annotation says; the caller is told of an internal error only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is decided of an action once, so that a call has not to ask again.
+
+    ``early`` is the part of the access control that needs no parameters, ``late`` the part that does.
+    """
+
+    action: Action
+    early: AccessControl | None
+    late: AccessControl | None
+    authorization: tuple[tuple[str, bool], ...]
+    contexts: tuple[str, ...]
+    injection: Injection | None
+
+    @property
+    def guarded(self) -> bool:
+        """Whether there is a caller whom it refuses."""
+        return self.action.access_control is not ALLOW_ALL or self.needs_token
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether it takes an authorization that must be there."""
+        return any(required for _, required in self.authorization)
+
+
+def plan_of(action: Action) -> Plan:
+    """Decides what can be decided before the first call. Errors: ConfigError."""
+    early, late = _split(action.access_control)
+    params = action.signature.params
+    return Plan(
+        action=action,
+        early=early,
+        late=late,
+        authorization=tuple(
+            (param.name, not param.nullable) for param in params if param.filled_by == "authorization"
+        ),
+        contexts=tuple(param.name for param in params if param.filled_by == "context"),
+        injection=injection_of(action),
+    )
+
+
+def _split(rule: AccessControl) -> tuple[AccessControl | None, AccessControl | None]:
+    if rule is ALLOW_ALL:
+        return None, None
+    if not looks_at_params(rule):
+        return rule, None
+    if not isinstance(rule, AllOf):
+        return None, rule
+    early = tuple(part for part in rule.rules if not looks_at_params(part))
+    late = tuple(part for part in rule.rules if looks_at_params(part))
+    return (AllOf(early) if early else None), AllOf(late)
+
+
+async def invoke(action: Action, params: Mapping[str, Any], context: Context) -> Any:
+    """Calls an action with a client's input, by wire name, and gives its checked result, or a `Stream` of them.
+
+    Errors: ActionError for whatever the caller may know; anything that the function raises, unchanged.
+    """
+    plan = context.runtime.plan(action)
+    await admit(plan, context)
+    return await perform(plan, await validate(plan, params, context), context)
+
+
+async def admit(plan: Plan, context: Context) -> None:
+    """Lets the caller through, or not, as far as that can be said without the parameters.
+
+    Errors: Unauthenticated, Forbidden.
+    """
+    if plan.early is None and plan.late is None and not plan.authorization:
+        if plan.contexts:
+            await _look_at_token(context)
+        return
+    authorization = await context.authorize()
+    if context.trusted:
+        return
+    if plan.early is not None and not await allows(plan.early, authorization, {}):
+        raise refusal(authorization)
+    if plan.needs_token and authorization is None:
+        raise Unauthenticated()
+
+
+async def _look_at_token(context: Context) -> None:
+    # The action may never ask who calls; a bad token is only its caller's error once it does.
+    try:
+        await context.authorize()
+    except Unauthenticated:
+        pass
+
+
+async def validate(plan: Plan, params: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """The client's input as Python values by parameter name, once the access control has nothing against them.
+
+    Errors: InvalidParams, whose locations begin with the parameter's wire name; Unauthenticated, Forbidden.
+    """
+    extra = "forbid" if context.runtime.settings.strict_schema else None
+    try:
+        values: dict[str, Any] = plan.action.params.validator.validate_python(params, extra=extra)
+    except ValidationError as error:
+        raise InvalidParams(readable_errors(error)) from None
+    if plan.late is not None and not context.trusted:
+        if not await allows(plan.late, context.authorization, values):
+            raise refusal(context.authorization)
+    return values
+
+
+async def perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
+    """Calls the function with its validated parameters and with what the call fills in.
+
+    Errors: ActionTimeout over the action's timeout, Overloaded without a free thread; anything that it raises.
+    """
+    action = plan.action
+    for name, required in plan.authorization:
+        if required and context.authorization is None:
+            raise Unauthenticated("This action needs an authorization; give a token")
+        values[name] = context.authorization
+    for name in plan.contexts:
+        values[name] = context
+
+    async def call(injected: Mapping[str, Any]) -> Any:
+        return await _call(action, {**values, **injected}, context)
+
+    context.deadline = asyncio.get_running_loop().time() + action.timeout
+    running = _current.set(context)
+    try:
+        if plan.injection is None:
+            async with asyncio.timeout(action.timeout):
+                return await _call(action, values, context)
+        return await call_with_dependencies(plan.injection, context, call, timeout=action.timeout)
+    except TimeoutError:
+        # A TimeoutError of the function's own is its own failure.
+        if context.deadline > asyncio.get_running_loop().time():
+            raise
+        if context.resources.thread == "waiting":
+            raise Overloaded("No worker thread became free in time") from None
+        raise ActionTimeout(action.timeout) from None
+    finally:
+        _current.reset(running)
+
+
+async def _call(action: Action, values: dict[str, Any], context: Context) -> Any:
+    if action.signature.streams:
+        stream = Stream(action, action.fn(**values))
+        context.resources.on_close(stream.aclose)
+        await stream.start()
+        return stream
+    if action.is_async:
+        result = await action.fn(**values)
+    elif action.blocking:
+        result = await _in_thread(action, values, context)
+    else:
+        result = action.fn(**values)
+    return _checked(action, result)
+
+
+async def _in_thread(action: Action, values: dict[str, Any], context: Context) -> Any:
+    resources: Resources = context.resources
+
+    def started() -> None:
+        resources.thread = "running"
+
+    resources.thread = "waiting"
+    return await context.runtime.threads.run(lambda: action.fn(**values), started)
+
+
+def _checked(action: Action, result: Any) -> Any:
+    if isinstance(result, Response) or action.result is None:
+        return result
+    try:
+        return action.result.validator.validate_python(result, from_attributes=True)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'result'}: {e['msg']}" for e in readable_errors(error)[:5])
+        raise ResultError(f"action '{action.name}' ({action.place}) gave back what its annotation does not allow: {problems}")
+
+
+class Stream:
+    """What a streaming action yields, each item checked; iterate it, and close it when you leave early."""
+
+    def __init__(self, action: Action, items: Any) -> None:
+        self.action = action
+        self._items = items
+        self._first: list[Any] = []
+        self._ended = False
+
+    async def start(self) -> None:
+        """Waits for the first item, so that an error before it is an ordinary error, and a timeout a timeout."""
+        try:
+            self._first.append(_checked(self.action, await anext(self._items)))
+        except StopAsyncIteration:
+            self._ended = True
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._first:
+            return self._first.pop()
+        if self._ended:
+            raise StopAsyncIteration
+        return _checked(self.action, await anext(self._items))
+
+    async def aclose(self) -> None:
+        """Ends the function where it stands."""
+        self._ended = True
+        await self._items.aclose()

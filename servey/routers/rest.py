@@ -1,0 +1,405 @@
+"""REST: each web trigger of an action becomes one route of a FastAPI router, in that app's own OpenAPI.
+
+The route takes the steps of a call one by one: admit, decode, validate, perform, serialize, send.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from email.message import Message as MediaType
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from fastapi import APIRouter, params
+from fastapi.routing import APIRoute
+from fastapi.utils import create_model_field
+from pydantic_core import from_json
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
+
+from servey.actions import Action, kebab_case
+from servey.compat import fastapi as compat
+from servey.context import Context
+from servey.dependencies import Injection, injected_part
+from servey.errors import ActionError, ConfigError, InvalidParams, UnsupportedMediaType
+from servey.invoke import Plan, Stream, admit, perform, validate
+from servey.limits import read_body
+from servey.params import Param
+from servey.routers import describe
+from servey.routers.query import checked_text, nest, parse_query, shapes_of
+from servey.routers.streams import send_stream, stream_media_type
+from servey.runtime import Runtime, new_request_id
+from servey.triggers import BODY_METHODS, WebTrigger
+from servey.web import JSON, Answer, bearer_token, error_response, for_host, header, known_error, replay
+
+logger = logging.getLogger("servey")
+
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+
+
+def default_path(action: Action) -> str:
+    """The path of an action whose trigger names none."""
+    if action.class_name is not None and not action.given_name:
+        return f"/actions/{kebab_case(action.class_name)}/{kebab_case(action.fn.__name__)}"
+    return f"/actions/{kebab_case(action.name)}"
+
+
+def mount_actions(router: APIRouter, runtime: Runtime, *, prefix: str = "", scheme: Any = None) -> None:
+    """Adds a route for every web trigger of every action.
+
+    Errors: ConfigError that lists each route that can not be: two of one path and method, a path parameter that the
+    action does not have, a type that a query string can not hold.
+    """
+    problems: list[str] = []
+    taken_ids: set[str] = set()
+    taken_paths: dict[tuple[str, str], Action] = {}
+    for action, trigger in runtime.catalog.triggered_by(WebTrigger):
+        path = trigger.path if trigger.path is not None else default_path(action)
+        key = (trigger.method.value, re.sub(r"\{[^}]*\}", "{}", path))
+        other = taken_paths.setdefault(key, action)
+        try:
+            if not path.startswith("/"):
+                raise action.problem(f"path is {path!r}; begin it with '/'")
+            if other is not action:
+                raise ConfigError(
+                    f"{trigger.method} {path} is a route of action '{other.name}' ({other.place}) "
+                    f"and of action '{action.name}' ({action.place}); give one of them another path"
+                )
+            _add_route(router, Served(runtime, action, trigger, scheme), prefix + path, taken_ids)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """What a route serves: one trigger of one action; ``scheme`` is the security scheme that documents show."""
+
+    runtime: Runtime
+    action: Action
+    trigger: WebTrigger
+    scheme: Any
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether its parameters come in a body."""
+        return self.trigger.method in BODY_METHODS
+
+
+def _add_route(router: APIRouter, served: Served, path: str, taken_ids: set[str]) -> None:
+    action = served.action
+    plan = served.runtime.plan(action)
+    part = injected_part(action)
+    part.servey = served  # type: ignore[attr-defined]
+    names = {param.alias for param in action.signature.client}
+    path_names = set(re.findall(r"\{([a-zA-Z_]\w*)(?::\w+)?\}", path))
+    unknown = sorted(path_names - names)
+    if unknown:
+        raise action.problem(f"path {path!r} has '{unknown[0]}', which is no parameter of the function")
+    form_fields = _form_fields(plan)
+    in_query = _query_names(action, served) - path_names
+    if not served.takes_body and form_fields:
+        raise action.problem("comes from a form; use a method with a body, e.g. WEB_POST", form_fields[0].name)
+    shapes = shapes_of(action)
+    checked = in_query if not form_fields else names - path_names
+    _check_shapes(action, {name: shapes[name] for name in checked}, "a form" if form_fields else "a query string")
+    parameters = describe.parameters_of(action, path_names, in_query)
+    body_names = names - path_names - in_query
+    streams = action.signature.streams
+    router.add_api_route(
+        path,
+        part,
+        methods=[served.trigger.method.value],
+        name=action.name,
+        summary=action.summary,
+        description=action.description,
+        tags=list(action.tags) or None,
+        operation_id=describe.operation_id(action, served.trigger, taken_ids),
+        dependencies=describe.security_of(plan, served.scheme),
+        response_model=None if streams or action.result is None else action.signature.returns,
+        responses=describe.responses_of(plan, has_body=served.takes_body and bool(body_names or form_fields)),
+        openapi_extra=_extra(plan, served, parameters),
+        route_class_override=ActionRoute,
+    )
+    route = router.routes[-1]
+    assert isinstance(route, ActionRoute)
+    route.body_field = describe.body_of(action, body_names, form_fields)
+    if streams:
+        route.is_json_stream = True
+        route.stream_item_field = create_model_field(
+            name=f"{action.name}_item", type_=action.signature.returns, mode="serialization"
+        )
+
+
+def _extra(plan: Plan, served: Served, parameters: list[dict[str, Any]]) -> dict[str, Any] | None:
+    extra: dict[str, Any] = {"parameters": parameters} if parameters else {}
+    if plan.authorization and not plan.guarded:
+        # Anyone may call, and a token changes what they get.
+        extra["security"] = [{}, {served.scheme.scheme_name: []}]
+    return extra or None
+
+
+def _query_names(action: Action, served: Served) -> set[str]:
+    """The wire names that are read from the query string: all of them without a body, else those marked ``Query``."""
+    return {
+        param.alias
+        for param in action.signature.client
+        if not served.takes_body or isinstance(param.info, params.Query) or _marked_query(param)
+    }
+
+
+def _marked_query(param: Param) -> bool:
+    return any(isinstance(mark, params.Query) for mark in getattr(param.annotation, "__metadata__", ()))
+
+
+def _form_fields(plan: Plan) -> tuple[Param, ...]:
+    """The parameters of an action that FastAPI takes from a form, so that the whole body has to be one."""
+    if plan.injection is None:
+        return ()
+    names = {field.name for field in plan.injection.dependant.body_params}
+    return tuple(param for param in plan.action.signature.params if param.name in names)
+
+
+def _check_shapes(action: Action, shapes: Mapping[str, Any], inside: str) -> None:
+    for name, shape in shapes.items():
+        what = shape.unfit()
+        if what is not None:
+            raise action.problem(f"is {what}, which {inside} can not hold; use a JSON body, e.g. WEB_POST", name)
+
+
+class ActionRoute(APIRoute):
+    """The route of one trigger: to FastAPI's router and its OpenAPI a route like any other, served by an action."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:
+        super().__init__(path, endpoint, **kwargs)
+        self.served: Served = endpoint.servey  # type: ignore[attr-defined]
+        action = self.served.action
+        self._plan = dataclasses.replace(
+            self.served.runtime.plan(action), injection=_route_injection(self.dependant, self.served.scheme)
+        )
+        self._shapes = shapes_of(action)
+        names = set(self._shapes)
+        self._path_names = {name for name in self.param_convertors if name in names}
+        self._query_names = _query_names(action, self.served) - self._path_names
+        self._body_names = names - self._path_names - self._query_names
+        self._takes_form = bool(_form_fields(self._plan))
+        limit = action.max_body_bytes
+        self._limit = self.served.runtime.settings.max_body_bytes if limit is None else limit
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] == "http" and scope["method"] == "HEAD" and "GET" in self.methods:
+            return super().matches({**scope, "method": "GET"})
+        return super().matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        if method not in self.methods and not (method == "HEAD" and "GET" in self.methods):
+            raise HTTPException(405, headers={"Allow": ", ".join(_allowed(scope))})
+        answer = Answer(scope, send, _request_id(scope))
+        try:
+            with self.served.runtime.in_flight.one_more():
+                await self._serve(scope, receive, answer)
+        except Exception as error:
+            if answer.started:
+                logger.error("action '%s' failed after its answer", self.served.action.name, exc_info=error)
+                return
+            hosts = for_host(error, scope.get("app"))
+            if hosts is not None:
+                raise hosts from error
+            known = known_error(error, _request_id(scope), self.served.action.name)
+            await error_response(known)(scope, receive, answer.send)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+        runtime = self.served.runtime
+        context: Context
+        request = Request(scope, receive)
+        async with runtime.context(
+            "rest",
+            token=bearer_token(scope),
+            request_id=_request_id(scope),
+            request=request,
+            app=self.dependency_overrides_provider,
+        ) as context:
+            await admit(self._plan, context)
+            given = await self._decode(request, context)
+            try:
+                values = await validate(self._plan, given, context)
+            except InvalidParams as error:
+                raise self._located(error) from None
+            result = await perform(self._plan, values, context)
+            if isinstance(result, Stream):
+                media_type = stream_media_type(header(scope, b"accept"))
+                headers = self._headers(context)
+                await send_stream(
+                    result, media_type, headers, receive, answer.send, runtime.stopping, context.request_id
+                )
+                return
+            response = self._rendered(result, context)
+            await response(scope, receive, answer.send)
+
+    async def _decode(self, request: Request, context: Context) -> dict[str, Any]:
+        """The client's input by wire name: path over query over body."""
+        given: dict[str, Any] = {}
+        scope = request.scope
+        if self._body_names or self._takes_form:
+            given = await self._decode_body(request, context)
+        if scope["query_string"] and (self._query_names or self._strict):
+            shapes = {name: self._shapes[name] for name in self._query_names}
+            given |= nest(parse_query(scope["query_string"]), shapes)
+        if self.param_convertors:
+            _check_path(scope)
+            given |= {name: scope["path_params"][name] for name in self._path_names}
+        return given
+
+    @property
+    def _strict(self) -> bool:
+        return self.served.runtime.settings.strict_schema
+
+    async def _decode_body(self, request: Request, context: Context) -> dict[str, Any]:
+        raw = await read_body(
+            _chunks(request.receive),
+            length=request.headers.get("content-length"),
+            limit_bytes=self._limit,
+            timeout=self.served.runtime.settings.body_timeout,
+        )
+        resources = context.resources
+        resources.request = request = Request(request.scope, replay(raw, request.receive))
+        if self._takes_form:
+            return await self._decode_form(request, context)
+        if not raw:
+            return {}
+        _check_json_type(request.headers.get("content-type"))
+        given = parse_json(raw)
+        if not isinstance(given, dict):
+            problem = {"type": "dict_type", "loc": ["body"], "msg": "Input should be a JSON object", "input": None}
+            raise InvalidParams([problem])
+        names = self._body_names if not self._strict else given.keys()
+        return {name: value for name, value in given.items() if name in names or name not in self._shapes}
+
+    async def _decode_form(self, request: Request, context: Context) -> dict[str, Any]:
+        media_type = (request.headers.get("content-type") or "").partition(";")[0].strip().lower()
+        if media_type not in _FORMS:
+            raise UnsupportedMediaType(media_type, " or ".join(_FORMS))
+        try:
+            form: FormData = await request.form()
+        except HTTPException as error:
+            problem = {"type": "form_invalid", "loc": ["body"], "msg": str(error.detail), "input": None}
+            raise InvalidParams([problem]) from None
+        context.resources.on_close(form.close)
+        context.resources.body = form
+        shapes = {name: self._shapes[name] for name in self._body_names}
+        injected = {field.alias for field in self._plan.injection.dependant.body_params} if self._plan.injection else set()
+        return nest(((key, value) for key, value in form.multi_items() if key not in injected), shapes)
+
+    def _located(self, error: InvalidParams) -> InvalidParams:
+        """The same errors, each with the part of the request that it is in."""
+        located = []
+        for item in error.detail:
+            name = item["loc"][0] if item["loc"] else None
+            if name in self._path_names:
+                where = "path"
+            else:
+                where = "query" if name in self._query_names or not self.served.takes_body else "body"
+            located.append({**item, "loc": [where, *item["loc"]]})
+        return InvalidParams(located)
+
+    def _rendered(self, result: Any, context: Context) -> Response:
+        headers = self._headers(context)
+        if isinstance(result, Response):
+            result.raw_headers.extend(headers)
+            return result
+        injected = context.resources.response
+        status = injected.status_code if injected is not None and injected.status_code else 200
+        serializer = self.served.action.result
+        content = serializer.serializer.to_json(result, by_alias=True, warnings=False) if serializer is not None else b""
+        response = Response(content if status not in (204, 304) and status >= 200 else b"", status, media_type=JSON)
+        response.raw_headers.extend(headers)
+        return response
+
+    def _headers(self, context: Context) -> list[tuple[bytes, bytes]]:
+        """The headers that the action or its dependencies have set on an injected ``Response``."""
+        injected: Response | None = context.resources.response
+        return list(injected.raw_headers) if injected is not None else []
+
+
+def _route_injection(dependant: compat.Dependant, scheme: Any) -> Injection | None:
+    """What FastAPI fills in for a route: for the action, and for the host's own dependencies around it."""
+    wanted = dataclasses.replace(
+        dependant, dependencies=[each for each in dependant.dependencies if each.call is not scheme]
+    )
+    fields = ("header_params", "cookie_params", "body_params", "dependencies")
+    names = (
+        "request_param_name",
+        "http_connection_param_name",
+        "response_param_name",
+        "background_tasks_param_name",
+        "security_scopes_param_name",
+    )
+    needed = any(getattr(wanted, name) for name in fields) or any(getattr(wanted, name) is not None for name in names)
+    return Injection(wanted) if needed else None
+
+
+def _allowed(scope: Scope) -> list[str]:
+    """Every method that some route answers on this path, for ``Allow``."""
+    methods: set[str] = set()
+    for route in scope["router"].routes:
+        if route.matches(scope)[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    if "GET" in methods:
+        methods.add("HEAD")
+    return sorted(methods)
+
+
+def _request_id(scope: Scope) -> str:
+    state: dict[str, Any] = scope.setdefault("state", {})
+    if "request_id" not in state:
+        state["request_id"] = new_request_id(header(scope, b"x-request-id"))
+    return str(state["request_id"])
+
+
+def _check_path(scope: Scope) -> None:
+    path = scope["path"]
+    if "\0" in path or "\ufffd" in path:
+        checked_text(unquote_to_bytes(scope.get("raw_path") or path), "path")
+
+
+def _check_json_type(content_type: str | None) -> None:
+    media_type = MediaType()
+    media_type["content-type"] = content_type or ""
+    kind, subtype = media_type.get_content_maintype(), media_type.get_content_subtype()
+    if not content_type or kind != "application" or not (subtype == "json" or subtype.endswith("+json")):
+        raise UnsupportedMediaType(content_type or "", JSON)
+
+
+def parse_json(raw: bytes) -> Any:
+    """JSON from bytes; ``NaN`` and ``Infinity`` are none. Errors: InvalidParams of type ``json_invalid``."""
+    try:
+        return from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        text = str(error)
+        place = re.search(r" at line (\d+) column (\d+)$", text)
+        loc: list[str | int] = ["body"]
+        if place is not None:
+            line, column = int(place[1]), int(place[2])
+            loc.append(sum(len(each) + 1 for each in raw.split(b"\n")[: line - 1]) + column - 1)
+            text = text[: place.start()]
+        problem = {"type": "json_invalid", "loc": loc, "msg": "JSON decode error", "input": {}, "ctx": {"error": text}}
+        raise InvalidParams([problem]) from None
+
+
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ActionError(400, "http_400", "The request body ended early")
+        yield message.get("body", b"")
+        more = message.get("more_body", False)

@@ -1,0 +1,170 @@
+"""What lives as long as the process: the catalog, the settings, the worker threads, the calls in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
+
+from servey.access import Authorizer
+from servey.actions import Action
+from servey.catalog import Catalog
+from servey.context import Context, Transport
+from servey.dependencies import Resources
+from servey.errors import ConfigError
+from servey.invoke import Plan, plan_of
+from servey.limits import InFlight
+from servey.settings import Settings
+from servey.threads import Threads
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
+
+
+class Runtime:
+    """One running app. Every call goes through its `Plan`s; `lifespan` is its beginning and its end.
+
+    Errors: ConfigError that lists every action that FastAPI can not inject into.
+    """
+
+    def __init__(self, catalog: Catalog, settings: Settings, authorizer: Authorizer) -> None:
+        self.catalog = catalog
+        self.settings = settings
+        self.authorizer = authorizer
+        self.in_flight = InFlight(settings.max_in_flight)
+        self.app: Any = None
+        self._plans = _plans(catalog)
+        self._kept: set[asyncio.Task[None]] = set()
+        self._stopping: asyncio.Event | None = None
+
+    @cached_property
+    def threads(self) -> Threads:
+        """The worker threads for plain ``def`` actions."""
+        return Threads(self.settings.threads)
+
+    def plan(self, action: Action) -> Plan:
+        """What was decided of an action. Errors: KeyError for one that is not in the catalog."""
+        return self._plans[action]
+
+    @asynccontextmanager
+    async def context(
+        self,
+        via: Transport,
+        *,
+        token: str | None = None,
+        trusted: bool = False,
+        request_id: str | None = None,
+        request: Any = None,
+        app: Any = None,
+    ) -> AsyncIterator[Context]:
+        """One call's `Context`. Leaving it runs background tasks and closes what the call holds open."""
+        resources = Resources(request=request, app=app if app is not None else self.app)
+        context = Context(
+            self, via, request_id=new_request_id(request_id), token=token, trusted=trusted, resources=resources
+        )
+        try:
+            yield context
+        except BaseException as error:
+            await resources.close(error)
+            raise
+        await resources.close(None)
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Holds on to a task that may outlive its call, so that it is neither lost nor forgotten at the end."""
+        self._kept.add(task)
+        task.add_done_callback(self._kept.discard)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its lifespan has begun and not ended."""
+        return self._stopping is not None
+
+    @property
+    def stopping(self) -> asyncio.Event:
+        """Set once the process was asked to end: streams end themselves then."""
+        # Some test clients never run a lifespan; their process does not end under open streams either.
+        return self._stopping if self._stopping is not None else asyncio.Event()
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Runs the app. Errors: ConfigError where production is asked to run with unsafe settings."""
+        problems = self.unsafe_settings()
+        if problems:
+            raise ConfigError(problems)
+        self._stopping = asyncio.Event()
+        with _told_of_the_end(self._stopping):
+            yield
+        self._stopping.set()
+        if self._kept:
+            await asyncio.wait(set(self._kept), timeout=10)
+        self._stopping = None
+
+    def unsafe_settings(self) -> list[str]:
+        """Why this app must not run in production, a line each; empty where it may."""
+        if self.settings.is_dev:
+            return []
+        guarded = [plan.action.name for plan in self._plans.values() if plan.guarded]
+        from servey.tokens import NoKeyAuthorizer
+
+        if guarded and isinstance(self.authorizer, NoKeyAuthorizer):
+            return [
+                f"action '{guarded[0]}' is guarded and there is no key to verify tokens with; "
+                "set JWT_SECRET_KEY (HS256) or SERVEY_JWT_PUBLIC_KEY (RS256, ES256)"
+            ]
+        return []
+
+
+def new_request_id(given: str | None) -> str:
+    """The caller's own id where it is fit for a header and a log line, else a new one."""
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return uuid4().hex
+
+
+def _plans(catalog: Catalog) -> dict[Action, Plan]:
+    plans: dict[Action, Plan] = {}
+    problems: list[str] = []
+    for action in catalog:
+        try:
+            plans[action] = plan_of(action)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return plans
+
+
+@contextmanager
+def _told_of_the_end(stopping: asyncio.Event) -> Iterator[None]:
+    """Sets the event when the process is asked to end, before the server's own handling of it.
+
+    A server only shuts an app down once its connections are closed, so open streams have to hear of it earlier.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before: dict[int, Any] = {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        handler = signal.getsignal(number)
+        if callable(handler) and handler is not signal.default_int_handler:
+            before[number] = handler
+            signal.signal(number, _first(lambda: loop.call_soon_threadsafe(stopping.set), handler))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _first(notify: Callable[[], Any], handler: Callable[..., Any]) -> Callable[..., Any]:
+    def both(*args: Any) -> Any:
+        notify()
+        return handler(*args)
+
+    return both

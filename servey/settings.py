@@ -1,0 +1,115 @@
+"""The settings of an app; the only place that reads the environment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from servey.errors import ConfigError
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Several values in one variable, separated by commas."""
+
+
+def _named(*names: str) -> AliasChoices:
+    return AliasChoices(*names)
+
+
+class Settings(BaseSettings):
+    """Everything that an operator may set: by environment variable, or by name in code.
+
+    Units: durations in seconds, sizes in bytes.
+    Errors: ConfigError that names each variable that can not be used.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SERVEY_", populate_by_name=True, frozen=True, extra="ignore")
+
+    env: Literal["dev", "prod"] = Field("prod", description="development conveniences, or production's care")
+    main: str = Field("", description="the package that holds actions, event_channels and templates")
+    action_path: Names = Field(("actions",), description="modules or packages to look for actions in")
+    api_title: str = Field("Servey", description="the title in OpenAPI")
+    docs: bool | None = Field(None, description="serve /docs, /redoc and /openapi.json; by default in development only")
+    strict_schema: bool = Field(False, description="refuse parameters that no one asked for, instead of ignoring them")
+    static_site_dir: str = Field("static_site", description="the folder of static files, served where no route is")
+
+    host: str = Field("127.0.0.1", validation_alias=_named("SERVEY_HOST", "SERVER_HOST"), description="where to listen")
+    port: int = Field(
+        8000, ge=0, le=65535, validation_alias=_named("SERVEY_PORT", "SERVER_PORT", "PORT"), description="where to listen"
+    )
+    debug: bool = Field(
+        False, validation_alias=_named("SERVEY_DEBUG", "SERVER_DEBUG"), description="log more; never shown to clients"
+    )
+    log_level: str = Field(
+        "INFO", validation_alias=_named("SERVEY_LOG_LEVEL", "LOGLEVEL"), description="the least level that is logged"
+    )
+    cors_allowed_origins: Names = Field(
+        (),
+        validation_alias=_named("SERVEY_CORS_ALLOWED_ORIGINS", "CORS_ALLOWED_ORIGINS"),
+        description="origins whose pages may call this app",
+    )
+
+    jwt_secret_key: str | None = Field(
+        None,
+        validation_alias=_named("SERVEY_JWT_SECRET_KEY", "JWT_SECRET_KEY"),
+        repr=False,
+        description="the secret of HS256 tokens, at least 32 bytes in production",
+    )
+    jwt_public_key: str | None = Field(None, description="a PEM public key: RS256 for RSA, ES256 for P-256")
+    jwt_issuer: str | None = Field(None, description="the only issuer (iss) whose tokens are taken")
+    jwt_audience: str | None = Field(None, description="the audience (aud) that a token must be for")
+    jwt_require_exp: bool = Field(True, description="refuse tokens that never expire")
+    jwt_leeway: float = Field(30, ge=0, description="how far another machine's clock may be off")
+
+    max_body_bytes: int = Field(1 << 20, ge=0, description="the largest request body")
+    body_timeout: float = Field(15, gt=0, description="how long a client may take to send its body")
+    max_in_flight: int = Field(500, ge=1, description="calls that may run at once in one process")
+    threads: int = Field(40, ge=1, description="worker threads for plain `def` actions")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_problem(item) for item in error.errors(include_url=False)) from None
+
+    @field_validator("action_path", "cors_allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+        if value.upper() not in levels:
+            raise ValueError(f"use one of {', '.join(levels)}")
+        return value.upper()
+
+    @property
+    def is_dev(self) -> bool:
+        """Whether development conveniences are on."""
+        return self.env == "dev"
+
+    @property
+    def serves_docs(self) -> bool:
+        """Whether the pages that describe the app are served."""
+        return self.is_dev if self.docs is None else self.docs
+
+    @property
+    def action_modules(self) -> tuple[str, ...]:
+        """The modules to look for actions in."""
+        return (f"{self.main}.actions",) if self.main else self.action_path
+
+    @property
+    def names_action_modules(self) -> bool:
+        """Whether the user named them, so that an absent one is an error."""
+        return bool(self.main) or "action_path" in self.model_fields_set
+
+
+def _problem(item: Any) -> str:
+    name = str(item["loc"][0]) if item["loc"] else "settings"
+    variable = name if name.isupper() else f"SERVEY_{name.upper()}"
+    return f"setting {variable}: {item['msg']}" + ("" if "KEY" in variable else f", not {item['input']!r}")

@@ -1,0 +1,230 @@
+"""JSON Web Tokens, by python-jose behind checks of our own.
+
+python-jose by itself takes a token without ``exp``, ignores ``crit``, lets a token choose its algorithm and lets a
+public key serve as an HMAC secret. Here each key has exactly one algorithm, and what must be checked is checked.
+Source: RFC 7515 section 4.1.11 (crit), RFC 7519 section 4.1, RFC 8725.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from jose import jwk, jws, jwt
+from jose.backends.base import Key
+from jose.exceptions import JOSEError
+
+from servey.access import Authorization, AuthorizationError
+from servey.errors import ConfigError
+from servey.settings import Settings
+
+MAX_TOKEN_CHARACTERS = 8192
+_TYPES = {"JWT", "AT+JWT"}
+_SECRET_BYTES = 32
+"""RFC 7518 section 3.2: a key of at least the hash's size."""
+
+
+@dataclass(frozen=True, eq=False)
+class VerifyKey:
+    """A key with the one algorithm that it is for."""
+
+    algorithm: str
+    key: Key
+
+    def __repr__(self) -> str:
+        return f"VerifyKey({self.algorithm!r})"
+
+
+class JwtAuthorizer:
+    """Verifies tokens with one key, and signs them where that key is a secret."""
+
+    def __init__(
+        self,
+        key: VerifyKey,
+        *,
+        issuer: str | None = None,
+        audience: str | None = None,
+        require_exp: bool = True,
+        leeway: float = 30,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._key = key
+        self._issuer = issuer
+        self._audience = audience
+        self._require_exp = require_exp
+        self._leeway = leeway
+        self._clock = clock
+
+    async def authorize(self, token: str) -> Authorization:
+        """What a valid token says. Errors: AuthorizationError, whose text is for the log alone."""
+        return self.verify(token)
+
+    def verify(self, token: str) -> Authorization:
+        """The same, for code that does not run on an event loop."""
+        if len(token) > MAX_TOKEN_CHARACTERS:
+            raise AuthorizationError("the token is too long")
+        if token.count(".") != 2 or not token.isascii():
+            raise AuthorizationError("this is no signed token")
+        try:
+            self._check_header(jws.get_unverified_header(token))
+            claims = jwt.decode(
+                token,
+                self._key.key,
+                algorithms=[self._key.algorithm],
+                audience=self._audience,
+                issuer=self._issuer,
+                options={
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                    "verify_at_hash": False,
+                    "require_aud": self._audience is not None,
+                    "require_iss": self._issuer is not None,
+                },
+            )
+        except (JOSEError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise AuthorizationError(f"{type(error).__name__}: {error}") from None
+        return self._authorization(claims)
+
+    def sign(self, authorization: Authorization, *, lifetime: float) -> str:
+        """A token that says this, for ``lifetime`` seconds. Errors: ServeyError without a secret to sign with."""
+        if not self._key.algorithm.startswith("HS"):
+            raise ConfigError("tokens are only signed with a secret; this app verifies with a public key")
+        now = int(self._clock())
+        claims: dict[str, Any] = {"iat": now, "exp": now + int(lifetime), "scope": " ".join(sorted(authorization.scopes))}
+        claims |= {
+            name: value
+            for name, value in (
+                ("sub", authorization.subject_id),
+                ("iss", self._issuer),
+                ("aud", self._audience),
+            )
+            if value is not None
+        }
+        return str(jwt.encode(claims, self._key.key, algorithm=self._key.algorithm))
+
+    def _check_header(self, header: Mapping[str, Any]) -> None:
+        if header.get("alg") != self._key.algorithm:
+            raise AuthorizationError("the token names another algorithm than the key is for")
+        if "crit" in header or header.get("b64", True) is not True:
+            raise AuthorizationError("the token has critical headers")
+        kind = header.get("typ", "JWT")
+        if not isinstance(kind, str) or kind.upper().removeprefix("APPLICATION/") not in _TYPES:
+            raise AuthorizationError("the token is of another type")
+
+    def _authorization(self, claims: Mapping[str, Any]) -> Authorization:
+        now = self._clock()
+        expire_at = _moment(claims, "exp")
+        not_before = _moment(claims, "nbf")
+        issued_at = _moment(claims, "iat")
+        if expire_at is None and self._require_exp:
+            raise AuthorizationError("the token never expires")
+        if expire_at is not None and expire_at + self._leeway <= now:
+            raise AuthorizationError("the token has expired")
+        for name, moment in (("nbf", not_before), ("iat", issued_at)):
+            if moment is not None and moment - self._leeway > now:
+                raise AuthorizationError(f"the token is not valid yet ({name})")
+        subject = claims.get("sub")
+        if subject is not None and not isinstance(subject, str):
+            raise AuthorizationError("sub is no text")
+        return Authorization(
+            subject_id=subject,
+            scopes=_scopes(claims),
+            not_before=_datetime(not_before),
+            expire_at=_datetime(expire_at),
+        )
+
+
+def _moment(claims: Mapping[str, Any], name: str) -> float | None:
+    value = claims.get(name)
+    if value is None and name not in claims:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > 1e11:
+        raise AuthorizationError(f"{name} is no moment in time")
+    return float(value)
+
+
+def _datetime(moment: float | None) -> datetime | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC)
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
+    """The granted scopes. Source: RFC 8693 section 4.2 (scope); ``scp`` and ``scopes`` are what other issuers write."""
+    for name in ("scope", "scp", "scopes"):
+        value = claims.get(name)
+        if value is None:
+            continue
+        if isinstance(value, str):
+            return frozenset(part for part in value.split(" ") if part)
+        if isinstance(value, list) and all(isinstance(part, str) for part in value):
+            return frozenset(value)
+        raise AuthorizationError(f"{name} is neither text nor a list of texts")
+    return frozenset()
+
+
+class NoKeyAuthorizer:
+    """Refuses every token, for an app that has no key to verify one with."""
+
+    async def authorize(self, token: str) -> Authorization:
+        raise AuthorizationError("this app has no key to verify tokens with")
+
+
+def authorizer_of(settings: Settings) -> JwtAuthorizer | NoKeyAuthorizer:
+    """The authorizer that the settings ask for. In development a secret is made up where none is set.
+
+    Errors: ConfigError for a key that can not be used.
+    """
+    if settings.jwt_secret_key is not None and settings.jwt_public_key is not None:
+        raise ConfigError("SERVEY_JWT_SECRET_KEY and SERVEY_JWT_PUBLIC_KEY are both set; keep one family of algorithms")
+    if settings.jwt_public_key is not None:
+        key = public_key(settings.jwt_public_key)
+    elif settings.jwt_secret_key is not None:
+        key = secret_key(settings.jwt_secret_key, strict=not settings.is_dev)
+    elif settings.is_dev:
+        key = secret_key(secrets.token_urlsafe(_SECRET_BYTES))
+    else:
+        return NoKeyAuthorizer()
+    return JwtAuthorizer(
+        key,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        require_exp=settings.jwt_require_exp,
+        leeway=settings.jwt_leeway,
+    )
+
+
+def secret_key(secret: str, *, strict: bool = True) -> VerifyKey:
+    """A key for HS256. Errors: ConfigError for an empty secret, and for one under 32 bytes where ``strict``."""
+    size = len(secret.encode())
+    if not secret or (strict and size < _SECRET_BYTES):
+        raise ConfigError(
+            f"JWT_SECRET_KEY has {size} bytes; HS256 needs {_SECRET_BYTES} or more, "
+            "e.g. python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        )
+    if "-----BEGIN" in secret:
+        raise ConfigError("JWT_SECRET_KEY holds a PEM key; give a public key as SERVEY_JWT_PUBLIC_KEY")
+    return VerifyKey("HS256", jwk.construct(secret, "HS256"))
+
+
+def public_key(pem: str) -> VerifyKey:
+    """A key for RS256 or ES256, whichever the PEM is of. Errors: ConfigError."""
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        loaded = load_pem_public_key(pem.encode())
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"SERVEY_JWT_PUBLIC_KEY is no PEM public key: {error}") from None
+    if isinstance(loaded, RSAPublicKey):
+        algorithm = "RS256"
+    elif isinstance(loaded, EllipticCurvePublicKey) and isinstance(loaded.curve, SECP256R1):
+        algorithm = "ES256"
+    else:
+        raise ConfigError("SERVEY_JWT_PUBLIC_KEY is neither an RSA key (RS256) nor a P-256 key (ES256)")
+    return VerifyKey(algorithm, jwk.construct(pem, algorithm))
