@@ -18,6 +18,7 @@ from servey.errors import ConfigError
 from servey.params import Param, Signature, params_type, result_adapter, signature_of
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,12 @@ class Action:
     @cached_property
     def params(self) -> TypeAdapter[dict[str, Any]]:
         """Validates a client's input, given by wire name, to Python values by parameter name."""
-        return self._adapter(lambda: TypeAdapter(self.params_type), "parameters")
+        return self._adapted(lambda: TypeAdapter(self.params_type), "parameters")
 
     @cached_property
     def result(self) -> TypeAdapter[Any] | None:
         """Validates and serializes a result, or one item of a stream; None where the function makes whole responses."""
-        return self._adapter(lambda: result_adapter(self.signature.returns), "result")
+        return self._adapted(lambda: result_adapter(self.signature.returns), "result")
 
     @property
     def is_async(self) -> bool:
@@ -126,7 +127,7 @@ class Action:
         about = f": parameter '{parameter}'" if parameter else ":"
         return ConfigError(f"action '{self.name}' ({self.place}){about} {what}")
 
-    def _adapter(self, build: Callable[[], Any], what: str) -> Any:
+    def _adapted(self, build: Callable[[], T], what: str) -> T:
         try:
             return build()
         except ConfigError:
@@ -214,7 +215,7 @@ def action(
             raise made.problem(f"timeout is {timeout!r}; give a number of seconds above 0")
         if max_body_bytes is not None and max_body_bytes < 0:
             raise made.problem(f"max_body_bytes is {max_body_bytes!r}; give a number of bytes, 0 or more")
-        fn.servey_action = made  # type: ignore[attr-defined]
+        setattr(fn, "servey_action", made)  # noqa: B010
         return fn
 
     return decorate if fn is None else decorate(fn)

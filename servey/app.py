@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -26,7 +26,7 @@ from servey.routers.statics import StaticSite
 from servey.runtime import Runtime
 from servey.settings import Settings
 from servey.tokens import authorizer_of
-from servey.web import app_exception_handlers, error_response
+from servey.web import app_exception_handlers, error_response, request_id_of, with_request_id
 
 
 class Servey(FastAPI):
@@ -84,10 +84,10 @@ class Servey(FastAPI):
 
         @asynccontextmanager
         async def both(app: Any) -> AsyncIterator[Mapping[str, Any] | None]:
-            async with self.runtime.lifespan(), hosts_lifespan(app) as state:
+            async with hosts_lifespan(app) as state, self.runtime.lifespan():
                 yield state
 
-        api.router.lifespan_context = both
+        api.router.lifespan_context = cast(Any, both)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and "app" in scope and not self.runtime.is_running:
@@ -95,6 +95,8 @@ class Servey(FastAPI):
             problem = "The mounted Servey app is not running; in the host's lifespan say: async with servey_app.running()"
             await error_response(ActionError(500, "internal", problem))(scope, receive, send)
             return
+        if scope["type"] == "http":
+            send = with_request_id(send, request_id_of(scope))
         await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
@@ -112,12 +114,10 @@ class Servey(FastAPI):
     def _running(self, users_lifespan: Any) -> Callable[[Any], Any]:
         @asynccontextmanager
         async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any] | None]:
-            async with self.runtime.lifespan():
-                if users_lifespan is None:
-                    yield None
-                else:
-                    async with users_lifespan(app) as state:
-                        yield state
+            # The user's own parts are there before the first call and until after the last one.
+            async with nullcontext() if users_lifespan is None else users_lifespan(app) as state:
+                async with self.runtime.lifespan():
+                    yield state
 
         return lifespan
 

@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.background import BackgroundTasks
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message
 
 from servey.actions import Action
 from servey.compat import fastapi as compat
@@ -213,14 +214,14 @@ async def _solve(
         raise InvalidParams(list(RequestValidationError(solved.errors).errors()))
     resources.response = solved.response
     if solved.background_tasks is not None:
-        resources.background = solved.background_tasks  # type: ignore[assignment]
+        resources.background = solved.background_tasks
     return solved.values
 
 
 def _no_request(resources: Resources) -> Request:
     """The request that dependencies see where none stands behind the call: it has no headers and no body."""
 
-    async def receive() -> Mapping[str, Any]:
+    async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     scope = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 from starlette.responses import Response
@@ -121,7 +121,7 @@ async def validate(plan: Plan, params: Mapping[str, Any], context: Context) -> d
 
     Errors: InvalidParams, whose locations begin with the parameter's wire name; Unauthenticated, Forbidden.
     """
-    extra = "forbid" if context.runtime.settings.strict_schema else None
+    extra: Literal["forbid"] | None = "forbid" if context.runtime.settings.strict_schema else None
     try:
         values: dict[str, Any] = plan.action.params.validator.validate_python(params, extra=extra)
     except ValidationError as error:

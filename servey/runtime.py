@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,9 +21,6 @@ from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
 from servey.settings import Settings
 from servey.threads import Threads
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
-
 
 class Runtime:
     """One running app. Every call goes through its `Plan`s; `lifespan` is its beginning and its end.
@@ -65,7 +61,7 @@ class Runtime:
         """One call's `Context`. Leaving it runs background tasks and closes what the call holds open."""
         resources = Resources(request=request, app=app if app is not None else self.app)
         context = Context(
-            self, via, request_id=new_request_id(request_id), token=token, trusted=trusted, resources=resources
+            self, via, request_id=request_id or uuid4().hex, token=token, trusted=trusted, resources=resources
         )
         try:
             yield context
@@ -119,13 +115,6 @@ class Runtime:
         return []
 
 
-def new_request_id(given: str | None) -> str:
-    """The caller's own id where it is fit for a header and a log line, else a new one."""
-    if given is not None and _REQUEST_ID.fullmatch(given):
-        return given
-    return uuid4().hex
-
-
 def _plans(catalog: Catalog) -> dict[Action, Plan]:
     plans: dict[Action, Plan] = {}
     problems: list[str] = []
@@ -149,7 +138,7 @@ def _told_of_the_end(stopping: asyncio.Event) -> Iterator[None]:
         yield
         return
     loop = asyncio.get_running_loop()
-    before: dict[int, Any] = {}
+    before: dict[signal.Signals, Any] = {}
     for number in (signal.SIGTERM, signal.SIGINT):
         handler = signal.getsignal(number)
         if callable(handler) and handler is not signal.default_int_handler:

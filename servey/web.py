@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import uuid4
 
 from fastapi import FastAPI
 from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
@@ -140,23 +142,43 @@ def app_exception_handlers() -> dict[Any, Any]:
     }
 
 
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id of a request: its caller's own where that is fit for a header and a log line, else a new one."""
+    state: dict[str, Any] = scope.setdefault("state", {})
+    if "request_id" not in state:
+        given = header(scope, b"x-request-id")
+        state["request_id"] = given if given is not None and _REQUEST_ID.fullmatch(given) else uuid4().hex
+    return str(state["request_id"])
+
+
+def with_request_id(send: Send, request_id: str) -> Send:
+    """The same ``send``, whose answers carry the request's id."""
+    value = request_id.encode("latin-1")
+
+    async def tell(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            others = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"x-request-id"]
+            message["headers"] = [*others, (b"x-request-id", value)]
+        await send(message)
+
+    return tell
+
+
 class Answer:
     """Sends one answer: with its request id, without a body where the request was a HEAD."""
 
     def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
         self.started = False
-        self._send = send
+        self._send = with_request_id(send, request_id)
         self._is_head = scope["method"] == "HEAD"
-        self._request_id = request_id.encode("latin-1")
 
     async def send(self, message: Message) -> None:
         """Passes on one ASGI message."""
         if message["type"] == "http.response.start":
             self.started = True
-            message["headers"] = [
-                *(pair for pair in message.get("headers", ()) if pair[0].lower() != b"x-request-id"),
-                (b"x-request-id", self._request_id),
-            ]
         elif self._is_head and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)

@@ -19,7 +19,7 @@ from starlette.requests import Request
 
 __all__ = ["Dependant", "ModelField", "SolvedDependency", "dependant_of", "requests_needed", "solve", "without_request"]
 
-_NEEDED = {
+_NEEDED: dict[Callable[..., Any], set[str]] = {
     solve_dependencies: {
         "request",
         "dependant",

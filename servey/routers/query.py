@@ -58,9 +58,10 @@ class Shape:
         objects = [each for each in self._alternatives if "properties" in each]
         return set.intersection(*(set(each.get("required", ())) for each in objects)) if objects else set()
 
-    def described(self) -> Mapping[str, Any]:
+    def described(self) -> dict[str, Any]:
         """Its JSON schema with every reference resolved, for a document that has no place for definitions."""
-        return _inlined(self.schema, self._defs, ())
+        inlined: dict[str, Any] = _inlined(self.schema, self._defs, ())
+        return inlined
 
 
 def _alternatives(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:

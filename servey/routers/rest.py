@@ -35,9 +35,19 @@ from servey.params import Param
 from servey.routers import describe
 from servey.routers.query import checked_text, nest, parse_query, shapes_of
 from servey.routers.streams import send_stream, stream_media_type
-from servey.runtime import Runtime, new_request_id
+from servey.runtime import Runtime
 from servey.triggers import BODY_METHODS, WebTrigger
-from servey.web import JSON, Answer, bearer_token, error_response, for_host, header, known_error, replay
+from servey.web import (
+    JSON,
+    Answer,
+    bearer_token,
+    error_response,
+    for_host,
+    header,
+    known_error,
+    replay,
+    request_id_of,
+)
 
 logger = logging.getLogger("servey")
 
@@ -180,6 +190,7 @@ class ActionRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:
         super().__init__(path, endpoint, **kwargs)
+        self._methods = self.methods or set()
         self.served: Served = endpoint.servey  # type: ignore[attr-defined]
         action = self.served.action
         self._plan = dataclasses.replace(
@@ -195,15 +206,15 @@ class ActionRoute(APIRoute):
         self._limit = self.served.runtime.settings.max_body_bytes if limit is None else limit
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] == "http" and scope["method"] == "HEAD" and "GET" in self.methods:
+        if scope["type"] == "http" and scope["method"] == "HEAD" and "GET" in self._methods:
             return super().matches({**scope, "method": "GET"})
         return super().matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
-        if method not in self.methods and not (method == "HEAD" and "GET" in self.methods):
+        if method not in self._methods and not (method == "HEAD" and "GET" in self._methods):
             raise HTTPException(405, headers={"Allow": ", ".join(_allowed(scope))})
-        answer = Answer(scope, send, _request_id(scope))
+        answer = Answer(scope, send, request_id_of(scope))
         try:
             with self.served.runtime.in_flight.one_more():
                 await self._serve(scope, receive, answer)
@@ -214,7 +225,7 @@ class ActionRoute(APIRoute):
             hosts = for_host(error, scope.get("app"))
             if hosts is not None:
                 raise hosts from error
-            known = known_error(error, _request_id(scope), self.served.action.name)
+            known = known_error(error, request_id_of(scope), self.served.action.name)
             await error_response(known)(scope, receive, answer.send)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: Answer) -> None:
@@ -224,7 +235,7 @@ class ActionRoute(APIRoute):
         async with runtime.context(
             "rest",
             token=bearer_token(scope),
-            request_id=_request_id(scope),
+            request_id=request_id_of(scope),
             request=request,
             app=self.dependency_overrides_provider,
         ) as context:
@@ -356,13 +367,6 @@ def _allowed(scope: Scope) -> list[str]:
     if "GET" in methods:
         methods.add("HEAD")
     return sorted(methods)
-
-
-def _request_id(scope: Scope) -> str:
-    state: dict[str, Any] = scope.setdefault("state", {})
-    if "request_id" not in state:
-        state["request_id"] = new_request_id(header(scope, b"x-request-id"))
-    return str(state["request_id"])
 
 
 def _check_path(scope: Scope) -> None:
