@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from pydantic import TypeAdapter
 
@@ -191,7 +191,7 @@ def action(
     """
 
     def decorate(fn: F) -> F:
-        if not inspect.isroutine(fn):
+        if not inspect.isroutine(cast(Any, fn)):
             raise ConfigError(f"@action stands on {fn!r}; put it on a function or a method")
         class_name = _class_name(fn)
         short_name = name or fn.__name__
