@@ -47,8 +47,7 @@ class Runtime:
         """What was decided of an action. Errors: KeyError for one that is not in the catalog."""
         return self._plans[action]
 
-    @asynccontextmanager
-    async def context(
+    def context(
         self,
         via: Transport,
         *,
@@ -57,18 +56,14 @@ class Runtime:
         request_id: str | None = None,
         request: Any = None,
         app: Any = None,
-    ) -> AsyncIterator[Context]:
-        """One call's `Context`. Leaving it runs background tasks and closes what the call holds open."""
+    ) -> OpenContext:
+        """One call's `Context`, to be entered; leaving it runs background tasks and closes what the call holds open."""
         resources = Resources(request=request, app=app if app is not None else self.app)
-        context = Context(
-            self, via, request_id=request_id or uuid4().hex, token=token, trusted=trusted, resources=resources
+        return OpenContext(
+            Context(
+                self, via, request_id=request_id or uuid4().hex, token=token, trusted=trusted, resources=resources
+            )
         )
-        try:
-            yield context
-        except BaseException as error:
-            await resources.close(error)
-            raise
-        await resources.close(None)
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """Holds on to a task that may outlive its call, so that it is neither lost nor forgotten at the end."""
@@ -113,6 +108,22 @@ class Runtime:
                 "set JWT_SECRET_KEY (HS256) or SERVEY_JWT_PUBLIC_KEY (RS256, ES256)"
             ]
         return []
+
+
+class OpenContext:
+    """A call's `Context` as an async context manager; a class, since a generator would cost as much as the call."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def __aenter__(self) -> Context:
+        return self._context
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        resources: Resources = self._context.resources
+        await resources.close(error)
 
 
 def _plans(catalog: Catalog) -> dict[Action, Plan]:
