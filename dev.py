@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""Runs, tests and checks Servey from a clone; needs Python 3.11 or newer and nothing else.
+
+    python3 dev.py run      serve the tour of examples, with reload, on http://127.0.0.1:8000
+    python3 dev.py test     the whole test suite but its slow tiers
+    python3 dev.py lint     ruff: rules and format
+    python3 dev.py types    mypy (strict) and pyright
+    python3 dev.py docs     every snippet of the README and the docs
+    python3 dev.py slow     the slow tiers of the test suite
+    python3 dev.py bench    the benchmarks
+
+What a command needs is installed into .venv beside this file, the first time and whenever it has changed. Words after
+the command are passed on, e.g.: python3 dev.py test tests/test_cli.py -k call
+"""
+
+# Nothing here may need more than an old Python 3 to be read, so that an old one can say that it is too old.
+import hashlib
+import os
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+VENV = os.path.join(ROOT, ".venv")
+PYTHON = os.path.join(VENV, "Scripts", "python.exe") if os.name == "nt" else os.path.join(VENV, "bin", "python")
+STAMP = os.path.join(VENV, "installed.txt")
+OLDEST = (3, 11)
+
+
+def run(words):
+    """The tour of examples, served with reload."""
+    return call([PYTHON, "-m", "servey", "dev"] + words, cwd=os.path.join(ROOT, "examples", "tour"))
+
+
+def test(words):
+    """The fast tests, with the coverage of the package."""
+    tiers = [] if any(word == "-m" for word in words) else ["-m", "not slow and not browser and not docker"]
+    code = call([PYTHON, "-m", "coverage", "run", "-m", "pytest"] + tiers + words)
+    if code == 0 and not words:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.call([PYTHON, "-m", "coverage", "combine"], cwd=ROOT, **quiet)
+        call([PYTHON, "-m", "coverage", "report"])
+    return code
+
+
+def slow(words):
+    """The tests that take long."""
+    return call([PYTHON, "-m", "pytest", "-m", "slow"] + words)
+
+
+def lint(words):
+    """ruff's rules, then its format."""
+    return call([PYTHON, "-m", "ruff", "check"] + (words or ["."])) or call(
+        [PYTHON, "-m", "ruff", "format", "--check"] + (words or ["."])
+    )
+
+
+def types(words):
+    """mypy in strict mode, then pyright."""
+    return call([PYTHON, "-m", "mypy"] + words) or call([PYTHON, "-m", "pyright", "--pythonpath", PYTHON] + words)
+
+
+def docs(words):
+    """The snippets of the README and the docs."""
+    return call([PYTHON, "-m", "pytest", "tests/repo/test_docs.py"] + words)
+
+
+def bench(words):
+    """The benchmarks."""
+    return call([PYTHON, "-m", "benchmarks"] + words)
+
+
+COMMANDS = {"run": run, "test": test, "lint": lint, "types": types, "docs": docs, "slow": slow, "bench": bench}
+
+
+def call(command, cwd=ROOT):
+    """The exit code of a command; an interrupt from the keyboard is the command's to handle."""
+    process = subprocess.Popen(command, cwd=cwd)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
+
+
+def install():
+    """Makes .venv what the project's files say, unless it is already."""
+    wanted = wanted_stamp()
+    if os.path.exists(STAMP) and os.path.exists(PYTHON):
+        with open(STAMP) as stamp:
+            if stamp.read() == wanted:
+                return
+    say("Installing what Servey needs into .venv; this takes a minute, once.")
+    if not works():
+        make_venv()
+    pip("install", "-r", os.path.join(ROOT, "requirements.txt"))
+    pip("install", "--no-deps", "--editable", ROOT)
+    with open(STAMP, "w") as stamp:
+        stamp.write(wanted)
+
+
+def wanted_stamp():
+    """What .venv depends on: this Python, the pinned requirements, the project's own file."""
+    found = hashlib.sha256(repr((sys.version_info[:2], ROOT)).encode())
+    for name in ("requirements.txt", "pyproject.toml"):
+        with open(os.path.join(ROOT, name), "rb") as file:
+            found.update(file.read())
+    return found.hexdigest()
+
+
+def works():
+    """Whether .venv has a Python that runs, of the version that is asked for."""
+    version = "%d.%d" % sys.version_info[:2]
+    program = "import sys, pip; print('%d.%d' % sys.version_info[:2])"
+    try:
+        found = subprocess.run([PYTHON, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    except OSError:
+        return False
+    return found.returncode == 0 and found.stdout.decode().strip() == version
+
+
+def make_venv():
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", "--clear", VENV], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    if made.returncode == 0:
+        return
+    if has_no_ensurepip():
+        fail(
+            "This Python can not make virtual environments. On Debian and Ubuntu its package for that is missing: "
+            "sudo apt install python%d.%d-venv" % sys.version_info[:2]
+        )
+    fail("python -m venv failed:\n" + made.stdout.decode(errors="replace"))
+
+
+def has_no_ensurepip():
+    probe = subprocess.run(
+        [sys.executable, "-c", "import ensurepip, venv"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    )
+    return probe.returncode != 0
+
+
+def pip(*words):
+    command = [PYTHON, "-m", "pip", "--disable-pip-version-check"] + list(words)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        lines = done.stdout.decode(errors="replace").strip().splitlines()[-12:]
+        fail("pip could not install what is needed (is there a network?):\n  " + "\n  ".join(lines))
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def fail(text):
+    say(text)
+    sys.exit(1)
+
+
+def main(words):
+    if sys.version_info < OLDEST:
+        fail(
+            "Servey needs Python %d.%d or newer and this is %d.%d; call another one, e.g.: python3.12 dev.py %s"
+            % (OLDEST + sys.version_info[:2] + (" ".join(words),))
+        )
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(__doc__.strip())
+        return 0
+    command = COMMANDS.get(words[0])
+    if command is None:
+        say("There is no command '%s'; there are: %s" % (words[0], ", ".join(COMMANDS)))
+        return 2
+    install()
+    return command(words[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
