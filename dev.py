@@ -134,7 +134,10 @@ def make_venv():
 
 def has_no_ensurepip():
     probe = subprocess.run(
-        [sys.executable, "-c", "import ensurepip, venv"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        [sys.executable, "-c", "import ensurepip, venv"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
     )
     return probe.returncode != 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from servey import seed_imports as _seed_imports
 from servey.access import ALLOW_ALL, ALLOW_NONE, Authorization, ScopeAccessControl
 from servey.actions import Example, action
 from servey.context import Context
@@ -13,6 +14,8 @@ from servey.triggers import WEB_GET, WEB_POST, WebTrigger, WebTriggerMethod
 if TYPE_CHECKING:
     from servey.app import Servey, create_app
     from servey.settings import Settings
+
+_seed_imports.install()
 
 __version__ = "6.0.0"
 

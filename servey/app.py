@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,18 +15,19 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from servey.access import Authorizer
+from servey.access import ALLOW_ALL, Authorizer, rule_text
 from servey.actions import Action
-from servey.catalog import Catalog, build_catalog, find_actions
+from servey.catalog import build_catalog, find_actions
 from servey.errors import ActionError, ConfigError, NotFound
 from servey.routers.describe import default_scheme, valid_in_3_1
 from servey.routers.docs import mount_docs
 from servey.routers.health import mount_health
-from servey.routers.rest import mount_actions
+from servey.routers.rest import mount_actions, path_of
 from servey.routers.statics import StaticSite
 from servey.runtime import Runtime
 from servey.settings import Settings
 from servey.tokens import authorizer_of
+from servey.triggers import WebTrigger
 from servey.web import app_exception_handlers, error_response, request_id_of, with_request_id
 
 
@@ -45,8 +47,7 @@ class Servey(FastAPI):
         **fastapi_kwargs: Any,
     ) -> None:
         settings = settings or Settings()
-        catalog = find_catalog(settings) if actions is None else build_catalog(actions)
-        self.runtime = Runtime(catalog, settings, authorizer or authorizer_of(settings))
+        self.runtime = build_runtime(settings, actions, authorizer)
         self._scheme = default_scheme()
         handlers = {**app_exception_handlers(), **(fastapi_kwargs.pop("exception_handlers", None) or {})}
         users_lifespan = fastapi_kwargs.pop("lifespan", None)
@@ -84,6 +85,7 @@ class Servey(FastAPI):
 
         @asynccontextmanager
         async def both(app: Any) -> AsyncIterator[Mapping[str, Any] | None]:
+            self.runtime.check_settings()
             async with hosts_lifespan(app) as state, self.runtime.lifespan():
                 yield state
 
@@ -92,7 +94,9 @@ class Servey(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and "app" in scope and not self.runtime.is_running:
             # Mounted: a host runs its own lifespan only, and without ours nothing checks the settings or ends streams.
-            problem = "The mounted Servey app is not running; in the host's lifespan say: async with servey_app.running()"
+            problem = (
+                "The mounted Servey app is not running; in the host's lifespan say: async with servey_app.running()"
+            )
             await error_response(ActionError(500, "internal", problem))(scope, receive, send)
             return
         if scope["type"] == "http":
@@ -114,6 +118,7 @@ class Servey(FastAPI):
     def _running(self, users_lifespan: Any) -> Callable[[Any], Any]:
         @asynccontextmanager
         async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any] | None]:
+            self.runtime.check_settings()
             # The user's own parts are there before the first call and until after the last one.
             async with nullcontext() if users_lifespan is None else users_lifespan(app) as state:
                 async with self.runtime.lifespan():
@@ -136,11 +141,50 @@ def create_app(
     return Servey(actions=actions, settings=settings, authorizer=authorizer, **fastapi_kwargs)
 
 
-def find_catalog(settings: Settings) -> Catalog:
-    """The actions of the project in the working directory. Errors: ConfigError that lists every problem."""
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    return build_catalog(find_actions(settings.action_modules, required=settings.names_action_modules))
+def build_runtime(
+    settings: Settings,
+    actions: Iterable[Callable[..., Any] | Action] | None = None,
+    authorizer: Authorizer | None = None,
+) -> Runtime:
+    """The runtime of the actions that are found where the settings say, or of those given.
+
+    Errors: ConfigError that lists every problem of the project.
+    """
+    if actions is None:
+        if not {"", os.getcwd()} & set(sys.path):
+            sys.path.insert(0, os.getcwd())
+        actions = find_actions(settings.action_modules, required=settings.names_action_modules)
+    return Runtime(build_catalog(actions), settings, authorizer or authorizer_of(settings))
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Where an action can be called, who may call it, and why it is not where it is not."""
+
+    name: str
+    places: tuple[str, ...]
+    absences: tuple[str, ...]
+    access: str
+    summary: str
+    defined_at: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return asdict(self)
+
+
+def exposure_of(runtime: Runtime, action: Action) -> Exposure:
+    """What ``servey actions`` says of an action."""
+    plan = runtime.plan(action)
+    places = tuple(
+        f"{trigger.method} {path_of(action, trigger)}" for trigger in action.triggers if isinstance(trigger, WebTrigger)
+    )
+    needed = plan.injection.requests_needed if plan.injection is not None else None
+    absences = (f"not on the command line: it needs {needed}",) if needed else ()
+    access = rule_text(action.access_control)
+    if plan.needs_token and action.access_control is ALLOW_ALL:
+        access = "any valid token"
+    return Exposure(action.name, places, absences, access, action.summary, action.place)
 
 
 def _last_resort(settings: Settings) -> ASGIApp:

@@ -188,4 +188,6 @@ def _import_problem(module: str, error: BaseException) -> str:
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename.startswith("<frozen") or filename.endswith(("importlib/__init__.py", "servey/catalog.py", "pkgutil.py"))
+    return filename.startswith("<frozen") or filename.endswith(
+        ("importlib/__init__.py", "servey/catalog.py", "pkgutil.py")
+    )

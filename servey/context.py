@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("servey")
 
-Transport: TypeAlias = Literal["rest", "page", "graphql", "websocket", "sse", "job", "schedule", "lambda", "cli", "test"]
+Transport: TypeAlias = Literal[
+    "rest", "page", "graphql", "websocket", "sse", "job", "schedule", "lambda", "cli", "test"
+]
 
 _UNREAD = Unauthenticated()
 
@@ -28,7 +30,17 @@ class Context:
     Units: ``deadline`` is on the running loop's clock, in seconds, or None while no action runs.
     """
 
-    __slots__ = ("_authorization", "_refused", "deadline", "request_id", "resources", "runtime", "token", "trusted", "via")
+    __slots__ = (
+        "_authorization",
+        "_refused",
+        "deadline",
+        "request_id",
+        "resources",
+        "runtime",
+        "token",
+        "trusted",
+        "via",
+    )
 
     def __init__(
         self,

@@ -126,9 +126,7 @@ class Resources:
             raise error
 
 
-async def call_with_dependencies(
-    injection: Injection, context: Context, call: Call, *, timeout: float
-) -> Any:
+async def call_with_dependencies(injection: Injection, context: Context, call: Call, *, timeout: float) -> Any:
     """Opens an action's dependencies, calls it, and leaves them open until the call's resources are closed.
 
     A plain ``def`` can not be cancelled once it has its thread: when its caller gives up, its dependencies stay open

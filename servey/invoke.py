@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from servey.access import ALLOW_ALL, AccessControl, AllOf, Authorization, allows, looks_at_params, refusal
+from servey.access import ALLOW_ALL, AccessControl, AllOf, allows, looks_at_params, refusal
 from servey.actions import Action
 from servey.context import Context, _current
 from servey.dependencies import Injection, Resources, call_with_dependencies, injection_of
@@ -60,9 +60,7 @@ def plan_of(action: Action) -> Plan:
         action=action,
         early=early,
         late=late,
-        authorization=tuple(
-            (param.name, not param.nullable) for param in params if param.filled_by == "authorization"
-        ),
+        authorization=tuple((param.name, not param.nullable) for param in params if param.filled_by == "authorization"),
         contexts=tuple(param.name for param in params if param.filled_by == "context"),
         injection=injection_of(action),
     )
@@ -126,9 +124,8 @@ async def validate(plan: Plan, params: Mapping[str, Any], context: Context) -> d
         values: dict[str, Any] = plan.action.params.validator.validate_python(params, extra=extra)
     except ValidationError as error:
         raise InvalidParams(readable_errors(error)) from None
-    if plan.late is not None and not context.trusted:
-        if not await allows(plan.late, context.authorization, values):
-            raise refusal(context.authorization)
+    if plan.late is not None and not context.trusted and not await allows(plan.late, context.authorization, values):
+        raise refusal(context.authorization)
     return values
 
 
@@ -197,8 +194,11 @@ def _checked(action: Action, result: Any) -> Any:
     try:
         return action.result.validator.validate_python(result, from_attributes=True)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'result'}: {e['msg']}" for e in readable_errors(error)[:5])
-        raise ResultError(f"action '{action.name}' ({action.place}) gave back what its annotation does not allow: {problems}")
+        found = readable_errors(error)[:5]
+        problems = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'result'}: {each['msg']}" for each in found)
+        raise ResultError(
+            f"action '{action.name}' ({action.place}) gave back what its annotation does not allow: {problems}"
+        ) from None
 
 
 class Stream:

@@ -139,7 +139,9 @@ def _param(name: str, annotation: Any, default: Any) -> Param:
         )
         alias = info.validation_alias if isinstance(info.validation_alias, str) else info.alias
     else:
-        info = FieldInfo(annotation=annotation, default=PydanticUndefined if default is inspect.Parameter.empty else default)
+        info = FieldInfo(
+            annotation=annotation, default=PydanticUndefined if default is inspect.Parameter.empty else default
+        )
         alias = None
     return Param(name, alias or name, info, annotation, default, filled_by)
 
@@ -202,9 +204,7 @@ def _typed_dict_field(param: Param, handler: GetCoreSchemaHandler) -> core_schem
     # Of the field's own facts, the constraints and the words that documents show; alias and default are said around it.
     inner = handler.generate_schema(Annotated[info.annotation, _facts_only(info)])
     if not param.required:
-        inner = core_schema.with_default_schema(
-            inner, **_default(info), validate_default=info.validate_default
-        )
+        inner = core_schema.with_default_schema(inner, **_default(info), validate_default=info.validate_default)
     alias = param.alias if param.alias != param.name else None
     if info.validation_alias is not None and not isinstance(info.validation_alias, str):
         alias = info.validation_alias.convert_to_aliases()  # type: ignore[assignment]

@@ -21,6 +21,8 @@ from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
 from servey.settings import Settings
 from servey.threads import Threads
+from servey.tokens import NoKeyAuthorizer
+
 
 class Runtime:
     """One running app. Every call goes through its `Plan`s; `lifespan` is its beginning and its end.
@@ -60,9 +62,7 @@ class Runtime:
         """One call's `Context`, to be entered; leaving it runs background tasks and closes what the call holds open."""
         resources = Resources(request=request, app=app if app is not None else self.app)
         return OpenContext(
-            Context(
-                self, via, request_id=request_id or uuid4().hex, token=token, trusted=trusted, resources=resources
-            )
+            Context(self, via, request_id=request_id or uuid4().hex, token=token, trusted=trusted, resources=resources)
         )
 
     def keep(self, task: asyncio.Task[None]) -> None:
@@ -83,10 +83,7 @@ class Runtime:
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
-        """Runs the app. Errors: ConfigError where production is asked to run with unsafe settings."""
-        problems = self.unsafe_settings()
-        if problems:
-            raise ConfigError(problems)
+        """Runs the app: its streams hear of the process's end, and what outlives its call is waited for."""
         self._stopping = asyncio.Event()
         with _told_of_the_end(self._stopping):
             yield
@@ -95,19 +92,14 @@ class Runtime:
             await asyncio.wait(set(self._kept), timeout=10)
         self._stopping = None
 
-    def unsafe_settings(self) -> list[str]:
-        """Why this app must not run in production, a line each; empty where it may."""
-        if self.settings.is_dev:
-            return []
-        guarded = [plan.action.name for plan in self._plans.values() if plan.guarded]
-        from servey.tokens import NoKeyAuthorizer
-
-        if guarded and isinstance(self.authorizer, NoKeyAuthorizer):
-            return [
-                f"action '{guarded[0]}' is guarded and there is no key to verify tokens with; "
+    def check_settings(self) -> None:
+        """Makes sure that this app may serve. Errors: ConfigError that says why not, a line for each reason."""
+        guarded = next((plan.action for plan in self._plans.values() if plan.guarded), None)
+        if guarded is not None and isinstance(self.authorizer, NoKeyAuthorizer):
+            raise guarded.problem(
+                "is guarded and there is no key to verify tokens with; "
                 "set JWT_SECRET_KEY (HS256) or SERVEY_JWT_PUBLIC_KEY (RS256, ES256)"
-            ]
-        return []
+            )
 
 
 class OpenContext:

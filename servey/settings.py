@@ -36,7 +36,11 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", validation_alias=_named("SERVEY_HOST", "SERVER_HOST"), description="where to listen")
     port: int = Field(
-        8000, ge=0, le=65535, validation_alias=_named("SERVEY_PORT", "SERVER_PORT", "PORT"), description="where to listen"
+        8000,
+        ge=0,
+        le=65535,
+        validation_alias=_named("SERVEY_PORT", "SERVER_PORT", "PORT"),
+        description="where to listen",
     )
     debug: bool = Field(
         False, validation_alias=_named("SERVEY_DEBUG", "SERVER_DEBUG"), description="log more; never shown to clients"

@@ -96,7 +96,11 @@ class JwtAuthorizer:
         if not self._key.algorithm.startswith("HS"):
             raise ConfigError("tokens are only signed with a secret; this app verifies with a public key")
         now = int(self._clock())
-        claims: dict[str, Any] = {"iat": now, "exp": now + int(lifetime), "scope": " ".join(sorted(authorization.scopes))}
+        claims: dict[str, Any] = {
+            "iat": now,
+            "exp": now + int(lifetime),
+            "scope": " ".join(sorted(authorization.scopes)),
+        }
         claims |= {
             name: value
             for name, value in (

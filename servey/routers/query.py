@@ -104,7 +104,9 @@ def shapes_of(action: Action) -> dict[str, Shape]:
     return {name: Shape(field, defs) for name, field in schema.get("properties", {}).items()}
 
 
-def leaves(shapes: Mapping[str, Shape], prefix: str = "", above: tuple[int, ...] = ()) -> Iterable[tuple[str, Shape, bool]]:
+def leaves(
+    shapes: Mapping[str, Shape], prefix: str = "", above: tuple[int, ...] = ()
+) -> Iterable[tuple[str, Shape, bool]]:
     """Every key that a query may hold, with its shape and whether objects around it want it; a type inside itself once."""
     for name, shape in shapes.items():
         key = f"{prefix}{name}"
@@ -177,5 +179,3 @@ def nest(pairs: Iterable[tuple[str, Any]], shapes: Mapping[str, Shape]) -> dict[
         else:
             place[name] = value
     return params
-
-

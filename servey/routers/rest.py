@@ -54,8 +54,10 @@ logger = logging.getLogger("servey")
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
-def default_path(action: Action) -> str:
-    """The path of an action whose trigger names none."""
+def path_of(action: Action, trigger: WebTrigger) -> str:
+    """The path of a trigger: its own, or one made of the action's name."""
+    if trigger.path is not None:
+        return trigger.path
     if action.class_name is not None and not action.given_name:
         return f"/actions/{kebab_case(action.class_name)}/{kebab_case(action.fn.__name__)}"
     return f"/actions/{kebab_case(action.name)}"
@@ -71,7 +73,7 @@ def mount_actions(router: APIRouter, runtime: Runtime, *, prefix: str = "", sche
     taken_ids: set[str] = set()
     taken_paths: dict[tuple[str, str], Action] = {}
     for action, trigger in runtime.catalog.triggered_by(WebTrigger):
-        path = trigger.path if trigger.path is not None else default_path(action)
+        path = path_of(action, trigger)
         key = (trigger.method.value, re.sub(r"\{[^}]*\}", "{}", path))
         other = taken_paths.setdefault(key, action)
         try:
@@ -307,7 +309,9 @@ class ActionRoute(APIRoute):
         context.resources.on_close(form.close)
         context.resources.body = form
         shapes = {name: self._shapes[name] for name in self._body_names}
-        injected = {field.alias for field in self._plan.injection.dependant.body_params} if self._plan.injection else set()
+        injected = (
+            {field.alias for field in self._plan.injection.dependant.body_params} if self._plan.injection else set()
+        )
         return nest(((key, value) for key, value in form.multi_items() if key not in injected), shapes)
 
     def _located(self, error: InvalidParams) -> InvalidParams:
@@ -330,7 +334,9 @@ class ActionRoute(APIRoute):
         injected = context.resources.response
         status = injected.status_code if injected is not None and injected.status_code else 200
         serializer = self.served.action.result
-        content = serializer.serializer.to_json(result, by_alias=True, warnings=False) if serializer is not None else b""
+        content = (
+            serializer.serializer.to_json(result, by_alias=True, warnings=False) if serializer is not None else b""
+        )
         response = Response(content if status not in (204, 304) and status >= 200 else b"", status, media_type=JSON)
         response.raw_headers.extend(headers)
         return response
