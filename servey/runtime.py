@@ -24,6 +24,9 @@ from servey.threads import Threads
 from servey.tokens import NoKeyAuthorizer
 
 
+_GRACE_SECONDS = 10
+
+
 class Runtime:
     """One running app. Every call goes through its `Plan`s; `lifespan` is its beginning and its end.
 
@@ -84,13 +87,19 @@ class Runtime:
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Runs the app: its streams hear of the process's end, and what outlives its call is waited for."""
-        self._stopping = asyncio.Event()
-        with _told_of_the_end(self._stopping):
-            yield
-        self._stopping.set()
-        if self._kept:
-            await asyncio.wait(set(self._kept), timeout=10)
-        self._stopping = None
+        # A test may run an app twice at once, each time on a loop of its own.
+        before, stopping = self._stopping, asyncio.Event()
+        self._stopping = stopping
+        try:
+            with _told_of_the_end(stopping):
+                yield
+        finally:
+            stopping.set()
+            self._stopping = before
+            loop = asyncio.get_running_loop()
+            kept = [task for task in self._kept if task.get_loop() is loop]
+            if kept:
+                await asyncio.wait(kept, timeout=_GRACE_SECONDS)
 
     def check_settings(self) -> None:
         """Makes sure that this app may serve. Errors: ConfigError that says why not, a line for each reason."""
