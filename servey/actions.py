@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from servey.access import ALLOW_ALL, AccessControl
 from servey.errors import ConfigError
-from servey.params import Param, Signature, params_type, result_adapter, signature_of
+from servey.params import Param, Signature, SignatureProblem, params_type, result_adapter, result_type, signature_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -79,8 +79,6 @@ class Action:
 
         Errors: ConfigError that names the place, the action and the parameter.
         """
-        from servey.params import SignatureProblem
-
         if self.class_name is not None and self.owner is None:
             raise self.problem(
                 f"is a method of {self.class_name}, which its module does not define; move the class to the module's level"
@@ -104,6 +102,11 @@ class Action:
     def result(self) -> TypeAdapter[Any] | None:
         """Validates and serializes a result, or one item of a stream; None where the function makes whole responses."""
         return self._adapted(lambda: result_adapter(self.signature.returns), "result")
+
+    @property
+    def result_type(self) -> Any:
+        """What a result is validated and serialized as."""
+        return result_type(self.signature.returns)
 
     @property
     def is_async(self) -> bool:

@@ -231,9 +231,22 @@ def _facts_only(info: FieldInfo) -> FieldInfo:
     return facts
 
 
+def result_type(returns: Any) -> Any:
+    """What a result is validated and serialized as: the annotation without whole responses; ``Response`` itself where
+    there is nothing else.
+    """
+    members = union_members(returns)
+    values = [member for member in members if not _is_response(member)]
+    if len(values) == len(members):
+        return returns
+    return Union[tuple(values)] if values else members[0]  # noqa: UP007 - made of a tuple
+
+
 def result_adapter(returns: Any) -> TypeAdapter[Any] | None:
-    """What validates and serializes a result; None where the function gives whole responses of its own."""
-    members = [member for member in union_members(returns) if isinstance(member, type)]
-    if any(_comes_from_fastapi(member, {"Response"}) for member in members):
-        return None
-    return TypeAdapter(returns)
+    """What validates and serializes a result; None where the function only gives whole responses of its own."""
+    type_ = result_type(returns)
+    return None if _is_response(type_) else TypeAdapter(type_)
+
+
+def _is_response(member: Any) -> bool:
+    return isinstance(member, type) and _comes_from_fastapi(member, {"Response"})

@@ -7,9 +7,9 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import cached_property
 from typing import Any
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from servey.access import Authorizer
 from servey.actions import Action
@@ -22,7 +22,6 @@ from servey.limits import InFlight
 from servey.settings import Settings
 from servey.threads import Threads
 from servey.tokens import NoKeyAuthorizer
-
 
 _GRACE_SECONDS = 10
 
@@ -42,11 +41,15 @@ class Runtime:
         self._plans = _plans(catalog)
         self._kept: set[asyncio.Task[None]] = set()
         self._stopping: asyncio.Event | None = None
+        self._threads: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
 
-    @cached_property
+    @property
     def threads(self) -> Threads:
-        """The worker threads for plain ``def`` actions."""
-        return Threads(self.settings.threads)
+        """The worker threads for plain ``def`` actions: this loop's."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._threads:
+            self._threads[loop] = Threads(self.settings.threads)
+        return self._threads[loop]
 
     def plan(self, action: Action) -> Plan:
         """What was decided of an action. Errors: KeyError for one that is not in the catalog."""

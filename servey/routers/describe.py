@@ -153,12 +153,9 @@ def body_of(action: Action, names: set[str], form_fields: tuple[Param, ...]) -> 
     type_ = action.params_type if everything else params_type(f"{camel_case(action.name)}Input", params_shown)
     required = any(param.required for param in params_shown)
     kind: Any = File if form_fields else Body
-    return create_model_field(
-        name=f"{action.name}_body",
-        type_=type_,
-        field_info=kind(... if required else None, openapi_examples=_body_examples(action, names) or None),
-        mode="validation",
-    )
+    field_info = kind(... if required else None, openapi_examples=_body_examples(action, names) or None)
+    field_info.annotation = type_
+    return create_model_field(name=f"{action.name}_body", type_=type_, field_info=field_info, mode="validation")
 
 
 def _body_examples(action: Action, names: set[str]) -> dict[str, Any]:

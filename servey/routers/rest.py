@@ -136,7 +136,7 @@ def _add_route(router: APIRouter, served: Served, path: str, taken_ids: set[str]
         tags=list(action.tags) or None,
         operation_id=describe.operation_id(action, served.trigger, taken_ids),
         dependencies=describe.security_of(plan, served.scheme),
-        response_model=None if streams or action.result is None else action.signature.returns,
+        response_model=None if streams or action.result is None else action.result_type,
         responses=describe.responses_of(plan, has_body=served.takes_body and bool(body_names or form_fields)),
         openapi_extra=_extra(plan, served, parameters),
         route_class_override=ActionRoute,
@@ -147,7 +147,7 @@ def _add_route(router: APIRouter, served: Served, path: str, taken_ids: set[str]
     if streams:
         route.is_json_stream = True
         route.stream_item_field = create_model_field(
-            name=f"{action.name}_item", type_=action.signature.returns, mode="serialization"
+            name=f"{action.name}_item", type_=action.result_type, mode="serialization"
         )
 
 

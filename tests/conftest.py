@@ -1,0 +1,27 @@
+"""What all tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+from tests.serving import Server, serve
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_blocks_the_loop() -> Iterator[None]:
+    """A test fails when code of ours blocks the event loop."""
+    with blockbuster_ctx(scanned_modules=["servey"]):
+        yield
+
+
+@pytest.fixture(scope="session")
+def tour() -> Iterator[Server]:
+    """The tour, served by a real server in a process of its own."""
+    with serve("servey.server:discovered_app", factory=True, cwd="examples/tour") as server:
+        yield server

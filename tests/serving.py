@@ -1,0 +1,115 @@
+"""Real servers for tests: processes of their own on a free port of this machine, ended by their ids."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+DEADLINE_SECONDS = 20
+
+
+@dataclass
+class Server:
+    process: "subprocess.Popen[str]"
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def end(self, number: int = signal.SIGTERM, within: float = 10) -> float:
+        """Sends a signal and waits for the end; gives the seconds that it took."""
+        begun = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(within)
+        return time.monotonic() - begun
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without settings of ours, and with the project importable."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SERVEY_", "SERVER_", "JWT_"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
+
+
+def run(*words: str, cwd: Path | str = ROOT, timeout: float = 30, **env: str) -> "subprocess.CompletedProcess[str]":
+    """Runs `python WORDS` to its end."""
+    command = [sys.executable, *words]
+    return subprocess.run(
+        command, cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+@contextmanager
+def serve(
+    app: str, *, factory: bool = False, cwd: Path | str = ROOT, words: Sequence[str] = (), **env: str
+) -> Iterator[Server]:
+    """An app under plain uvicorn."""
+    port = free_port()
+    command = ["-m", "uvicorn", app, "--port", str(port), "--log-level", "warning", *(["--factory"] if factory else [])]
+    with started([*command, *words], port, cwd=cwd, **{"SERVEY_ENV": "dev", **env}) as server:
+        yield server
+
+
+@contextmanager
+def started(words: Sequence[str], port: int, *, cwd: Path | str = ROOT, **env: str) -> Iterator[Server]:
+    """`python WORDS`, once it listens on the port; ended when the block ends."""
+    import tempfile
+
+    with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
+        process = subprocess.Popen(
+            [sys.executable, *words],
+            cwd=ROOT / cwd,
+            env=environment(**env),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            wait_for_port(port, process, Path(log.name))
+            yield Server(process, port, Path(log.name))
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait(10)
+
+
+def wait_for_port(port: int, process: "subprocess.Popen[str]", log: Path) -> None:
+    end = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise AssertionError(f"the server ended with {process.returncode}:\n{log.read_text()}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=0.2).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError(f"the server did not listen within {DEADLINE_SECONDS} s:\n{log.read_text()}")
+
+
+def wait_until(happened: "object", what: str, within: float = DEADLINE_SECONDS) -> None:
+    """Waits for something that becomes true by itself; fails when it does not."""
+    assert callable(happened)
+    end = time.monotonic() + within
+    while not happened():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not happen within {within} s")
+        time.sleep(0.02)
