@@ -119,7 +119,7 @@ class Action:
         first = (self.description or "").strip().partition("\n")[0].strip()
         return first or self.name.replace("_", " ").replace(".", " ").capitalize()
 
-    @property
+    @cached_property
     def place(self) -> str:
         """Where the function stands, as ``shop/actions.py:41``."""
         code = inspect.unwrap(self.fn).__code__

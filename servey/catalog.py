@@ -68,7 +68,7 @@ def build_catalog(functions: Iterable[Callable[..., Any] | Action]) -> Catalog:
         found[action.fn] = action
         try:
             waiting += _nested(action.signature.returns)
-            _ = action.params, action.result
+            _ = action.params, action.result, action.place
         except ConfigError as error:
             problems += error.problems
     problems += _taken_twice(found.values())

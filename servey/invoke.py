@@ -165,7 +165,7 @@ async def perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
 
 async def _call(action: Action, values: dict[str, Any], context: Context) -> Any:
     if action.signature.streams:
-        stream = Stream(action, action.fn(**values))
+        stream = Stream(action, action.fn(**values), context)
         context.resources.on_close(stream.aclose)
         await stream.start()
         return stream
@@ -204,9 +204,10 @@ def _checked(action: Action, result: Any) -> Any:
 class Stream:
     """What a streaming action yields, each item checked; iterate it, and close it when you leave early."""
 
-    def __init__(self, action: Action, items: Any) -> None:
+    def __init__(self, action: Action, items: Any, context: Context) -> None:
         self.action = action
         self._items = items
+        self._context = context
         self._first: list[Any] = []
         self._ended = False
 
@@ -225,7 +226,12 @@ class Stream:
             return self._first.pop()
         if self._ended:
             raise StopAsyncIteration
-        return _checked(self.action, await anext(self._items))
+        # Whoever iterates is not the task that made the call; its steps run in the call all the same.
+        running = _current.set(self._context)
+        try:
+            return _checked(self.action, await anext(self._items))
+        finally:
+            _current.reset(running)
 
     async def aclose(self) -> None:
         """Ends the function where it stands."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
+import fastapi
 from fastapi import FastAPI
 from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
@@ -95,7 +96,8 @@ def for_host(error: Exception, app: Any) -> Exception | None:
     if isinstance(error, InvalidParams):
         candidates.append(RequestValidationError(error.detail))
     elif isinstance(error, ActionError):
-        candidates.append(HTTPException(error.status, error.detail, dict(error.headers)))
+        # FastAPI's own class, so that a handler for it is found, and one for Starlette's above it too.
+        candidates.append(fastapi.HTTPException(error.status, error.detail, dict(error.headers)))
     for candidate in candidates:
         keys: list[Any] = [cls for cls in type(candidate).__mro__ if cls is not Exception]
         if isinstance(candidate, HTTPException):

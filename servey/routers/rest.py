@@ -8,15 +8,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from email.message import Message as MediaType
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, params
 from fastapi.routing import APIRoute
 from fastapi.utils import create_model_field
-from pydantic_core import from_json
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -28,12 +25,13 @@ from servey.actions import Action, kebab_case
 from servey.compat import fastapi as compat
 from servey.context import Context
 from servey.dependencies import Injection, injected_part
-from servey.errors import ActionError, ConfigError, InvalidParams, UnsupportedMediaType
+from servey.errors import ConfigError, InvalidParams, UnsupportedMediaType
 from servey.invoke import Plan, Stream, admit, perform, validate
 from servey.limits import read_body
 from servey.params import Param
 from servey.routers import describe
-from servey.routers.query import checked_text, nest, parse_query, shapes_of
+from servey.routers.decode import FORMS, body_chunks, check_json_type, check_path, parse_json
+from servey.routers.query import nest, parse_query, shapes_of
 from servey.routers.streams import send_stream, stream_media_type
 from servey.runtime import Runtime
 from servey.triggers import BODY_METHODS, WebTrigger
@@ -50,8 +48,6 @@ from servey.web import (
 )
 
 logger = logging.getLogger("servey")
-
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
 def path_of(action: Action, trigger: WebTrigger) -> str:
@@ -268,7 +264,7 @@ class ActionRoute(APIRoute):
             shapes = {name: self._shapes[name] for name in self._query_names}
             given |= nest(parse_query(scope["query_string"]), shapes)
         if self.param_convertors:
-            _check_path(scope)
+            check_path(scope)
             given |= {name: scope["path_params"][name] for name in self._path_names}
         return given
 
@@ -278,7 +274,7 @@ class ActionRoute(APIRoute):
 
     async def _decode_body(self, request: Request, context: Context) -> dict[str, Any]:
         raw = await read_body(
-            _chunks(request.receive),
+            body_chunks(request.receive),
             length=request.headers.get("content-length"),
             limit_bytes=self._limit,
             timeout=self.served.runtime.settings.body_timeout,
@@ -289,7 +285,7 @@ class ActionRoute(APIRoute):
             return await self._decode_form(request, context)
         if not raw:
             return {}
-        _check_json_type(request.headers.get("content-type"))
+        check_json_type(request.headers.get("content-type"))
         given = parse_json(raw)
         if not isinstance(given, dict):
             problem = {"type": "dict_type", "loc": ["body"], "msg": "Input should be a JSON object", "input": None}
@@ -299,8 +295,8 @@ class ActionRoute(APIRoute):
 
     async def _decode_form(self, request: Request, context: Context) -> dict[str, Any]:
         media_type = (request.headers.get("content-type") or "").partition(";")[0].strip().lower()
-        if media_type not in _FORMS:
-            raise UnsupportedMediaType(media_type, " or ".join(_FORMS))
+        if media_type not in FORMS:
+            raise UnsupportedMediaType(media_type, " or ".join(FORMS))
         try:
             form: FormData = await request.form()
         except HTTPException as error:
@@ -373,43 +369,3 @@ def _allowed(scope: Scope) -> list[str]:
     if "GET" in methods:
         methods.add("HEAD")
     return sorted(methods)
-
-
-def _check_path(scope: Scope) -> None:
-    path = scope["path"]
-    if "\0" in path or "\ufffd" in path:
-        checked_text(unquote_to_bytes(scope.get("raw_path") or path), "path")
-
-
-def _check_json_type(content_type: str | None) -> None:
-    media_type = MediaType()
-    media_type["content-type"] = content_type or ""
-    kind, subtype = media_type.get_content_maintype(), media_type.get_content_subtype()
-    if not content_type or kind != "application" or not (subtype == "json" or subtype.endswith("+json")):
-        raise UnsupportedMediaType(content_type or "", JSON)
-
-
-def parse_json(raw: bytes) -> Any:
-    """JSON from bytes; ``NaN`` and ``Infinity`` are none. Errors: InvalidParams of type ``json_invalid``."""
-    try:
-        return from_json(raw, allow_inf_nan=False)
-    except ValueError as error:
-        text = str(error)
-        place = re.search(r" at line (\d+) column (\d+)$", text)
-        loc: list[str | int] = ["body"]
-        if place is not None:
-            line, column = int(place[1]), int(place[2])
-            loc.append(sum(len(each) + 1 for each in raw.split(b"\n")[: line - 1]) + column - 1)
-            text = text[: place.start()]
-        problem = {"type": "json_invalid", "loc": loc, "msg": "JSON decode error", "input": {}, "ctx": {"error": text}}
-        raise InvalidParams([problem]) from None
-
-
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ActionError(400, "http_400", "The request body ended early")
-        yield message.get("body", b"")
-        more = message.get("more_body", False)

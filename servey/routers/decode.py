@@ -1,0 +1,61 @@
+"""The bytes of a request as values: JSON, media types, paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from email.message import Message as MediaType
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from pydantic_core import from_json
+from starlette.types import Receive, Scope
+
+from servey.errors import ActionError, InvalidParams, UnsupportedMediaType
+from servey.routers.query import checked_text
+from servey.web import JSON
+
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+
+
+def check_path(scope: Scope) -> None:
+    """Refuses a path that is not UTF-8 or holds a NUL character. Errors: InvalidParams."""
+    path = scope["path"]
+    if "\0" in path or "\ufffd" in path:
+        checked_text(unquote_to_bytes(scope.get("raw_path") or path), "path")
+
+
+def check_json_type(content_type: str | None) -> None:
+    """Refuses a body that is not said to be JSON. Errors: UnsupportedMediaType."""
+    media_type = MediaType()
+    media_type["content-type"] = content_type or ""
+    kind, subtype = media_type.get_content_maintype(), media_type.get_content_subtype()
+    if not content_type or kind != "application" or not (subtype == "json" or subtype.endswith("+json")):
+        raise UnsupportedMediaType(content_type or "", JSON)
+
+
+def parse_json(raw: bytes) -> Any:
+    """JSON from bytes; ``NaN`` and ``Infinity`` are none. Errors: InvalidParams of type ``json_invalid``."""
+    try:
+        return from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        text = str(error)
+        place = re.search(r" at line (\d+) column (\d+)$", text)
+        loc: list[str | int] = ["body"]
+        if place is not None:
+            line, column = int(place[1]), int(place[2])
+            loc.append(sum(len(each) + 1 for each in raw.split(b"\n")[: line - 1]) + column - 1)
+            text = text[: place.start()]
+        problem = {"type": "json_invalid", "loc": loc, "msg": "JSON decode error", "input": {}, "ctx": {"error": text}}
+        raise InvalidParams([problem]) from None
+
+
+async def body_chunks(receive: Receive) -> AsyncIterator[bytes]:
+    """The parts of a body as they come. Errors: ActionError 400 where the client leaves before its end."""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ActionError(400, "http_400", "The request body ended early")
+        yield message.get("body", b"")
+        more = message.get("more_body", False)

@@ -1,0 +1,175 @@
+"""Async generator actions over REST."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import httpx
+import pytest
+from fastapi import Depends
+
+from servey import WEB_GET, Context, NotFound, Settings, action, create_app
+from servey.context import current_context
+from servey.testing import client
+from tests.serving import serve, wait_until
+
+DEV = Settings(env="dev")
+LOG: list[str] = []
+
+
+async def resource() -> AsyncIterator[str]:
+    LOG.append("open")
+    yield "resource"
+    LOG.append("close")
+
+
+@action(triggers=WEB_GET)
+async def numbers(upto: int, fail_at: int = -1, held: Annotated[str, Depends(resource)] = "") -> AsyncIterator[int]:
+    for number in range(upto):
+        if number == fail_at:
+            raise NotFound("out of numbers")
+        assert LOG[-1] == "open"
+        yield number
+
+
+@action(triggers=WEB_GET, timeout=0.2)
+async def slow(first: float = 0, later: float = 0) -> AsyncIterator[str]:
+    await asyncio.sleep(first)
+    yield "first"
+    await asyncio.sleep(later)
+    yield "second"
+
+
+@action(triggers=WEB_GET)
+async def wrong() -> AsyncIterator[int]:
+    yield 1
+    yield "two"  # type: ignore[misc]
+
+
+@action(triggers=WEB_GET)
+async def where(context: Context) -> AsyncIterator[bool]:
+    yield current_context() is context
+    yield current_context() is context
+
+
+@pytest.fixture
+def http():
+    LOG.clear()
+    with client(create_app(actions=[numbers, slow, wrong, where], settings=DEV)) as http:
+        yield http
+
+
+@pytest.mark.parametrize(
+    "accept", ["*/*", "application/jsonl", "application/json", "text/event-stream;q=0.1, */*, application/jsonl"]
+)
+def test_json_lines(http, accept):
+    answer = http.get("/actions/numbers?upto=3", headers={"Accept": accept})
+    assert (answer.headers["content-type"], answer.text) == ("application/jsonl", "0\n1\n2\n")
+    assert LOG == ["open", "close"]
+
+
+def test_server_sent_events(http):
+    answer = http.get("/actions/numbers?upto=2", headers={"Accept": "text/event-stream"})
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.text == "data: 0\n\ndata: 1\n\n"
+
+
+def test_nothing_to_stream(http):
+    assert http.get("/actions/numbers?upto=0").text == ""
+
+
+def test_an_error_before_the_first_item_is_an_ordinary_one(http):
+    answer = http.get("/actions/numbers?upto=3&fail_at=0")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert http.get("/actions/numbers?upto=x").status_code == 422
+
+
+def test_an_error_in_mid_stream(http):
+    lines = http.get("/actions/numbers?upto=3&fail_at=1").text.splitlines()
+    assert [json.loads(line) for line in lines] == [0, {"error": {"detail": "out of numbers", "code": "not_found"}}]
+    events = http.get("/actions/numbers?upto=3&fail_at=1", headers={"Accept": "text/event-stream"}).text
+    assert events == 'data: 0\n\nevent: error\ndata: {"detail":"out of numbers","code":"not_found"}\n\n'
+    assert LOG == ["open", "close"] * 2
+
+
+def test_the_timeout_is_for_the_first_item(http):
+    late = http.get("/actions/slow?first=0.5")
+    assert (late.status_code, late.json()["code"]) == (504, "timeout")
+    assert http.get("/actions/slow?later=0.4").text == '"first"\n"second"\n'
+
+
+def test_each_item_is_checked(http):
+    lines = [json.loads(line) for line in http.get("/actions/wrong").text.splitlines()]
+    assert lines == [1, {"error": {"detail": "Internal Server Error", "code": "internal"}}]
+
+
+def test_every_step_runs_in_its_call(http):
+    assert http.get("/actions/where").text == "true\ntrue\n"
+
+
+ENDLESS = """
+import asyncio
+from collections.abc import AsyncIterator
+from servey import WEB_GET, action, create_app
+
+log = []
+
+@action(triggers=WEB_GET)
+async def endless() -> AsyncIterator[int]:
+    try:
+        number = 0
+        while True:
+            yield (number := number + 1)
+            await asyncio.sleep(0.01)
+    finally:
+        log.append("closed")
+
+@action(triggers=WEB_GET)
+async def silent() -> AsyncIterator[int]:
+    yield 1
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        log.append("closed")
+
+@action(triggers=WEB_GET)
+async def closed() -> int:
+    return len(log)
+
+servey_app = create_app(actions=[endless, silent, closed])
+"""
+
+
+@pytest.fixture
+def endless(tmp_path):
+    (tmp_path / "app.py").write_text(ENDLESS)
+    with serve("app:servey_app", cwd=tmp_path) as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", ["endless", "silent"])
+def test_leaving_early_closes_it(endless, name):
+    with httpx.stream("GET", f"{endless.url}/actions/{name}") as answer:
+        assert next(answer.iter_lines()) == "1"
+    wait_until(lambda: httpx.get(f"{endless.url}/actions/closed").json() == 1, "the generator's end", within=5)
+
+
+def test_the_process_ends_at_once_under_open_streams(endless):
+    with httpx.Client() as http:
+        streams = []
+        for number in range(20):
+            accept = {"Accept": "text/event-stream" if number % 2 else "*/*"}
+            request = http.build_request(
+                "GET", f"{endless.url}/actions/{'silent' if number % 3 else 'endless'}", headers=accept
+            )
+            streams.append(http.send(request, stream=True))
+        assert all(stream.status_code == 200 for stream in streams)
+        begun = time.monotonic()
+        assert endless.end(within=5) < 2
+        assert time.monotonic() - begun < 2
+        for stream in streams:
+            stream.read()  # each was ended in order, not cut off
+            stream.close()
