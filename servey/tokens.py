@@ -18,6 +18,7 @@ from typing import Any
 from jose import jwk, jws, jwt
 from jose.backends.base import Key
 from jose.exceptions import JOSEError
+from jose.utils import base64url_decode, base64url_encode
 
 from servey.access import Authorization, AuthorizationError
 from servey.errors import ConfigError
@@ -68,7 +69,7 @@ class JwtAuthorizer:
         """The same, for code that does not run on an event loop."""
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise AuthorizationError("the token is too long")
-        if token.count(".") != 2 or not token.isascii():
+        if token.count(".") != 2 or not all(map(_is_canonical, token.split("."))):
             raise AuthorizationError("this is no signed token")
         try:
             self._check_header(jws.get_unverified_header(token))
@@ -142,6 +143,17 @@ class JwtAuthorizer:
             not_before=_datetime(not_before),
             expire_at=_datetime(expire_at),
         )
+
+
+def _is_canonical(part: str) -> bool:
+    """Whether this is the one way to write its bytes: a token that can be written twice gets past a list of revoked ones.
+
+    Source: RFC 7515 section 2 (no padding), RFC 4648 section 3.5.
+    """
+    try:
+        return base64url_encode(base64url_decode(part.encode("ascii"))).decode() == part
+    except ValueError:
+        return False
 
 
 def _moment(claims: Mapping[str, Any], name: str) -> float | None:

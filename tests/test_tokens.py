@@ -1,0 +1,267 @@
+"""Tokens: what is taken, and everything that is not."""
+
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import time
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jose import jwt
+
+from servey import WEB_GET, Authorization, ConfigError, ScopeAccessControl, Settings, action, create_app
+from servey.access import AuthorizationError
+from servey.testing import client, token_for
+from servey.tokens import JwtAuthorizer, authorizer_of, public_key, secret_key
+
+SECRET = "a-secret-of-more-than-32-bytes-for-tests"
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC = ec.generate_private_key(ec.SECP256R1())
+
+
+def pem(key: Any) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def public(key: Any, encoding: Any = serialization.Encoding.PEM) -> bytes:
+    return key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def b64(data: bytes | dict[str, Any] | str) -> str:
+    raw = json.dumps(data).encode() if isinstance(data, dict) else data.encode() if isinstance(data, str) else data
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def forged(header: Any, payload: Any, secret: bytes) -> str:
+    signed = f"{b64(header)}.{b64(payload)}"
+    return f"{signed}.{b64(hmac.new(secret, signed.encode(), hashlib.sha256).digest())}"
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    now = int(time.time())
+    made = {"sub": "ada", "scope": "root", "iat": now, "exp": now + 600, **changes}
+    return {name: value for name, value in made.items() if value is not ...}
+
+
+def hs256(**changes: Any) -> str:
+    return jwt.encode(claims(**changes), SECRET, algorithm="HS256")
+
+
+def with_header(**header: Any) -> str:
+    return forged({"alg": "HS256", "typ": "JWT", **header}, claims(), SECRET.encode())
+
+
+def authorizer(**options: Any) -> JwtAuthorizer:
+    return JwtAuthorizer(secret_key(SECRET), **options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ("ada", {"root"})),
+        ({"sub": ..., "scope": ...}, (None, set())),
+        ({"scope": "a b  c "}, ("ada", {"a", "b", "c"})),
+        ({"scope": ..., "scp": ["a", "b"]}, ("ada", {"a", "b"})),
+        ({"scope": ..., "scopes": ["a b"]}, ("ada", {"a b"})),
+        ({"nbf": int(time.time()) - 5}, ("ada", {"root"})),
+        ({"exp": int(time.time()) - 10}, ("ada", {"root"})),  # within the leeway
+        ({"aud": ..., "extra": {"anything": 1}}, ("ada", {"root"})),
+    ],
+)
+def test_what_a_good_token_says(changes, expected):
+    found = authorizer().verify(hs256(**changes))
+    assert (found.subject_id, set(found.scopes)) == expected
+    assert found.expire_at is not None and found.expire_at.tzinfo is not None
+
+
+@pytest.mark.parametrize(("key", "algorithm"), [(RSA, "RS256"), (EC, "ES256")])
+def test_public_keys(key, algorithm):
+    verifier = JwtAuthorizer(public_key(public(key).decode()))
+    assert verifier.verify(jwt.encode(claims(), pem(key), algorithm=algorithm)).subject_id == "ada"
+    with pytest.raises(AuthorizationError):
+        verifier.verify(hs256())
+    with pytest.raises(ConfigError, match="only signed with a secret"):
+        verifier.sign(Authorization(), lifetime=60)
+
+
+def test_signing():
+    made = authorizer(issuer="me", audience="us")
+    token = made.sign(Authorization("ada", frozenset({"b", "a"})), lifetime=60)
+    found = made.verify(token)
+    assert (found.subject_id, found.scopes) == ("ada", {"a", "b"})
+    with pytest.raises(AuthorizationError):
+        authorizer(issuer="other", audience="us").verify(token)
+
+
+GOOD = hs256()
+HEAD, BODY, SIGNATURE = GOOD.split(".")
+NOW = int(time.time())
+
+ATTACKS: dict[str, str] = {
+    "alg none": f"{b64({'alg': 'none', 'typ': 'JWT'})}.{b64(claims())}.",
+    "alg None": f"{b64({'alg': 'None'})}.{b64(claims())}.",
+    "alg empty": forged({"alg": "", "typ": "JWT"}, claims(), SECRET.encode()),
+    "alg missing": forged({"typ": "JWT"}, claims(), SECRET.encode()),
+    "alg HS512": jwt.encode(claims(), SECRET * 2, algorithm="HS512"),
+    "alg HS384 of the same secret": jwt.encode(claims(), SECRET, algorithm="HS384"),
+    "alg list": forged({"alg": ["HS256"]}, claims(), SECRET.encode()),
+    "signed by somebody": jwt.encode(claims(), "another-secret-of-more-than-32-bytes!!", algorithm="HS256"),
+    "signed by the empty secret": forged({"alg": "HS256", "typ": "JWT"}, claims(), b""),
+    "RS256 where HS256 is": jwt.encode(claims(), pem(RSA), algorithm="RS256"),
+    "expired": hs256(exp=NOW - 61),
+    "exp missing": hs256(exp=...),
+    "exp null": forged({"alg": "HS256"}, claims() | {"exp": None}, SECRET.encode()),
+    "exp text": forged({"alg": "HS256"}, claims() | {"exp": str(NOW + 60)}, SECRET.encode()),
+    "exp true": forged({"alg": "HS256"}, claims() | {"exp": True}, SECRET.encode()),
+    "exp huge": forged({"alg": "HS256"}, '{"exp": 1e300}', SECRET.encode()),
+    "exp infinite": forged({"alg": "HS256"}, '{"exp": Infinity}', SECRET.encode()),
+    "exp negative": forged({"alg": "HS256"}, '{"exp": -1}', SECRET.encode()),
+    "not yet valid": hs256(nbf=NOW + 600),
+    "nbf text": forged({"alg": "HS256"}, claims() | {"nbf": "soon"}, SECRET.encode()),
+    "issued in the future": hs256(iat=NOW + 6000),
+    "iat list": forged({"alg": "HS256"}, claims() | {"iat": [1]}, SECRET.encode()),
+    "crit": with_header(crit=["exp"]),
+    "crit empty": with_header(crit=[]),
+    "b64 false": with_header(b64=False),
+    "an id token's type": with_header(typ="ID+JWT"),
+    "typ is a number": with_header(typ=5),
+    "sub is a number": forged({"alg": "HS256"}, claims() | {"sub": 5}, SECRET.encode()),
+    "scope is a number": forged({"alg": "HS256"}, claims() | {"scope": 5}, SECRET.encode()),
+    "scope holds numbers": forged({"alg": "HS256"}, claims() | {"scope": ["root", 5]}, SECRET.encode()),
+    "payload is a list": forged({"alg": "HS256"}, "[1]", SECRET.encode()),
+    "payload is text": forged({"alg": "HS256"}, '"root"', SECRET.encode()),
+    "payload is nothing": forged({"alg": "HS256"}, "", SECRET.encode()),
+    "payload is deep": forged({"alg": "HS256"}, "[" * 3000, SECRET.encode()),
+    "payload is not UTF-8": forged({"alg": "HS256"}, b"\xff\xfe", SECRET.encode()),
+    "header is a list": forged("[]", claims(), SECRET.encode()),
+    "header is deep": forged("[" * 3000, claims(), SECRET.encode()),
+    "no signature": f"{HEAD}.{BODY}.",
+    "two parts": f"{HEAD}.{BODY}",
+    "four parts": f"{GOOD}.{SIGNATURE}",
+    "five parts": ".".join(["a"] * 5),
+    "truncated": GOOD[:-5],
+    "another's signature": f"{HEAD}.{b64(claims(sub='eve'))}.{SIGNATURE}",
+    "padded": f"{HEAD}.{BODY}.{SIGNATURE}=",
+    "spaces inside": f"{HEAD}. {BODY}.{SIGNATURE}",
+    "not ASCII": f"{HEAD}.{BODY}.{SIGNATURE[:-1]}é",
+    "full width": GOOD.replace("e", "\uff45"),
+    "empty": "",
+    "dots": "..",
+    "a megabyte": f"{HEAD}.{'A' * 1_000_000}.{SIGNATURE}",
+    "just too long": f"{HEAD}.{'A' * 9000}.{SIGNATURE}",
+    "a jwk of its own": with_header(alg="HS256", jwk={"kty": "oct", "k": b64("x")})[:-3] + "AAA",
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attacks(name):
+    with pytest.raises(AuthorizationError):
+        authorizer().verify(ATTACKS[name])
+
+
+@pytest.mark.parametrize("kind", ["PEM", "PEM stripped", "DER", "SSH", "JWK"])
+def test_a_public_key_is_never_a_secret(kind):
+    material = {
+        "PEM": public(RSA),
+        "PEM stripped": public(RSA).strip(),
+        "DER": public(RSA, serialization.Encoding.DER),
+        "SSH": RSA.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH),
+        "JWK": json.dumps({"kty": "RSA"}).encode(),
+    }[kind]
+    with pytest.raises(AuthorizationError):
+        JwtAuthorizer(public_key(public(RSA).decode())).verify(
+            forged({"alg": "HS256", "typ": "JWT"}, claims(), material)
+        )
+
+
+def test_a_non_canonical_last_character():
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    last = SIGNATURE[-1]
+    same_bytes = [c for c in alphabet if c != last and alphabet.index(c) // 4 == alphabet.index(last) // 4]
+    for other in same_bytes:
+        with pytest.raises(AuthorizationError):
+            authorizer().verify(GOOD[:-1] + other)
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "good"),
+    [
+        ({"audience": "us"}, {"aud": "us"}, True),
+        ({"audience": "us"}, {"aud": ["them", "us"]}, True),
+        ({"audience": "us"}, {"aud": "them"}, False),
+        ({"audience": "us"}, {}, False),
+        ({"audience": "us"}, {"aud": ["them"]}, False),
+        ({"issuer": "me"}, {"iss": "me"}, True),
+        ({"issuer": "me"}, {"iss": "you"}, False),
+        ({"issuer": "me"}, {"iss": ["me", "you"]}, False),
+        ({"issuer": "me"}, {}, False),
+        ({}, {"aud": "somebody"}, False),
+        ({"require_exp": False}, {"exp": ...}, True),
+        ({"leeway": 0}, {"exp": NOW - 2}, False),
+        ({"leeway": 120}, {"exp": NOW - 60}, True),
+    ],
+)
+def test_issuer_audience_and_leeway(options, changes, good):
+    made = authorizer(**options)
+    if good:
+        assert made.verify(hs256(**changes)).subject_id == "ada"
+    else:
+        with pytest.raises(AuthorizationError):
+            made.verify(hs256(**changes))
+
+
+def test_over_http_every_bad_token_is_one_401(caplog):
+    @action(triggers=WEB_GET, access_control=ScopeAccessControl("root"))
+    async def guarded() -> str:
+        return "in"
+
+    caplog.set_level(logging.DEBUG)
+    app = create_app(actions=[guarded], settings=Settings(env="dev", jwt_secret_key=SECRET))
+    with client(app) as http:
+        assert http.get("/actions/guarded", headers={"Authorization": f"Bearer {GOOD}"}).json() == "in"
+        for name, token in ATTACKS.items():
+            answer = http.get("/actions/guarded", headers={b"Authorization": f"Bearer {token}".encode()})
+            assert (name, answer.status_code) == (name, 401)
+            assert answer.json() == {"detail": "Not authenticated", "code": "unauthenticated"}
+            assert answer.headers["www-authenticate"] == "Bearer"
+        assert http.get(f"/actions/guarded?token={GOOD}&access_token={GOOD}").status_code == 401
+    logged = "\n".join(record.getMessage() for record in caplog.records if record.name == "servey")
+    assert SIGNATURE not in logged
+    assert not any(record.levelno >= logging.ERROR for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"jwt_secret_key": ""}, "has 0 bytes"),
+        ({"jwt_secret_key": "short"}, "has 5 bytes"),
+        ({"jwt_secret_key": public(RSA).decode()}, "holds a PEM key; give a public key as SERVEY_JWT_PUBLIC_KEY"),
+        ({"jwt_public_key": "nonsense"}, "is no PEM public key"),
+        ({"jwt_public_key": pem(RSA)}, "is no PEM public key"),
+        ({"jwt_public_key": public(ec.generate_private_key(ec.SECP384R1())).decode()}, "neither an RSA key"),
+        ({"jwt_public_key": public(RSA).decode(), "jwt_secret_key": SECRET}, "both set; keep one family"),
+    ],
+)
+def test_keys_that_can_not_be_used(settings, problem):
+    with pytest.raises(ConfigError, match=problem) as caught:
+        authorizer_of(Settings(**settings))
+    assert SECRET not in str(caught.value)
+
+
+def test_development_makes_up_a_secret_of_its_own():
+    @action(triggers=WEB_GET)
+    async def who(authorization: Authorization) -> str | None:
+        return authorization.subject_id
+
+    first, second = (create_app(actions=[who], settings=Settings(env="dev")) for _ in range(2))
+    token = token_for(first, Authorization("ada"))
+    with client(first, authorization=Authorization("ada")) as http:
+        assert http.get("/actions/who").json() == "ada"
+    with client(second) as http:
+        assert http.get("/actions/who", headers={"Authorization": f"Bearer {token}"}).status_code == 401
