@@ -1,0 +1,271 @@
+"""The command line, as a user types it: real processes, their output and their exit codes."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from servey import Authorization
+from servey.tokens import JwtAuthorizer, secret_key
+from tests.serving import environment, run
+
+SECRET = "a-secret-of-more-than-32-bytes-for-tests"
+
+ACTIONS = '''
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated
+from fastapi import Depends, Request
+from starlette.responses import PlainTextResponse
+from servey import *
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+@action(triggers=(WEB_GET, WEB_POST))
+def say_hello(name: str) -> str:
+    """Greet a user!"""
+    return f"Hello {name}!"
+
+@action
+async def everything(p: Point, tags: list[str] = [], data: dict[str, int] = {}, points: list[Point] = [], n: int | None = None) -> dict:
+    return {"p": p, "tags": tags, "data": data, "points": points, "n": n, "price": Decimal("1.10")}
+
+@action
+async def count(upto: int) -> AsyncIterator[int]:
+    for number in range(upto):
+        yield number
+    if upto > 2:
+        raise Conflict("too far")
+
+@action
+async def forever() -> AsyncIterator[str]:
+    try:
+        yield "begun"
+        await asyncio.sleep(3600)
+    finally:
+        print("closed", flush=True)
+
+@action
+def fail(how: str) -> None:
+    raise NotFound("no such\\nthing") if how == "known" else ValueError("bad\\nluck")
+
+@action(access_control=ScopeAccessControl("root"))
+def only_for_root() -> str:
+    return "secret data"
+
+@action
+def who(authorization: Authorization | None, context: Context) -> list[str | None]:
+    return [authorization.subject_id if authorization else None, context.via]
+
+@action
+def must_know(authorization: Authorization) -> str | None:
+    return authorization.subject_id
+
+@action(triggers=WEB_GET)
+def needs_request(request: Request) -> str:
+    return request.url.path
+
+def opened():
+    print("opened", flush=True)
+    yield 7
+    print("closed", flush=True)
+
+@action
+def uses(number: Annotated[int, Depends(opened)]) -> int:
+    return number
+
+@action
+def page() -> PlainTextResponse:
+    return PlainTextResponse("as it is")
+'''
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "actions.py").write_text(ACTIONS)
+    return folder
+
+
+def servey(project, *words, **env):
+    done = run("-m", "servey", *words, cwd=project, **{"JWT_SECRET_KEY": SECRET, **env})
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def token(**options):
+    return JwtAuthorizer(secret_key(SECRET)).sign(Authorization("ada", **options), lifetime=60)
+
+
+@pytest.mark.parametrize(
+    ("words", "output"),
+    [
+        (["say_hello", "name=World"], '"Hello World!"\n'),
+        (["say_hello", "name=a=b c"], '"Hello a=b c!"\n'),
+        (["say_hello", "name=5"], '"Hello 5!"\n'),
+        (["say_hello", "--event", '{"name": "World"}'], '"Hello World!"\n'),
+        (["say_hello", "--event", '{"name": "World"}', "name=You"], '"Hello You!"\n'),
+        (
+            ["everything", "p.x=1", "tags=a", "tags=b"],
+            '{"p":{"x":1,"y":0},"tags":["a","b"],"data":{},"points":[],"n":null,"price":"1.10"}\n',
+        ),
+        (
+            ["everything", 'p={"x": 1}', 'data={"k": 2}', 'points=[{"x": 3}]', "n=4"],
+            '{"p":{"x":1,"y":0},"tags":[],"data":{"k":2},"points":[{"x":3,"y":0}],"n":4,"price":"1.10"}\n',
+        ),
+        (["count", "upto=2"], "0\n1\n"),
+        (["only_for_root"], '"secret data"\n'),
+        (["who"], '[null,"cli"]\n'),
+        (["uses"], "opened\n7\nclosed\n"),
+        (["page"], "as it is\n"),
+    ],
+)
+def test_call(project, words, output):
+    assert servey(project, "call", *words) == (0, output, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "output", "error"),
+    [
+        (["say_hello"], "", "name: Field required (invalid_params)"),
+        (["everything", "p.x=z", "n=q"], "", "p.x: Input should be a valid integer"),
+        (["fail", "how=known"], "", "no such thing (not_found)"),
+        (["fail", "how=other"], "", "ValueError: bad luck"),
+        (["count", "upto=3"], "0\n1\n2\n", "too far (conflict)"),
+        (["only_for_root", "--anonymous"], "", "Not authenticated (unauthenticated)"),
+        (["only_for_root", "--token", token()], "", "Forbidden (forbidden)"),
+        (["only_for_root", "--token", "nonsense"], "", "Not authenticated (unauthenticated)"),
+        (["must_know"], "", "This action needs an authorization; give a token (unauthenticated)"),
+        (
+            ["needs_request"],
+            "",
+            "action 'needs_request' can only be called over HTTP: it needs the request, as 'request'",
+        ),
+    ],
+)
+def test_a_call_that_fails_is_one_line_and_exit_code_1(project, words, output, error):
+    code, shown, errors = servey(project, "call", *words)
+    assert (code, shown, errors.count("\n")) == (1, output, 1)
+    assert errors.startswith(f"error: {error}")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["call", "say_helo"], "there is no action 'say_helo'; did you mean 'say_hello'?"),
+        (["call", "say_hello", "World"], "'World' is no parameter; write name=value"),
+        (["call", "say_hello", "--event", "{"], "--event is not JSON"),
+        (["call", "say_hello", "--event", "[1]"], "--event is not a JSON object"),
+        (["call", "who", "--anonymous", "--token", "x"], "--token and --anonymous exclude each other"),
+        (["call"], "Missing argument 'name'"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["call", "who", "--nonsense"], "No such option: --nonsense"),
+        (["--run=sls"], "--run=sls: use --run=server"),
+        (["--run=action"], "--run=action: use"),
+    ],
+)
+def test_bad_usage_is_exit_code_2(project, words, error):
+    code, output, errors = servey(project, *words)
+    assert (code, output) == (2, "")
+    assert error in errors
+
+
+def test_a_token_is_verified(project):
+    assert servey(project, "call", "must_know", "--token", token())[1] == '"ada"\n'
+    assert servey(project, "call", "only_for_root", "--token", token(scopes=frozenset({"root"})))[0] == 0
+
+
+def test_the_operator_needs_no_key(project):
+    assert run("-m", "servey", "call", "only_for_root", cwd=project).stdout == '"secret data"\n'
+
+
+def test_an_interrupt_closes_a_stream(project):
+    command = [sys.executable, "-m", "servey", "call", "forever"]
+    with subprocess.Popen(
+        command, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == '"begun"\n'
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=5)
+    assert (process.returncode, output, errors) == (130, "closed\n", "")
+
+
+def test_actions_are_listed(project):
+    code, output, _ = servey(project, "actions")
+    lines = output.splitlines()
+    assert code == 0
+    assert lines[0].split() == ["ACTION", "EXPOSED", "AT", "ACCESS", "SUMMARY"]
+    rows = {line.split()[0]: line for line in lines[1:] if not line.startswith(" ")}
+    assert "GET /actions/say-hello" in rows["say_hello"]
+    assert "Greet a user!" in rows["say_hello"]
+    assert any(line.strip() == "POST /actions/say-hello" for line in lines)
+    assert "scope root" in rows["only_for_root"]
+    assert "any valid token" in rows["must_know"]
+    assert any("not on the command line: it needs the request, as 'request'" in line for line in lines)
+
+
+def test_actions_for_programs(project):
+    rows = {row["name"]: row for row in json.loads(servey(project, "actions", "--json")[1])}
+    assert rows["say_hello"]["places"] == ["GET /actions/say-hello", "POST /actions/say-hello"]
+    assert rows["say_hello"]["defined_at"] == "actions.py:16"
+
+
+def test_openapi_goes_where_it_is_told(project, tmp_path):
+    code, output, _ = servey(project, "openapi", "-o", "-")
+    document = json.loads(output)
+    assert (code, "/actions/say-hello" in document["paths"]) == (0, True)
+    target = tmp_path / "api.json"
+    assert servey(project, "openapi", "--output", str(target)) == (0, "", f"wrote {target}\n")
+    assert target.read_text() == output  # the same every time
+    code, _, errors = servey(project, "openapi", "-o", str(tmp_path / "no" / "folder.json"))
+    assert (code, "can not be written" in errors) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["call", "--help"], ["dev", "--help"], ["run", "--help"], ["new", "--help"]]
+)
+def test_help(project, words):
+    code, output, _ = servey(project, *words)
+    assert (code, "Usage: servey" in output) == (0, True)
+
+
+def test_version(project):
+    assert servey(project, "--version")[1] == "servey 6.0.0\n"
+
+
+def test_problems_of_the_project_come_without_a_traceback(tmp_path):
+    (tmp_path / "actions.py").write_text("import nowhere_at_all\n")
+    for words in (["actions"], ["call", "x"], ["openapi", "-o", "-"], ["run"]):
+        code, output, errors = servey(tmp_path, *words)
+        assert (code, output) == (1, "")
+        assert "error: module 'actions' can not be imported (actions.py:1): ModuleNotFoundError" in errors
+
+
+def test_help_and_calls_leave_the_server_alone(project):
+    program = (
+        "import sys\n"
+        "from servey import cli\n"
+        "try:\n    cli.run(sys.argv[1:])\n"
+        "except SystemExit:\n    print([name for name in ('uvicorn', 'strawberry', 'arq', 'boto3') if name in sys.modules])\n"
+    )
+    for words in (["--help"], ["call", "say_hello", "name=x"]):
+        done = run("-c", program, *words, cwd=project)
+        assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_new_makes_a_project_that_runs_and_whose_tests_pass(tmp_path):
+    code, output, _ = servey(tmp_path, "new", "shop")
+    assert (code, "servey dev" in output) == (0, True)
+    folder = tmp_path / "shop"
+    assert servey(folder, "call", "say_hello", "name=You")[1] == '"Hello You!"\n'
+    done = run("-m", "pytest", "-q", cwd=folder)
+    assert (done.returncode, "3 passed" in done.stdout) == (0, True), done.stdout
+    code, _, errors = servey(tmp_path, "new", "shop")
+    assert (code, errors) == (1, "error: shop is there already and is not an empty folder\n")
