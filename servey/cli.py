@@ -15,7 +15,7 @@ except ImportError:
     sys.exit('The command line needs Servey\'s extra "standard"; in a clone: pip install -e ".[standard]"')
 
 from servey import __version__
-from servey.errors import ActionError, ConfigError
+from servey.errors import ConfigError
 
 cli = typer.Typer(
     name="servey",
@@ -156,12 +156,13 @@ def call(
     given = {**_event(event), **_named(action, params or [])}
     try:
         asyncio.run(_call(runtime, action, given, token, trusted=token is None and not anonymous))
-    except ActionError as error:
-        _fail(f"{_one_line(error)} ({error.code})", 1)
-    except (ConfigError, KeyboardInterrupt, BrokenPipeError):
+    except (ConfigError, BrokenPipeError):
         raise
     except Exception as error:
-        _fail(f"{type(error).__name__}: {_one_line(error)}", 1)
+        from servey.web import as_action_error
+
+        known = as_action_error(error)
+        _fail(f"{_one_line(known)} ({known.code})" if known else f"{type(error).__name__}: {_one_line(error)}", 1)
 
 
 def _one_line(error: Exception) -> str:

@@ -1,0 +1,114 @@
+"""How each transport makes the calls of the table: a function from a case to what came of it."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import anyio
+from fastapi import FastAPI
+
+from servey import Authorization, Servey, Settings, create_app
+from servey.errors import ActionError
+from servey.invoke import Stream, invoke
+from servey.testing import client, token_for
+from servey.web import as_action_error
+from tests.contract.cases import ACTIONS, BAD_TOKEN, Case
+from tests.serving import run
+
+SECRET = "a-secret-of-more-than-32-bytes-for-tests"
+Outcome = tuple[Any, str | None]
+Call = Callable[[Case], Outcome]
+
+
+def _app() -> Servey:
+    return create_app(actions=ACTIONS, settings=Settings(env="dev", jwt_secret_key=SECRET))
+
+
+def _token(case: Case) -> str | None:
+    if case.caller is None:
+        return None
+    if isinstance(case.caller, Authorization):
+        return token_for(_app(), case.caller)
+    assert case.caller == BAD_TOKEN
+    return "not.a.token"
+
+
+@contextmanager
+def direct() -> Iterator[Call]:
+    """`invoke`, as every transport calls it."""
+    app = _app()
+
+    async def main(case: Case) -> Any:
+        async with app.runtime.lifespan(), app.runtime.context("test", token=_token(case)) as context:
+            act = app.runtime.catalog[case.action]
+            result = await invoke(act, case.params, context)
+            if isinstance(result, Stream):
+                return [act.result.dump_python(item, mode="json") async for item in result]
+            return act.result.dump_python(result, mode="json")
+
+    def call(case: Case) -> Outcome:
+        try:
+            return anyio.run(main, case), None
+        except Exception as error:
+            known = as_action_error(error)
+            return None, known.code if isinstance(known, ActionError) else "internal"
+
+    yield call
+
+
+def _over_http(http: Any, prefix: str) -> Call:
+    def call(case: Case) -> Outcome:
+        token = _token(case)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        path = f"{prefix}/actions/{case.action.replace('_', '-')}"
+        answer = http.post(path, json=case.params, headers=headers)
+        if answer.status_code != 200:
+            return None, answer.json().get("code", "invalid_params")
+        if answer.headers["content-type"] == "application/jsonl":
+            return [json.loads(line) for line in answer.text.splitlines()], None
+        return answer.json(), None
+
+    return call
+
+
+@contextmanager
+def rest() -> Iterator[Call]:
+    with client(_app()) as http:
+        yield _over_http(http, "")
+
+
+@contextmanager
+def rest_in_a_host() -> Iterator[Call]:
+    host = FastAPI()
+    _app().install(host, prefix="/ours")
+    with client(host) as http:
+        yield _over_http(http, "/ours")
+
+
+@contextmanager
+def command_line() -> Iterator[Call]:
+    """`servey call`, in processes of its own."""
+
+    def call(case: Case) -> Outcome:
+        token = _token(case)
+        who = ["--token", token] if token else ["--anonymous"]
+        words = ["-m", "servey", "call", case.action, "--event", json.dumps(case.params), *who]
+        env = {"SERVEY_ACTION_PATH": "tests.contract.cases", "JWT_SECRET_KEY": SECRET}
+        done = run(*words, **env)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        if done.returncode == 0:
+            return (lines if case.action == "stream" else lines[0]), None
+        code = done.stderr.strip().rpartition(" (")[2].removesuffix(")")
+        return None, code if done.stderr.endswith(")\n") else "internal"
+
+    yield call
+
+
+TRANSPORTS = {"direct": direct, "REST": rest, "REST in a host": rest_in_a_host, "command line": command_line}
+
+
+@contextmanager
+def all_transports() -> Iterator[dict[str, Call]]:
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(make()) for name, make in TRANSPORTS.items()}
