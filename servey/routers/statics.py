@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -20,6 +21,7 @@ class StaticSite(StaticFiles):
     """
 
     def __init__(self, folder: Path) -> None:
+        mimetypes.init()  # it reads files, which the first request should not have to wait for
         super().__init__(directory=folder, html=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
