@@ -32,12 +32,13 @@ class WebTrigger:
     ``path`` is ``/actions/{name-with-dashes}`` unless given; it may hold parameters, as ``/users/{user_id}``.
     """
 
-    method: WebTriggerMethod = WebTriggerMethod.POST
-    path: str | None = None
+    method: WebTriggerMethod
+    path: str | None
 
-    def __post_init__(self) -> None:
+    def __init__(self, method: WebTriggerMethod | str = WebTriggerMethod.POST, path: str | None = None) -> None:
         # Plain strings are welcome: WebTrigger("GET") says the same as WebTrigger(WebTriggerMethod.GET).
-        object.__setattr__(self, "method", WebTriggerMethod(self.method))
+        object.__setattr__(self, "method", WebTriggerMethod(method))
+        object.__setattr__(self, "path", path)
 
 
 WEB_GET = WebTrigger(WebTriggerMethod.GET)

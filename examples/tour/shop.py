@@ -1,21 +1,23 @@
-"""A small shop in memory: what the actions of this tour are about."""
+"""A small shop in memory: what the actions of this tour are about.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+Whatever strangers can fill is bounded. Only the event loop changes it, so it needs no lock.
+"""
+
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from threading import Lock
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
 KEPT_ORDERS = 100
+HIGHEST_ORDER = 200
 
 ProductId = Annotated[int, Field(ge=1, le=8)]
-OrderId = Annotated[int, Field(ge=1, le=KEPT_ORDERS)]
-Quantity = Annotated[int, Field(ge=1, le=99)]
+OrderId = Annotated[int, Field(ge=1, le=HIGHEST_ORDER)]
 
 
 class Department(StrEnum):
@@ -36,7 +38,7 @@ class Line(BaseModel):
     """So many of one product."""
 
     product: ProductId
-    quantity: Quantity = 1
+    quantity: Annotated[int, Field(ge=1, le=99)] = 1
 
 
 class Address(BaseModel):
@@ -47,6 +49,7 @@ class Address(BaseModel):
 
 class OrderState(StrEnum):
     open = "open"
+    sent = "sent"
     cancelled = "cancelled"
 
 
@@ -62,6 +65,13 @@ class Order(BaseModel):
     @property
     def total(self) -> Decimal:
         return sum((line.quantity * PRODUCTS[line.product].price for line in self.lines), Decimal(0))
+
+
+class Review(BaseModel):
+    product: ProductId
+    stars: Annotated[int, Field(ge=1, le=5)]
+    text: Annotated[str, Field(max_length=500)] = ""
+    written_on: date | None = None
 
 
 PRODUCTS = {
@@ -81,39 +91,38 @@ PRODUCTS = {
 
 @dataclass
 class Shop:
-    """The last hundred orders; the oldest number is given out again."""
+    """The last orders, the last reviews of each product, the last lines of a log."""
 
     orders: dict[int, Order] = field(default_factory=dict)
-    log: list[str] = field(default_factory=list)
-    last: int = 0
-    lock: Lock = field(default_factory=Lock)
+    reviews: dict[int, deque[Review]] = field(default_factory=lambda: {id: deque(maxlen=20) for id in PRODUCTS})
+    log: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+    last_order: int = 0
 
-    @contextmanager
-    def unit_of_work(self) -> Iterator["Shop"]:
-        """Orders as they were, should anything go wrong meanwhile."""
-        with self.lock:
-            before, last = dict(self.orders), self.last
-            try:
-                yield self
-            except BaseException:
-                self.orders, self.last = before, last
-                raise
+    def next_order(self) -> int:
+        """A number for an order; they begin again after the highest, when the old ones are long gone."""
+        self.last_order = self.last_order % HIGHEST_ORDER + 1
+        return self.last_order
 
-    def next_id(self) -> int:
-        self.last = self.last % KEPT_ORDERS + 1
-        return self.last
-
-    def note(self, text: str) -> None:
-        self.log = [*self.log[-19:], text]
+    def keep(self, changed: Mapping[int, Order]) -> None:
+        """Takes these orders in; the oldest ones make room."""
+        self.orders |= changed
+        while len(self.orders) > KEPT_ORDERS:
+            del self.orders[next(iter(self.orders))]
 
 
-SHOP = Shop()
-for _ in range(KEPT_ORDERS):
-    number = SHOP.next_id()
-    SHOP.orders[number] = Order(
-        id=number,
-        lines=[Line(product=number % 8 + 1)],
-        ship_to=Address(name="Ada", street="1 Analytical Row", city="London"),
-        placed_at=datetime(2026, 1, 1, tzinfo=UTC),
-        placed_by="ada",
-    )
+def _filled() -> Shop:
+    shop = Shop()
+    for _ in range(KEPT_ORDERS):
+        number = shop.next_order()
+        shop.orders[number] = Order(
+            id=number,
+            lines=[Line(product=number % 8 + 1)],
+            ship_to=Address(name="Ada", street="1 Analytical Row", city="London"),
+            placed_at=datetime(2026, 1, 1, tzinfo=UTC),
+            placed_by="ada",
+            state=OrderState.sent if number % 5 == 0 else OrderState.open,
+        )
+    return shop
+
+
+SHOP = _filled()

@@ -1,18 +1,25 @@
-"""Actions may be made by a function, as many as there are departments."""
+"""Actions that a function makes: one for each department."""
+
+from collections.abc import Awaitable, Callable
 
 from shop import PRODUCTS, Department
 
 from servey import WEB_GET, action
 
 
-def _count_action(department: Department):
-    @action(name=f"count_{department}", triggers=WEB_GET, tags=("generated",))
+def _counting(department: Department) -> Callable[[], Awaitable[int]]:
+    @action(
+        name=f"count_{department}",
+        description=f"How many products {department} has.",
+        triggers=WEB_GET,
+        tags=("generated",),
+    )
     async def count() -> int:
         return sum(product.department is department for product in PRODUCTS.values())
 
     return count
 
 
-count_books = _count_action(Department.books)
-count_garden = _count_action(Department.garden)
-count_kitchen = _count_action(Department.kitchen)
+count_books = _counting(Department.books)
+count_garden = _counting(Department.garden)
+count_kitchen = _counting(Department.kitchen)

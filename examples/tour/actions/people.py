@@ -1,28 +1,35 @@
-"""Who calls: an authorization that is injected, a scope that is needed, a rule that looks at the parameters."""
+"""Who calls: an injected authorization, a scope, a rule that looks at the parameters, the call itself."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from shop import SHOP, Order
 
 from servey import WEB_GET, Authorization, Context, ScopeAccessControl, WebTrigger, action
 
 
-def is_oneself(authorization: Authorization | None, params: Mapping[str, Any]) -> bool:
-    """Whether the caller asks for their own things. It runs once the parameters are valid."""
-    return authorization is not None and authorization.subject_id == params["name"]
+@action(triggers=WEB_GET, tags=("people",))
+async def who_am_i(authorization: Authorization | None) -> Authorization | None:
+    """What your token says; null without one."""
+    return authorization
 
 
 @action(triggers=WEB_GET, tags=("people",))
-async def who_am_i(authorization: Authorization | None) -> Authorization | None:
-    """What your token says; nothing without one."""
-    return authorization
+async def my_orders(authorization: Authorization) -> list[Order]:
+    """The caller's orders. There is no `| None`, so a token is needed."""
+    return [order for order in SHOP.orders.values() if order.placed_by == authorization.subject_id]
 
 
 @action(triggers=WEB_GET, access_control=ScopeAccessControl("root"), tags=("people",))
 async def read_log() -> list[str]:
-    """What happened in the shop lately; for those with the scope `root`."""
-    return SHOP.log
+    """What happened lately, for those with the scope `root`."""
+    return list(SHOP.log)
+
+
+def is_oneself(authorization: Authorization | None, params: Mapping[str, Any]) -> bool:
+    """Whether the caller asks for their own things. It takes the parameters, so it runs once they are valid."""
+    return authorization is not None and authorization.subject_id == params["name"]
 
 
 @action(
@@ -30,9 +37,9 @@ async def read_log() -> list[str]:
     access_control=ScopeAccessControl("root") | is_oneself,
     tags=("people",),
 )
-async def orders_of(name: str, limit: int = 10) -> list[Order]:
+async def orders_of(name: str, limit: Annotated[int, Field(ge=1, le=100)] = 10) -> list[Order]:
     """Somebody's orders, for themselves and for `root`."""
-    return [order for order in SHOP.orders.values() if order.placed_by == name][: max(0, min(limit, 100))]
+    return [order for order in SHOP.orders.values() if order.placed_by == name][:limit]
 
 
 @action(triggers=WEB_GET, tags=("people",))

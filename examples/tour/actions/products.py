@@ -1,5 +1,6 @@
-"""Plain reading: query strings, path parameters, an example that is documentation and test at once, a method."""
+"""Reading: query strings, path parameters, two triggers on one action, examples, an error, a method, a stream."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated
@@ -9,36 +10,40 @@ from shop import PRODUCTS, Department, Product, ProductId
 
 from servey import WEB_GET, Example, NotFound, WebTrigger, action
 
-GREETING = Example(
-    name="greet_developer",
-    description="Say hello to the developer",
-    params={"name": "Developer"},
-    result="Hello Developer!",
+Price = Annotated[Decimal, Field(ge=0, le=1000)]
+
+
+@action(
+    triggers=WEB_GET,
+    tags=("products",),
+    examples=(
+        # Shown in the documents, and run as a test on every way of calling the action.
+        Example("greet_developer", params={"name": "Developer"}, result="Hello Developer!"),
+    ),
 )
-
-
-@action(triggers=WEB_GET, examples=(GREETING,), tags=("products",))
 def say_hello(name: str) -> str:
     """Greet a visitor of the shop."""
     return f"Hello {name}!"
 
 
-@dataclass
+@dataclass(frozen=True)
 class PriceRange:
-    least: Annotated[Decimal, Field(ge=0, le=1000)] = Decimal(0)
-    most: Annotated[Decimal, Field(ge=0, le=1000)] = Decimal(1000)
+    least: Price = Decimal(0)
+    most: Price = Decimal(1000)
 
 
-ALL_PRICES = PriceRange()
+ANY_PRICE = PriceRange()
 
 
-@action(triggers=WEB_GET, tags=("products",))
+@action(triggers=(WEB_GET, WebTrigger("POST", "/products/search")), tags=("products",))
 async def search_products(
-    text: str = "",
-    departments: list[Department] | None = None,
-    price: PriceRange = ALL_PRICES,
+    text: str = "", departments: list[Department] | None = None, price: PriceRange = ANY_PRICE
 ) -> list[Product]:
-    """Find products: `?text=a&departments=books&departments=garden&price.most=50`."""
+    """Find products.
+
+    In a query string `?departments=books&departments=garden&price.most=50`, in a body
+    `{"departments": ["books", "garden"], "price": {"most": 50}}`.
+    """
     return [
         product
         for product in PRODUCTS.values()
@@ -54,27 +59,45 @@ async def get_product(product_id: ProductId) -> Product:
     return PRODUCTS[product_id]
 
 
-@action(triggers=WebTrigger("GET", "/departments/{name}/cheapest"), tags=("products",))
-async def cheapest_of(name: Department, under: Annotated[Decimal, Field(gt=0, le=10_000)] = Decimal(10_000)) -> Product:
-    """The cheapest product of a department; an error of its own where there is none under that price."""
-    found = [each for each in PRODUCTS.values() if each.department is name and each.price < under]
+@action(
+    triggers=WebTrigger("GET", "/departments/{name}/cheapest"),
+    tags=("products",),
+    examples=(
+        Example("cheap_garden", params={"name": "garden"}, result=PRODUCTS[4], include_in_schema=False),
+        Example("too_cheap", params={"name": "garden", "under": "5"}, error="not_found"),
+    ),
+)
+async def cheapest_of(name: Department, under: Price | None = None) -> Product:
+    """The cheapest product of a department."""
+    found = [
+        product
+        for product in PRODUCTS.values()
+        if product.department is name and (under is None or product.price < under)
+    ]
     if not found:
         raise NotFound(f"Nothing in {name} costs less than {under}")
     return min(found, key=lambda product: product.price)
 
 
+@action(triggers=WEB_GET, tags=("products",))
+async def export_products() -> AsyncIterator[Product]:
+    """Every product, one after the other: a stream."""
+    for product in PRODUCTS.values():
+        yield product
+
+
 @dataclass
 class Basket:
-    products: list[ProductId]
+    products: Annotated[list[ProductId], Field(max_length=100)]
 
     @action(triggers=WebTrigger("POST"), tags=("products",))
     def total(self, discount_percent: Annotated[int, Field(ge=0, le=50)] = 0) -> Decimal:
-        """What the basket costs: a method is an action, its object comes as `self`."""
+        """What a basket costs. The method is an action; its object comes as `self`."""
         full = sum((PRODUCTS[number].price for number in self.products), Decimal(0))
         return (full * (100 - discount_percent) / 100).quantize(Decimal("0.01"))
 
 
 @action(triggers=WEB_GET, tags=("products",))
-def make_basket(products: list[ProductId]) -> Basket:
+def make_basket(products: Annotated[list[ProductId], Field(max_length=100)]) -> Basket:
     """A basket of these products."""
     return Basket(products)

@@ -1,4 +1,6 @@
-"""How a project tests its actions: their examples by themselves, and what matters over HTTP."""
+"""How a project tests its actions: their examples by themselves, and over HTTP what matters."""
+
+import json
 
 import pytest
 
@@ -17,30 +19,50 @@ def http():
         yield http
 
 
-def test_search_by_list_and_nested_object(http):
-    found = http.get("/actions/search-products?departments=books&departments=garden&price.most=30").json()
-    assert [product["name"] for product in found] == ["The Design of Everyday Things", "Watering can"]
+def test_a_search_is_the_same_by_query_and_by_body(http):
+    by_query = http.get("/actions/search-products?departments=books&departments=garden&price.most=30").json()
+    wanted = {"departments": ["books", "garden"], "price": {"most": 30}}
+    assert by_query == http.post("/products/search", json=wanted).json()
+    assert [product["name"] for product in by_query] == ["The Design of Everyday Things", "Watering can"]
 
 
-def test_an_order_is_placed_once_and_cancelled_once(http):
+def test_an_order_is_placed_changed_and_cancelled(http):
     order = http.post("/orders", json={"lines": [{"product": 6, "quantity": 2}], "ship_to": ADDRESS}).json()
-    assert http.get(f"/orders/{order['id']}/total").json() == "178.00"
-    assert http.delete(f"/orders/{order['id']}").json()["state"] == "cancelled"
-    again = http.delete(f"/orders/{order['id']}")
-    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+    path = f"/orders/{order['id']}"
+    assert http.get(f"{path}/total").json() == "178.00"
+    moved = http.put(f"{path}/address", json={"ship_to": {**ADDRESS, "city": "Washington"}}).json()
+    assert moved["ship_to"]["city"] == "Washington"
+    assert http.delete(path).json()["state"] == "cancelled"
 
 
-def test_only_root_and_oneself_see_orders(http):
+def test_an_order_that_was_sent_stays_as_it_is(http):
+    answer = http.delete("/orders/10")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert http.get("/orders/10").json()["state"] == "sent"
+
+
+def test_an_order_is_noted_in_the_log(http):
+    order = http.post("/orders", json={"lines": [{"product": 1}], "ship_to": ADDRESS}).json()
+    with client(APP, authorization=Authorization("chief", frozenset({"root"}))) as chief:
+        assert chief.get("/actions/read-log").json()[-1] == f"order {order['id']} over 59.90"
+
+
+def test_orders_are_for_oneself_and_for_root(http):
     assert http.get("/people/ada/orders").status_code == 401
     with client(APP, authorization=Authorization("ada")) as ada:
         assert ada.get("/people/ada/orders").status_code == 200
         assert ada.get("/people/bob/orders").status_code == 403
 
 
-def test_a_stream_is_json_lines(http):
-    assert http.get("/actions/count-down?start=2").text == "2\n1\n0\n"
+def test_an_import_tells_its_progress(http):
+    reviews = [{"product": 4, "stars": stars} for stars in (5, 1)]
+    lines = http.post("/actions/import-reviews", json={"reviews": reviews}).text.splitlines()
+    assert [json.loads(line) for line in lines] == [{"done": 1, "total": 2}, {"done": 2, "total": 2}]
+    assert [review["stars"] for review in http.get("/products/4/reviews").json()] == [5, 1]
 
 
 def test_an_upload(http):
-    answer = http.post("/actions/check-price-list", files={"file": b"tea,1.50\n"}, data={"strict": "true"})
-    assert answer.json() == {"tea": "1.50"}
+    file = b"5,4,Sharp\n5,9,too many stars\n"
+    answer = http.post("/actions/upload-reviews", files={"file": file}, data={"written_on": "2026-05-01"})
+    assert answer.json() == {"taken": 1, "refused_lines": [2]}
+    assert http.get("/products/5/reviews").json()[-1]["written_on"] == "2026-05-01"
