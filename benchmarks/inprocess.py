@@ -1,0 +1,141 @@
+"""Microseconds a request inside one process: a child for each peer, in turns of a few tens of milliseconds.
+
+The turns are interleaved, and each round's ratio is taken within the round, so that a machine that is busy meanwhile
+slows all peers alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import subprocess
+import sys
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from benchmarks.cases import CASES, Case
+
+TURN_SECONDS = 0.06
+
+
+@dataclass
+class Peer:
+    """A child process that answers commands: ``check CASE`` and ``run CASE TIMES``."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        command = [sys.executable, "-m", "benchmarks.inprocess", self.name]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, *words: object) -> str:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the peer {self.name} ended")
+        return answer.strip()
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+def measure(names: list[str], case: Case, rounds: int) -> dict[str, tuple[float, list[float]]]:
+    """For each peer the median of its microseconds, and its ratio to the first peer in every round."""
+    peers = [Peer(name) for name in names]
+    try:
+        answers = {peer.name: json.loads(peer.ask("check", case.name)) for peer in peers}
+        bodies = {name: (status, json.loads(body)) for name, (status, body) in answers.items()}
+        if any(each != bodies[names[0]] for each in bodies.values()):
+            raise RuntimeError(f"the peers answer {case.name} differently: {bodies}")
+        times = {}
+        for peer in peers:
+            peer.ask("run", case.name, 200)
+            once = float(peer.ask("run", case.name, 200))
+            times[peer.name] = max(20, int(TURN_SECONDS / once))
+        seconds: dict[str, list[float]] = {name: [] for name in names}
+        for turn in range(rounds):
+            for peer in peers[turn % len(peers) :] + peers[: turn % len(peers)]:
+                seconds[peer.name].append(float(peer.ask("run", case.name, times[peer.name])))
+    finally:
+        for peer in peers:
+            peer.close()
+    first = seconds[names[0]]
+    return {
+        name: (median(each) * 1e6, [base / own for base, own in zip(first, each, strict=True)])
+        for name, each in seconds.items()
+    }
+
+
+def scope_of(case: Case) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": case.method,
+        "scheme": "http",
+        "path": case.path,
+        "raw_path": case.path.encode(),
+        "query_string": case.query.encode(),
+        "root_path": "",
+        "headers": case.all_headers,
+        "client": ("127.0.0.1", 50000),
+        "server": ("127.0.0.1", 8000),
+        "state": {},
+    }
+
+
+async def answer(app: Any, case: Case) -> tuple[int, bytes]:
+    """One request to an app; its status and its body."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": case.body, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await app(scope_of(case), receive, send)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+
+
+async def run(app: Any, case: Case, times: int) -> float:
+    """Seconds a request."""
+    base = scope_of(case)
+    request = {"type": "http.request", "body": case.body, "more_body": False}
+
+    async def receive() -> dict[str, Any]:
+        return request
+
+    async def send(message: dict[str, Any]) -> None: ...
+
+    begun = time.perf_counter()
+    for _ in range(times):
+        await app({**base, "state": {}}, receive, send)
+    return (time.perf_counter() - begun) / times
+
+
+async def child(name: str) -> None:
+    app = importlib.import_module(f"benchmarks.peers.{name}_app").app
+    async with AsyncExitStack() as stack:
+        if hasattr(app, "router"):
+            await stack.enter_async_context(app.router.lifespan_context(app))
+        for line in sys.stdin:
+            command, case, *times = line.split()
+            if command == "check":
+                status, body = await answer(app, CASES[case])
+                print(json.dumps([status, body.decode()]), flush=True)
+            else:
+                print(await run(app, CASES[case], int(times[0])), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(child(sys.argv[1]))

@@ -1,0 +1,60 @@
+"""The types and the work of the peers: the same objects for all of them."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+
+class Line(BaseModel):
+    sku: str
+    quantity: int
+    price: float
+
+
+class Order(BaseModel):
+    customer: str
+    lines: list[Line]
+
+
+class Receipt(BaseModel):
+    customer: str
+    lines: list[Line]
+    total: float
+
+
+class User(BaseModel):
+    id: int
+    name: str
+    email: str
+    active: bool
+    joined: datetime
+
+
+class Kind(StrEnum):
+    tools = "tools"
+    toys = "toys"
+
+
+class Item(BaseModel):
+    kind: Kind
+    id: int
+    since: datetime
+    limit: int
+    text: str | None
+
+
+JOINED = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def receipt_of(order: Order) -> Receipt:
+    total = sum(line.quantity * line.price for line in order.lines)
+    return Receipt(customer=order.customer, lines=order.lines, total=total)
+
+
+def users() -> list[User]:
+    """Other objects in every request."""
+    return [
+        User(id=number, name=f"user {number}", email=f"u{number}@example.org", active=True, joined=JOINED)
+        for number in range(100)
+    ]
