@@ -27,7 +27,7 @@ def measure(names: list[str], case: Case, rounds: int, requests: int) -> dict[st
         for name, (_, port) in servers.items():
             _wait(port, name)
         costs: dict[str, list[float]] = {name: [] for name in names}
-        for name, (_, port) in servers.items():
+        for _, port in servers.values():
             asyncio.run(_load(port, case, requests // 10))
         for _ in range(rounds):
             for name, (process, port) in servers.items():
