@@ -234,6 +234,7 @@ class Stream:
             _current.reset(running)
 
     async def aclose(self) -> None:
-        """Ends the function where it stands."""
+        """Ends the function where it stands; nothing more comes of it."""
         self._ended = True
+        self._first.clear()
         await self._items.aclose()

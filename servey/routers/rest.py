@@ -245,6 +245,8 @@ class ActionRoute(APIRoute):
                 raise self._located(error) from None
             result = await perform(self._plan, values, context)
             if isinstance(result, Stream):
+                if scope["method"] == "HEAD":
+                    await result.aclose()
                 media_type = stream_media_type(header(scope, b"accept"))
                 headers = self._headers(context)
                 await send_stream(

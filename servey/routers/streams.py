@@ -65,6 +65,8 @@ async def _send_items(stream: Stream, media_type: MediaType, send: Send, request
             line = serializer.serializer.to_json(item, by_alias=True, warnings=False)
             body = b"data: " + line + b"\n\n" if is_sse else line + b"\n"
             await send({"type": "http.response.body", "body": body, "more_body": True})
+            # Neither a function that never waits nor a send to a client that has left gives way to anything else.
+            await asyncio.sleep(0)
     except Exception as error:
         known = to_json(known_error(error, request_id, stream.action.name).body(), fallback=str)
         body = b"event: error\ndata: " + known + b"\n\n" if is_sse else b'{"error":' + known + b"}\n"

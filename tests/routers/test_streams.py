@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -136,10 +137,18 @@ async def silent() -> AsyncIterator[int]:
         log.append("closed")
 
 @action(triggers=WEB_GET)
+async def flood() -> AsyncIterator[int]:
+    try:
+        while True:
+            yield 1
+    finally:
+        log.append("closed")
+
+@action(triggers=WEB_GET)
 async def closed() -> int:
     return len(log)
 
-servey_app = create_app(actions=[endless, silent, closed])
+servey_app = create_app(actions=[endless, silent, flood, closed])
 """
 
 
@@ -150,10 +159,22 @@ def endless(tmp_path):
         yield server
 
 
-@pytest.mark.parametrize("name", ["endless", "silent"])
+@pytest.mark.parametrize("name", ["endless", "silent", "flood"])
 def test_leaving_early_closes_it(endless, name):
     with httpx.stream("GET", f"{endless.url}/actions/{name}") as answer:
         assert next(answer.iter_lines()) == "1"
+    wait_until(lambda: httpx.get(f"{endless.url}/actions/closed").json() == 1, "the generator's end", within=5)
+
+
+def test_a_client_that_does_not_read_holds_up_nobody(endless):
+    with socket.create_connection(("127.0.0.1", endless.port)) as connection:
+        connection.sendall(b"GET /actions/flood HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(8) == b"HTTP/1.1"
+        assert httpx.get(f"{endless.url}/actions/closed", timeout=5).json() == 0
+
+
+def test_a_head_takes_no_items(endless):
+    assert httpx.head(f"{endless.url}/actions/endless", timeout=5).headers["content-type"] == "application/jsonl"
     wait_until(lambda: httpx.get(f"{endless.url}/actions/closed").json() == 1, "the generator's end", within=5)
 
 
