@@ -1,5 +1,6 @@
 """Real servers for tests: processes of their own on a free port of this machine, ended by their ids."""
 
+import json
 import os
 import signal
 import socket
@@ -113,3 +114,62 @@ def wait_until(happened: "object", what: str, within: float = DEADLINE_SECONDS) 
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not happen within {within} s")
         time.sleep(0.02)
+
+
+PROCESSES = """
+import json, os, sys, tempfile
+import servey.app, servey.cli, servey.testing
+
+for line in sys.stdin:
+    words, cwd, env = json.loads(line)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if child == 0:
+            os.chdir(cwd)
+            os.environ.clear()
+            os.environ.update(env)
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            code = 70
+            try:
+                servey.cli.run(words)
+            except SystemExit as ended:
+                code = ended.code
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0)
+        err.seek(0)
+        print(json.dumps([code, out.read().decode(), err.read().decode()]), flush=True)
+"""
+
+
+class CommandLine:
+    """`servey WORDS` in a process of its own each time, forked off one that has imported everything already."""
+
+    def __init__(self) -> None:
+        self._parent = subprocess.Popen(
+            [sys.executable, "-c", PROCESSES],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *words: str, cwd: Path | str = ROOT, **env: str) -> tuple[int, str, str]:
+        """The exit code, the output and the errors of one command."""
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        self._parent.stdin.write(json.dumps([words, str(cwd), environment(**env)]) + "\n")
+        self._parent.stdin.flush()
+        code, output, errors = json.loads(self._parent.stdout.readline())
+        return code, output, errors
+
+    def close(self) -> None:
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        self._parent.stdin.close()
+        self._parent.stdout.close()
+        self._parent.wait(10)

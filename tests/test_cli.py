@@ -9,7 +9,7 @@ import pytest
 
 from servey import Authorization
 from servey.tokens import JwtAuthorizer, secret_key
-from tests.serving import environment, run
+from tests.serving import CommandLine, environment, run
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
 
@@ -94,14 +94,21 @@ def project(tmp_path_factory):
     return folder
 
 
-def servey(project, *words, **env):
-    done = run("-m", "servey", *words, cwd=project, **{"JWT_SECRET_KEY": SECRET, **env})
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture(scope="module")
+def servey():
+    processes = CommandLine()
+
+    def command(project, *words, **env):
+        code, output, errors = processes.run(*words, cwd=project, **{"JWT_SECRET_KEY": SECRET, **env})
+        assert "Traceback" not in errors, errors
+        return code, output, errors
+
+    yield command
+    processes.close()
 
 
 def token(**options):
-    return JwtAuthorizer(secret_key(SECRET)).sign(Authorization("ada", **options), lifetime=60)
+    return JwtAuthorizer(secret_key(SECRET)).sign(Authorization("ada", **options), lifetime=36_000)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +134,7 @@ def token(**options):
         (["page"], "as it is\n"),
     ],
 )
-def test_call(project, words, output):
+def test_call(servey, project, words, output):
     assert servey(project, "call", *words) == (0, output, "")
 
 
@@ -150,7 +157,7 @@ def test_call(project, words, output):
         ),
     ],
 )
-def test_a_call_that_fails_is_one_line_and_exit_code_1(project, words, output, error):
+def test_a_call_that_fails_is_one_line_and_exit_code_1(servey, project, words, output, error):
     code, shown, errors = servey(project, "call", *words)
     assert (code, shown, errors.count("\n")) == (1, output, 1)
     assert errors.startswith(f"error: {error}")
@@ -171,13 +178,13 @@ def test_a_call_that_fails_is_one_line_and_exit_code_1(project, words, output, e
         (["--run=action"], "--run=action: use"),
     ],
 )
-def test_bad_usage_is_exit_code_2(project, words, error):
+def test_bad_usage_is_exit_code_2(servey, project, words, error):
     code, output, errors = servey(project, *words)
     assert (code, output) == (2, "")
     assert error in errors
 
 
-def test_a_token_is_verified(project):
+def test_a_token_is_verified(servey, project):
     assert servey(project, "call", "must_know", "--token", token())[1] == '"ada"\n'
     assert servey(project, "call", "only_for_root", "--token", token(scopes=frozenset({"root"})))[0] == 0
 
@@ -197,7 +204,7 @@ def test_an_interrupt_closes_a_stream(project):
     assert (process.returncode, output, errors) == (130, "closed\n", "")
 
 
-def test_actions_are_listed(project):
+def test_actions_are_listed(servey, project):
     code, output, _ = servey(project, "actions")
     lines = output.splitlines()
     assert code == 0
@@ -211,13 +218,13 @@ def test_actions_are_listed(project):
     assert any("not on the command line: it needs the request, as 'request'" in line for line in lines)
 
 
-def test_actions_for_programs(project):
+def test_actions_for_programs(servey, project):
     rows = {row["name"]: row for row in json.loads(servey(project, "actions", "--json")[1])}
     assert rows["say_hello"]["places"] == ["GET /actions/say-hello", "POST /actions/say-hello"]
     assert rows["say_hello"]["defined_at"] == "actions.py:16"
 
 
-def test_openapi_goes_where_it_is_told(project, tmp_path):
+def test_openapi_goes_where_it_is_told(servey, project, tmp_path):
     code, output, _ = servey(project, "openapi", "-o", "-")
     document = json.loads(output)
     assert (code, "/actions/say-hello" in document["paths"]) == (0, True)
@@ -231,16 +238,16 @@ def test_openapi_goes_where_it_is_told(project, tmp_path):
 @pytest.mark.parametrize(
     "words", [["--help"], ["call", "--help"], ["dev", "--help"], ["run", "--help"], ["new", "--help"]]
 )
-def test_help(project, words):
+def test_help(servey, project, words):
     code, output, _ = servey(project, *words)
     assert (code, "Usage: servey" in output) == (0, True)
 
 
-def test_version(project):
+def test_version(servey, project):
     assert servey(project, "--version")[1] == "servey 6.0.0\n"
 
 
-def test_problems_of_the_project_come_without_a_traceback(tmp_path):
+def test_problems_of_the_project_come_without_a_traceback(servey, tmp_path):
     (tmp_path / "actions.py").write_text("import nowhere_at_all\n")
     for words in (["actions"], ["call", "x"], ["openapi", "-o", "-"], ["run"]):
         code, output, errors = servey(tmp_path, *words)
@@ -260,7 +267,7 @@ def test_help_and_calls_leave_the_server_alone(project):
         assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
-def test_new_makes_a_project_that_runs_and_whose_tests_pass(tmp_path):
+def test_new_makes_a_project_that_runs_and_whose_tests_pass(servey, tmp_path):
     code, output, _ = servey(tmp_path, "new", "shop")
     assert (code, "servey dev" in output) == (0, True)
     folder = tmp_path / "shop"

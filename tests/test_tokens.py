@@ -43,10 +43,14 @@ def forged(header: Any, payload: Any, secret: bytes) -> str:
     return f"{signed}.{b64(hmac.new(secret, signed.encode(), hashlib.sha256).digest())}"
 
 
+def in_seconds(seconds: int) -> Any:
+    """A moment that is told when a token is made: the table of tokens may be older than it."""
+    return lambda: int(time.time()) + seconds
+
+
 def claims(**changes: Any) -> dict[str, Any]:
-    now = int(time.time())
-    made = {"sub": "ada", "scope": "root", "iat": now, "exp": now + 600, **changes}
-    return {name: value for name, value in made.items() if value is not ...}
+    made = {"sub": "ada", "scope": "root", "iat": in_seconds(0), "exp": in_seconds(36_000), **changes}
+    return {name: value() if callable(value) else value for name, value in made.items() if value is not ...}
 
 
 def hs256(**changes: Any) -> str:
@@ -69,8 +73,8 @@ def authorizer(**options: Any) -> JwtAuthorizer:
         ({"scope": "a b  c "}, ("ada", {"a", "b", "c"})),
         ({"scope": ..., "scp": ["a", "b"]}, ("ada", {"a", "b"})),
         ({"scope": ..., "scopes": ["a b"]}, ("ada", {"a b"})),
-        ({"nbf": int(time.time()) - 5}, ("ada", {"root"})),
-        ({"exp": int(time.time()) - 10}, ("ada", {"root"})),  # within the leeway
+        ({"nbf": in_seconds(-5)}, ("ada", {"root"})),
+        ({"exp": in_seconds(-10)}, ("ada", {"root"})),  # within the leeway
         ({"aud": ..., "extra": {"anything": 1}}, ("ada", {"root"})),
     ],
 )
@@ -114,17 +118,17 @@ ATTACKS: dict[str, str] = {
     "signed by somebody": jwt.encode(claims(), "another-secret-of-more-than-32-bytes!!", algorithm="HS256"),
     "signed by the empty secret": forged({"alg": "HS256", "typ": "JWT"}, claims(), b""),
     "RS256 where HS256 is": jwt.encode(claims(), pem(RSA), algorithm="RS256"),
-    "expired": hs256(exp=NOW - 61),
+    "expired": hs256(exp=in_seconds(-61)),
     "exp missing": hs256(exp=...),
     "exp null": forged({"alg": "HS256"}, claims() | {"exp": None}, SECRET.encode()),
-    "exp text": forged({"alg": "HS256"}, claims() | {"exp": str(NOW + 60)}, SECRET.encode()),
+    "exp text": forged({"alg": "HS256"}, claims() | {"exp": str(NOW + 36_000)}, SECRET.encode()),
     "exp true": forged({"alg": "HS256"}, claims() | {"exp": True}, SECRET.encode()),
     "exp huge": forged({"alg": "HS256"}, '{"exp": 1e300}', SECRET.encode()),
     "exp infinite": forged({"alg": "HS256"}, '{"exp": Infinity}', SECRET.encode()),
     "exp negative": forged({"alg": "HS256"}, '{"exp": -1}', SECRET.encode()),
-    "not yet valid": hs256(nbf=NOW + 600),
+    "not yet valid": hs256(nbf=in_seconds(36_000)),
     "nbf text": forged({"alg": "HS256"}, claims() | {"nbf": "soon"}, SECRET.encode()),
-    "issued in the future": hs256(iat=NOW + 6000),
+    "issued in the future": hs256(iat=in_seconds(36_000)),
     "iat list": forged({"alg": "HS256"}, claims() | {"iat": [1]}, SECRET.encode()),
     "crit": with_header(crit=["exp"]),
     "crit empty": with_header(crit=[]),
@@ -203,8 +207,8 @@ def test_a_non_canonical_last_character():
         ({"issuer": "me"}, {}, False),
         ({}, {"aud": "somebody"}, False),
         ({"require_exp": False}, {"exp": ...}, True),
-        ({"leeway": 0}, {"exp": NOW - 2}, False),
-        ({"leeway": 120}, {"exp": NOW - 60}, True),
+        ({"leeway": 0}, {"exp": in_seconds(-2)}, False),
+        ({"leeway": 120}, {"exp": in_seconds(-60)}, True),
     ],
 )
 def test_issuer_audience_and_leeway(options, changes, good):

@@ -14,7 +14,7 @@ from servey.invoke import Stream, invoke
 from servey.testing import client, token_for
 from servey.web import as_action_error
 from tests.contract.cases import ACTIONS, BAD_TOKEN, Case
-from tests.serving import run
+from tests.serving import CommandLine
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
 Outcome = tuple[Any, str | None]
@@ -90,19 +90,22 @@ def rest_in_a_host() -> Iterator[Call]:
 def command_line() -> Iterator[Call]:
     """`servey call`, in processes of its own."""
 
+    processes = CommandLine()
+
     def call(case: Case) -> Outcome:
         token = _token(case)
         who = ["--token", token] if token else ["--anonymous"]
-        words = ["-m", "servey", "call", case.action, "--event", json.dumps(case.params), *who]
+        words = ["call", case.action, "--event", json.dumps(case.params), *who]
         env = {"SERVEY_ACTION_PATH": "tests.contract.cases", "JWT_SECRET_KEY": SECRET}
-        done = run(*words, **env)
-        lines = [json.loads(line) for line in done.stdout.splitlines()]
-        if done.returncode == 0:
+        exit_code, output, errors = processes.run(*words, **env)
+        lines = [json.loads(line) for line in output.splitlines()]
+        if exit_code == 0:
             return (lines if case.action == "stream" else lines[0]), None
-        code = done.stderr.strip().rpartition(" (")[2].removesuffix(")")
-        return None, code if done.stderr.endswith(")\n") else "internal"
+        code = errors.strip().rpartition(" (")[2].removesuffix(")")
+        return None, code if errors.endswith(")\n") else "internal"
 
     yield call
+    processes.close()
 
 
 TRANSPORTS = {"direct": direct, "REST": rest, "REST in a host": rest_in_a_host, "command line": command_line}

@@ -1,0 +1,264 @@
+"""Runs the snippets of a page as its reader would: files are written, programs run, commands typed, outputs compared.
+
+A page is one project in a folder of its own. What its blocks are:
+
+- ``python`` whose first line is a file's name, as ``# actions.py``: that file. Any other ``python``: a program.
+- ``console``: what is typed after ``$``, and what comes of it; ``...`` in an output stands for anything.
+- ``json``: has to be JSON. ``text`` and ``toml`` are only read.
+
+Before a block, ``<!-- file: NAME -->`` says that it is that file, and ``<!-- not run: REASON -->`` that it is only read.
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import httpx
+
+from tests.serving import Server, free_port, run, started
+
+BLOCK = re.compile(r"^(?:<!-- (?P<mark>.+?) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+KINDS = {"python", "console", "json", "text", "toml"}
+ASSIGNMENT = re.compile(r"[A-Z_]+=")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    page: str
+    line: int
+    kind: str
+    text: str
+    mark: str
+
+    @property
+    def file_name(self) -> str | None:
+        """The file that it is, if it is one."""
+        if self.mark.startswith("file: "):
+            return self.mark.removeprefix("file: ")
+        named = re.match(r"# ([\w/]+\.py)\n", self.text)
+        return named[1] if named and self.kind == "python" else None
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    text = page.read_text()
+    found = [
+        Block(page.name, text.count("\n", 0, each.start("text")), each["kind"], each["text"], each["mark"] or "")
+        for each in BLOCK.finditer(text)
+    ]
+    assert 2 * len(found) == len(re.findall(r"^ *```", text, re.MULTILINE)), f"{page.name}: a block is not closed"
+    for block in found:
+        assert block.kind in KINDS, f"{block.page}:{block.line}: use one of {KINDS}, not '{block.kind}'"
+    return found
+
+
+def commands_of(block: Block) -> list[tuple[str, str]]:
+    """What is typed in a console block, each with the output that the page shows."""
+    assert block.text.startswith("$ "), f"{block.page}:{block.line}: begin with '$ '"
+    found = []
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        typed, shown = re.fullmatch(r"((?:.*\\\n)*.*)\n((?:.*\n)*)", part).groups()
+        found.append((typed.replace("\\\n", " "), shown))
+    return found
+
+
+def fits(shown: str, got: str) -> bool:
+    """Whether an output is what the page shows; ``...`` stands for anything, and spaces at line ends for nothing."""
+    clean = "\n".join(line.rstrip() for line in got.rstrip().splitlines())
+    pattern = re.escape(shown.rstrip()).replace(re.escape("..."), ".*")
+    return re.fullmatch(pattern, clean, re.DOTALL) is not None
+
+
+class Project:
+    """The folder that a page's snippets make, and the server that its reader has started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.last_code = 0
+        self._served: tuple[list[str], dict[str, str]] | None = None
+        self._server: Server | None = None
+        self._stack = contextlib.ExitStack()
+
+    def close(self) -> None:
+        self._stack.close()
+        self._server = None
+
+    def play(self, block: Block) -> None:
+        """Does with a block what its reader does."""
+        where = f"{block.page}:{block.line}"
+        if block.mark.startswith("not run: "):
+            return
+        if block.kind == "json":
+            json.loads(block.text)
+        if block.file_name is not None:
+            self.close()  # the next request starts the server anew, as reload would
+            path = self.folder / block.file_name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+            if path.name == "actions.py":
+                code, output = self.servey(["actions"], {})
+                assert code == 0, f"{where}: {output}"
+        elif block.kind == "python":
+            self.program(block)
+        elif block.kind == "console":
+            for typed, shown in commands_of(block):
+                got = self.type(typed)
+                assert fits(shown, got), f"{where}: $ {typed}\nshown:\n{shown}\ncame:\n{got}"
+
+    def type(self, line: str) -> str:
+        """What comes of a line that is typed at the prompt."""
+        line, _, piped_into = line.partition(" | ")
+        words = shlex.split(line)
+        env = {}
+        while ASSIGNMENT.match(words[0]):
+            name, _, env[name] = words.pop(0).partition("=")
+        if words[:3] == ["python", "-m", "servey"]:
+            words = ["servey", *(words[3:] or ["dev"])]
+        program, *words = words
+        if program == "servey" and words[:1] == ["dev"]:
+            output = self.serve(["-m", "servey", *words], env)
+        elif program == "uvicorn":
+            output = self.serve(["-m", "uvicorn", *words], env)
+        elif program == "servey":
+            self.last_code, output = self.servey(words, env)
+        elif program == "curl":
+            output = self.curl(words)
+        elif program == "python":
+            done = run(*words, cwd=self.folder, PYTHONDONTWRITEBYTECODE="1", **env)
+            self.last_code, output = done.returncode, done.stdout + done.stderr
+        elif program == "cd":
+            self.folder, output = self.folder / words[0], ""
+        elif line == "echo $?":
+            output = str(self.last_code)
+        else:
+            raise AssertionError(f"no one here knows how to run '{line}'; mark the block as not run")
+        if piped_into == "python -m json.tool":
+            output = json.dumps(json.loads(output), indent=4)
+        else:
+            assert not piped_into
+        return output
+
+    # ------------------------------------------------------------------------------------------------ in this process
+
+    @contextlib.contextmanager
+    def entered(self, env: dict[str, str]) -> Iterator[None]:
+        """This process as one that was started in the project's folder, where nothing of it is imported yet."""
+        kept = dict(os.environ), list(sys.path), Path.cwd(), sys.dont_write_bytecode
+        ours = ("SERVEY_", "SERVER_", "JWT_")
+        for name in kept[0]:
+            if name.startswith(ours):
+                del os.environ[name]
+        os.environ.update(COLUMNS="80", **env)
+        os.chdir(self.folder)
+        sys.path.insert(0, str(self.folder))
+        sys.dont_write_bytecode = True  # files change too fast for the times that bytecode is kept by
+        importlib.invalidate_caches()
+        try:
+            yield
+        finally:
+            environ, sys.path[:], cwd, sys.dont_write_bytecode = kept
+            os.environ.clear()
+            os.environ.update(environ)
+            os.chdir(cwd)
+            for name, module in list(sys.modules.items()):
+                if str(getattr(module, "__file__", None) or "").startswith(str(self.folder)):
+                    del sys.modules[name]
+
+    def program(self, block: Block) -> None:
+        """Runs a program; where it stands in the page is what a traceback shows."""
+        code = compile("\n" * block.line + block.text, block.page, "exec")
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:
+            with self.entered({}):
+                exec(code, vars(sys.modules["__main__"]))
+        finally:
+            sys.modules["__main__"] = main
+
+    def servey(self, words: list[str], env: dict[str, str]) -> tuple[int, str]:
+        """The exit code and the output of a command of ours."""
+        from servey.cli import run as run_cli
+
+        raw = io.BytesIO()
+        output = io.TextIOWrapper(raw, write_through=True)
+        with self.entered(env), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            try:
+                run_cli(words)
+            except SystemExit as end:
+                return int(end.code or 0), raw.getvalue().decode()
+        raise AssertionError("a command ends with an exit code")
+
+    # ---------------------------------------------------------------------------------------------------- over HTTP
+
+    def serve(self, words: list[str], env: dict[str, str]) -> str:
+        """Starts `python WORDS`, a server; gives what it prints first."""
+        self.close()
+        port = free_port()
+        command = [*words, "--port", str(port)]
+        self._served = words, env
+        self._server = self._stack.enter_context(
+            started(command, port, cwd=self.folder, PYTHONDONTWRITEBYTECODE="1", **env)
+        )
+        printed = self._server.log.read_text().replace(str(port), "8000").splitlines(keepends=True)
+        return "".join(line for line in printed if not line.startswith("INFO:"))
+
+    def curl(self, words: list[str]) -> str:
+        """What curl prints of a request to the server that the page has started."""
+        assert self._served is not None, "start a server first: $ servey dev"
+        if self._server is None:
+            self.serve(*self._served)
+        assert self._server is not None
+        request = _request_of(words, self.folder)
+        shows_head = request.pop("shows_head")
+        request["url"] = request["url"].replace(":8000", f":{self._server.port}")
+        answer = httpx.request(**request)
+        head = "".join(f"{name.decode()}: {value.decode()}\n" for name, value in answer.headers.raw)
+        text = f"HTTP/1.1 {answer.status_code} {answer.reason_phrase}\n{head}\n" if shows_head else ""
+        return (text + answer.text).replace(f":{self._server.port}", ":8000")
+
+
+def _request_of(words: list[str], folder: Path) -> dict:
+    """A request as curl's options say it."""
+    method, headers, request, files, fields = None, {"Accept": "*/*"}, {"shows_head": False}, {}, {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word in ("-s", "-N"):
+            pass
+        elif word in ("-i", "-I"):
+            request["shows_head"] = True
+            method = "HEAD" if word == "-I" else method
+        elif word == "-X":
+            method = rest.pop(0)
+        elif word == "-H":
+            name, _, value = rest.pop(0).partition(": ")
+            headers[name] = value
+        elif word in ("-d", "--json"):
+            request["content"] = rest.pop(0)
+            kind = "application/json" if word == "--json" else "application/x-www-form-urlencoded"
+            headers = {"Content-Type": kind, **headers}
+            method = method or "POST"
+        elif word == "-F":
+            name, _, value = rest.pop(0).partition("=")
+            if value.startswith("@"):
+                files[name] = (value[1:], (folder / value[1:]).read_bytes())
+            else:
+                fields[name] = value
+            method = method or "POST"
+        elif word.startswith("-"):
+            raise AssertionError(f"curl's option {word} is not known here")
+        else:
+            request["url"] = word if "://" in word else f"http://{word}"
+    if files:
+        request |= {"files": files, "data": fields}
+    return {**request, "method": method or "GET", "headers": headers}
