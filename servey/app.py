@@ -15,10 +15,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from servey.access import ALLOW_ALL, Authorizer, rule_text
+from servey.access import ALLOW_ALL, rule_text
 from servey.actions import Action
 from servey.catalog import build_catalog, find_actions
 from servey.errors import ActionError, ConfigError, NotFound
+from servey.parts import Parts, load_plugins
 from servey.routers.describe import default_scheme, valid_in_3_1
 from servey.routers.docs import mount_docs
 from servey.routers.health import mount_health
@@ -26,7 +27,6 @@ from servey.routers.rest import mount_actions, path_of
 from servey.routers.statics import StaticSite
 from servey.runtime import Runtime
 from servey.settings import Settings
-from servey.tokens import authorizer_of
 from servey.triggers import WebTrigger
 from servey.web import app_exception_handlers, error_response, request_id_of, with_request_id
 
@@ -43,11 +43,11 @@ class Servey(FastAPI):
         *,
         actions: Iterable[Callable[..., Any] | Action] | None = None,
         settings: Settings | None = None,
-        authorizer: Authorizer | None = None,
+        parts: Parts | None = None,
         **fastapi_kwargs: Any,
     ) -> None:
         settings = settings or Settings()
-        self.runtime = build_runtime(settings, actions, authorizer)
+        self.runtime = build_runtime(settings, actions, parts)
         self._scheme = default_scheme()
         handlers = {**app_exception_handlers(), **(fastapi_kwargs.pop("exception_handlers", None) or {})}
         users_lifespan = fastapi_kwargs.pop("lifespan", None)
@@ -131,30 +131,32 @@ def create_app(
     *,
     actions: Iterable[Callable[..., Any] | Action] | None = None,
     settings: Settings | None = None,
-    authorizer: Authorizer | None = None,
+    parts: Parts | None = None,
     **fastapi_kwargs: Any,
 ) -> Servey:
     """An app of the actions that are found where the settings say, or of those given.
 
+    ``parts`` swaps what the app is made of; ``fastapi_kwargs`` go to FastAPI as they are.
     Errors: ConfigError that lists every problem of the project.
     """
-    return Servey(actions=actions, settings=settings, authorizer=authorizer, **fastapi_kwargs)
+    return Servey(actions=actions, settings=settings, parts=parts, **fastapi_kwargs)
 
 
 def build_runtime(
     settings: Settings,
     actions: Iterable[Callable[..., Any] | Action] | None = None,
-    authorizer: Authorizer | None = None,
+    parts: Parts | None = None,
 ) -> Runtime:
     """The runtime of the actions that are found where the settings say, or of those given.
 
     Errors: ConfigError that lists every problem of the project.
     """
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.insert(0, os.getcwd())
     if actions is None:
-        if not {"", os.getcwd()} & set(sys.path):
-            sys.path.insert(0, os.getcwd())
         actions = find_actions(settings.action_modules, required=settings.names_action_modules)
-    return Runtime(build_catalog(actions), settings, authorizer or authorizer_of(settings))
+    catalog = build_catalog(actions)
+    return Runtime(catalog, settings, load_plugins(parts or Parts(), settings).make_authorizer(settings))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from starlette.types import Message
 from servey.actions import Action
 from servey.compat import fastapi as compat
 from servey.context import Context
-from servey.errors import InvalidParams
+from servey.errors import InvalidParams, ServeyError
 from servey.params import Param
 
 Call = Callable[[Mapping[str, Any]], Awaitable[Any]]
@@ -151,6 +151,13 @@ async def call_with_dependencies(injection: Injection, context: Context, call: C
         raise
 
 
+class SwallowedError(ServeyError):
+    """A call that failed, and a ``yield`` dependency that did not let the error go on: there is no result to answer with."""
+
+    def __init__(self) -> None:
+        super().__init__("a dependency has kept an error of the call to itself; let it raise again what it catches")
+
+
 class _Kept:
     """The task that holds the dependencies of one call open."""
 
@@ -163,11 +170,18 @@ class _Kept:
 
     async def _run(self, injection: Injection, context: Context, call: Call) -> None:
         resources: Resources = context.resources
+        raised: BaseException | None = None
         try:
             async with AsyncExitStack() as request_stack:
                 async with AsyncExitStack() as function_stack:
-                    values = await _solve(injection, context, request_stack, function_stack)
-                    result = await call(values)
+                    try:
+                        values = await _solve(injection, context, request_stack, function_stack)
+                        result = await call(values)
+                    except BaseException as error:
+                        raised = error
+                        raise
+                if raised is not None:
+                    raise SwallowedError from raised
                 if self._abandoned:
                     return
                 self.outcome.set_result(result)
@@ -175,6 +189,8 @@ class _Kept:
                 await resources.run_background()
                 if resources.failure is not None:
                     raise resources.failure
+            if not self.outcome.done():
+                raise SwallowedError from raised
         except BaseException as error:
             if not self.outcome.done():
                 self.outcome.set_exception(error)

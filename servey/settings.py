@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     api_title: str = Field("Servey", description="the title in OpenAPI")
     docs: bool | None = Field(None, description="serve /docs, /redoc and /openapi.json; by default in development only")
     strict_schema: bool = Field(False, description="refuse parameters that no one asked for, instead of ignoring them")
+    plugins: Names = Field((), description="functions that swap parts of the app, as package.module:name")
     static_site_dir: str = Field("static_site", description="the folder of static files, served where no route is")
 
     host: str = Field("127.0.0.1", validation_alias=_named("SERVEY_HOST", "SERVER_HOST"), description="where to listen")
@@ -77,7 +78,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise ConfigError(_problem(item) for item in error.errors(include_url=False)) from None
 
-    @field_validator("action_path", "cors_allowed_origins", mode="before")
+    @field_validator("action_path", "cors_allowed_origins", "plugins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

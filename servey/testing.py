@@ -126,7 +126,8 @@ def _through_call(app: Servey, action: Action, example: Example, authorization: 
 
     async def run() -> Outcome:
         runtime = app.runtime
-        token = token_for(app, authorization) if authorization is not None else None
+        caller = authorization or (_caller(action) if runtime.plan(action).needs_token else None)
+        token = token_for(app, caller) if caller is not None else None
         async with runtime.lifespan(), runtime.context("test", token=token, trusted=True) as context:
             result = await invoke(action, _plain_params(example), context)
             if isinstance(result, Stream):
@@ -143,10 +144,8 @@ def _through_call(app: Servey, action: Action, example: Example, authorization: 
 
 def _through_rest(trigger: WebTrigger) -> Callable[[Servey, Action, Example, Authorization | None], Outcome]:
     def call(app: Servey, action: Action, example: Example, authorization: Authorization | None) -> Outcome:
-        plan = app.runtime.plan(action)
-        if authorization is None and plan.guarded:
-            scopes = frozenset(required_scopes(action.access_control))
-            authorization = Authorization(subject_id="example", scopes=scopes)
+        if authorization is None and app.runtime.plan(action).guarded:
+            authorization = _caller(action)
         path, rest = _filled_path(path_of(action, trigger), _plain_params(example))
         options: dict[str, Any] = {"params": urlencode(list(_flat(rest)))}
         if trigger.method in BODY_METHODS:
@@ -156,6 +155,11 @@ def _through_rest(trigger: WebTrigger) -> Callable[[Servey, Action, Example, Aut
         return _outcome(action, answer.status_code, answer.content)
 
     return call
+
+
+def _caller(action: Action) -> Authorization:
+    """Somebody with every scope that the action's rule names."""
+    return Authorization(subject_id="example", scopes=frozenset(required_scopes(action.access_control)))
 
 
 def _outcome(action: Action, status: int, content: bytes) -> Outcome:
