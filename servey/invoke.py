@@ -8,7 +8,7 @@ checked). `invoke` is all of them in a row.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -175,6 +175,9 @@ async def _call(action: Action, values: dict[str, Any], context: Context) -> Any
         result = await _in_thread(action, values, context)
     else:
         result = action.fn(**values)
+    if isinstance(result, Coroutine):
+        # A plain function that wraps an async one, as many decorators do.
+        result = await result
     return _checked(action, result)
 
 

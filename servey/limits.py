@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,15 +70,23 @@ class InFlight:
         self.count = 0
 
     @contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Holds a place for one call. Errors: Overloaded."""
+    def one_more(self) -> Iterator[Callable[[], None]]:
+        """Holds a place for one call; what it gives lets the place go early. Errors: Overloaded."""
         if self.count >= self._limit:
             raise Overloaded()
         self.count += 1
+        held = True
+
+        def let_go() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self.count -= 1
+
         try:
-            yield
+            yield let_go
         finally:
-            self.count -= 1
+            let_go()
 
 
 async def read_body(chunks: AsyncIterator[bytes], *, length: str | None, limit_bytes: int, timeout: float) -> bytes:

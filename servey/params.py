@@ -99,6 +99,8 @@ def signature_of(fn: Callable[..., Any], owner: type | None = None) -> Signature
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise SignatureProblem("is positional only; remove the '/' from the signature", name)
         annotation = owner if owner is not None and name == "self" else hints.get(name, parameter.empty)
+        if annotation is parameter.empty and _filled_by(Any, parameter.default) == "fastapi":
+            annotation = Any  # `session=Depends(open_session)` says enough
         if annotation is parameter.empty:
             raise SignatureProblem(f"has no annotation; add one, e.g. {name}: int", name)
         params.append(_param(name, annotation, parameter.default))

@@ -5,12 +5,14 @@ Open streams end by themselves when the process is asked to end (`Runtime.lifesp
 
 from __future__ import annotations
 
+import copy
 import os
 import secrets
 import sys
 from typing import Any
 
 import uvicorn
+from uvicorn.config import LOGGING_CONFIG
 from uvicorn.importer import ImportFromStringError, import_from_string
 
 from servey.app import Servey, create_app
@@ -58,7 +60,7 @@ def serve_dev(app: str | None, host: str | None, port: int | None) -> None:
         reload=True,
         reload_includes=list(RELOADED),
         timeout_graceful_shutdown=GRACE_SECONDS,
-        log_level=settings.log_level.lower(),
+        **_logging(settings),
         **where,
     )
 
@@ -77,9 +79,17 @@ def serve(app: str | None, host: str | None, port: int | None, workers: int) -> 
         factory=workers > 1 and app is None,
         workers=workers,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        log_level=settings.log_level.lower(),
+        **_logging(settings),
         **_address(settings, host, port),
     )
+
+
+def _logging(settings: Settings) -> dict[str, Any]:
+    """Our log beside uvicorn's, at the level that the settings say."""
+    level = "DEBUG" if settings.debug else settings.log_level
+    config = copy.deepcopy(LOGGING_CONFIG)
+    config["loggers"]["servey"] = {"handlers": ["default"], "level": level, "propagate": False}
+    return {"log_config": config, "log_level": level.lower()}
 
 
 def _address(settings: Settings, host: str | None, port: int | None) -> dict[str, Any]:

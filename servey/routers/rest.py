@@ -5,6 +5,7 @@ The route takes the steps of a call one by one: admit, decode, validate, perform
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import re
@@ -25,7 +26,7 @@ from servey.actions import Action, kebab_case
 from servey.compat import fastapi as compat
 from servey.context import Context
 from servey.dependencies import Injection, injected_part
-from servey.errors import ConfigError, InvalidParams, UnsupportedMediaType
+from servey.errors import ConfigError, InvalidParams, ServeyError, UnsupportedMediaType
 from servey.invoke import Plan, Stream, admit, perform, validate
 from servey.limits import read_body
 from servey.params import Param
@@ -214,9 +215,16 @@ class ActionRoute(APIRoute):
             raise HTTPException(405, headers={"Allow": ", ".join(_allowed(scope))})
         answer = Answer(scope, send, request_id_of(scope))
         try:
-            with self.served.runtime.in_flight.one_more():
-                await self._serve(scope, receive, answer)
-        except Exception as error:
+            with self.served.runtime.in_flight.one_more() as let_go:
+                await self._serve(scope, receive, answer, let_go)
+        except (Exception, asyncio.CancelledError) as raised:
+            error = raised
+            if isinstance(error, asyncio.CancelledError):
+                if _is_cancelled():
+                    raise
+                # Something that the action waited for was cancelled, not this request.
+                error = ServeyError("the action ended with a CancelledError of its own")
+                error.__cause__ = raised
             if answer.started:
                 logger.error("action '%s' failed after its answer", self.served.action.name, exc_info=error)
                 return
@@ -226,7 +234,7 @@ class ActionRoute(APIRoute):
             known = known_error(error, request_id_of(scope), self.served.action.name)
             await error_response(known)(scope, receive, answer.send)
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, answer: Answer, let_go: Callable[[], None]) -> None:
         runtime = self.served.runtime
         context: Context
         request = Request(scope, receive)
@@ -247,6 +255,7 @@ class ActionRoute(APIRoute):
             if isinstance(result, Stream):
                 if scope["method"] == "HEAD":
                     await result.aclose()
+                let_go()  # open streams are many and idle; they are not what the limit is about
                 media_type = stream_media_type(header(scope, b"accept"))
                 headers = self._headers(context)
                 await send_stream(
@@ -360,6 +369,11 @@ def _route_injection(dependant: compat.Dependant, scheme: Any) -> Injection | No
     )
     needed = any(getattr(wanted, name) for name in fields) or any(getattr(wanted, name) is not None for name in names)
     return Injection(wanted) if needed else None
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _allowed(scope: Scope) -> list[str]:
