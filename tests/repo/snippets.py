@@ -4,31 +4,26 @@ A page is one project in a folder of its own. What its blocks are:
 
 - ``python`` whose first line is a file's name, as ``# actions.py``: that file. Any other ``python``: a program.
 - ``console``: what is typed after ``$``, and what comes of it; ``...`` in an output stands for anything.
-- ``json``: has to be JSON. ``text`` and ``toml`` are only read.
+- ``text`` is only read.
 
 Before a block, ``<!-- file: NAME -->`` says that it is that file, and ``<!-- not run: REASON -->`` that it is only read.
 """
 
 import contextlib
-import importlib
-import io
-import json
-import os
 import re
 import shlex
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import httpx
 
-from tests.serving import Server, free_port, run, started
+from tests.serving import CommandLine, Server, free_port, run, started
 
 BLOCK = re.compile(r"^(?:<!-- (?P<mark>.+?) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-KINDS = {"python", "console", "json", "text", "toml"}
+KINDS = {"python", "console", "text"}
 ASSIGNMENT = re.compile(r"[A-Z_]+=")
+# Files change too fast for the times that bytecode is kept by.
+NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @dataclass(frozen=True)
@@ -83,8 +78,9 @@ def fits(shown: str, got: str) -> bool:
 class Project:
     """The folder that a page's snippets make, and the server that its reader has started."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, processes: CommandLine) -> None:
         self.folder = folder
+        self._processes = processes
         self.last_code = 0
         self._served: tuple[list[str], dict[str, str]] | None = None
         self._server: Server | None = None
@@ -99,18 +95,17 @@ class Project:
         where = f"{block.page}:{block.line}"
         if block.mark.startswith("not run: "):
             return
-        if block.kind == "json":
-            json.loads(block.text)
         if block.file_name is not None:
             self.close()  # the next request starts the server anew, as reload would
             path = self.folder / block.file_name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text)
             if path.name == "actions.py":
-                code, output = self.servey(["actions"], {})
-                assert code == 0, f"{where}: {output}"
+                code, _, errors = self._processes.run("actions", cwd=self.folder)
+                assert code == 0, f"{where}: {errors}"
         elif block.kind == "python":
-            self.program(block)
+            done = run("-W", "error", "-c", block.text, cwd=self.folder, **NO_BYTECODE)
+            assert done.returncode == 0, f"{where}: {done.stderr}"
         elif block.kind == "console":
             for typed, shown in commands_of(block):
                 got = self.type(typed)
@@ -118,7 +113,6 @@ class Project:
 
     def type(self, line: str) -> str:
         """What comes of a line that is typed at the prompt."""
-        line, _, piped_into = line.partition(" | ")
         words = shlex.split(line)
         env = {}
         while ASSIGNMENT.match(words[0]):
@@ -131,11 +125,12 @@ class Project:
         elif program == "uvicorn":
             output = self.serve(["-m", "uvicorn", *words], env)
         elif program == "servey":
-            self.last_code, output = self.servey(words, env)
+            self.last_code, output, errors = self._processes.run(*words, cwd=self.folder, **env)
+            output += errors
         elif program == "curl":
             output = self.curl(words)
         elif program == "python":
-            done = run(*words, cwd=self.folder, PYTHONDONTWRITEBYTECODE="1", **env)
+            done = run(*words, cwd=self.folder, **NO_BYTECODE, **env)
             self.last_code, output = done.returncode, done.stdout + done.stderr
         elif program == "cd":
             self.folder, output = self.folder / words[0], ""
@@ -143,62 +138,7 @@ class Project:
             output = str(self.last_code)
         else:
             raise AssertionError(f"no one here knows how to run '{line}'; mark the block as not run")
-        if piped_into == "python -m json.tool":
-            output = json.dumps(json.loads(output), indent=4)
-        else:
-            assert not piped_into
         return output
-
-    # ------------------------------------------------------------------------------------------------ in this process
-
-    @contextlib.contextmanager
-    def entered(self, env: dict[str, str]) -> Iterator[None]:
-        """This process as one that was started in the project's folder, where nothing of it is imported yet."""
-        kept = dict(os.environ), list(sys.path), Path.cwd(), sys.dont_write_bytecode
-        ours = ("SERVEY_", "SERVER_", "JWT_")
-        for name in kept[0]:
-            if name.startswith(ours):
-                del os.environ[name]
-        os.environ.update(COLUMNS="80", **env)
-        os.chdir(self.folder)
-        sys.path.insert(0, str(self.folder))
-        sys.dont_write_bytecode = True  # files change too fast for the times that bytecode is kept by
-        importlib.invalidate_caches()
-        try:
-            yield
-        finally:
-            environ, sys.path[:], cwd, sys.dont_write_bytecode = kept
-            os.environ.clear()
-            os.environ.update(environ)
-            os.chdir(cwd)
-            for name, module in list(sys.modules.items()):
-                if str(getattr(module, "__file__", None) or "").startswith(str(self.folder)):
-                    del sys.modules[name]
-
-    def program(self, block: Block) -> None:
-        """Runs a program; where it stands in the page is what a traceback shows."""
-        code = compile("\n" * block.line + block.text, block.page, "exec")
-        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-        try:
-            with self.entered({}):
-                exec(code, vars(sys.modules["__main__"]))
-        finally:
-            sys.modules["__main__"] = main
-
-    def servey(self, words: list[str], env: dict[str, str]) -> tuple[int, str]:
-        """The exit code and the output of a command of ours."""
-        from servey.cli import run as run_cli
-
-        raw = io.BytesIO()
-        output = io.TextIOWrapper(raw, write_through=True)
-        with self.entered(env), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            try:
-                run_cli(words)
-            except SystemExit as end:
-                return int(end.code or 0), raw.getvalue().decode()
-        raise AssertionError("a command ends with an exit code")
-
-    # ---------------------------------------------------------------------------------------------------- over HTTP
 
     def serve(self, words: list[str], env: dict[str, str]) -> str:
         """Starts `python WORDS`, a server; gives what it prints first."""
@@ -206,9 +146,7 @@ class Project:
         port = free_port()
         command = [*words, "--port", str(port)]
         self._served = words, env
-        self._server = self._stack.enter_context(
-            started(command, port, cwd=self.folder, PYTHONDONTWRITEBYTECODE="1", **env)
-        )
+        self._server = self._stack.enter_context(started(command, port, cwd=self.folder, **NO_BYTECODE, **env))
         printed = self._server.log.read_text().replace(str(port), "8000").splitlines(keepends=True)
         return "".join(line for line in printed if not line.startswith("INFO:"))
 

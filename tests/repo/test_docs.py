@@ -1,0 +1,245 @@
+"""The README and the docs tell the truth: what they show runs, what they link to exists, what there is they name."""
+
+import ast
+import importlib.util
+import inspect
+import re
+
+import pytest
+import typer
+
+import servey
+from servey.cli import cli
+from servey.seed_imports import SEED_PATHS
+from servey.settings import Settings
+from tests.repo.snippets import NO_BYTECODE, Block, Project, blocks_of
+from tests.serving import ROOT, CommandLine
+
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "examples" / "tour" / "README.md", *sorted(DOCS.glob("*.md"))]
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text()
+
+
+def table_rows(text: str, header: str) -> list[list[str]]:
+    """The cells of a table, by its first header."""
+    lines = text.splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith(f"| {header} |"))
+    rows = []
+    for line in lines[begin + 2 :]:
+        if not line.startswith("|"):
+            break
+        cells = re.split(r"(?<!\\)\|", line)[1:-1]
+        rows.append([cell.strip().replace("\\|", "|") for cell in cells])
+    return rows
+
+
+# ------------------------------------------------------------------------------------------------------- what it shows
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in NO_BYTECODE.items():
+            patch.setenv(name, value)
+        processes = CommandLine()
+    yield processes
+    processes.close()
+
+
+@pytest.fixture
+def project(tmp_path, processes):
+    project = Project(tmp_path, processes)
+    yield project
+    project.close()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_its_snippets_run(path, project):
+    for block in blocks_of(path):
+        project.play(block)
+
+
+def test_a_wrong_snippet_is_found(project):
+    file = "# actions.py\nfrom servey import action\n\n@action\ndef double(n: int) -> int:\n    return 2 * n\n"
+    project.play(Block("page", 1, "python", file, ""))
+    project.play(Block("page", 2, "console", "$ servey call double n=4\n8\n", ""))
+    project.play(Block("page", 3, "console", "$ servey call double n=x\nerror: ...(invalid_params)\n", ""))
+    project.play(Block("page", 4, "console", "$ servey call double n=4\n7\n", "not run: it is wrong"))
+    wrong = [
+        ("console", "$ servey call double n=4\n7\n"),
+        ("console", "$ servey call double n=4\n"),
+        ("console", "$ rm -r everything\n"),
+        ("python", "from actions import double\n\nassert double(2) == 5\n"),
+        ("python", "# actions.py\nfrom servey import nothing\n"),
+    ]
+    for kind, text in wrong:
+        with pytest.raises(AssertionError):
+            project.play(Block("page", 5, kind, text, ""))
+
+
+# ---------------------------------------------------------------------------------------------------- what it links to
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found: list[str] = []
+    for title in re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    ):
+        slug = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        number = sum(each == slug or re.fullmatch(f"{slug}-\\d+", each) is not None for each in found)
+        found.append(f"{slug}-{number}" if number else slug)
+    return set(found)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_its_links_lead_somewhere(path):
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert not target.startswith("http"), "what is elsewhere may be gone tomorrow"
+        name, _, anchor = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        assert file.exists(), f"{path.name}: {target}"
+        if anchor:
+            assert anchor in anchors(file.read_text()), f"{path.name}: {target}"
+
+
+def test_the_index_has_every_page():
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", page("index.md")))
+    assert linked == {path.name for path in DOCS.glob("*.md")} - {"index.md"}
+
+
+# -------------------------------------------------------------------------------------------------------- what there is
+
+
+def setting_row(name: str) -> list[str]:
+    """The row of a setting in the table of settings."""
+    field = Settings.model_fields[name]
+    alias = field.validation_alias
+    variables = [f"SERVEY_{name.upper()}"] if alias is None else list(alias.choices)
+    value = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    shown = "none" if value in (None, "") else f"`{int(value) if isinstance(value, bool) else value}`"
+    return [", ".join(f"`{each}`" for each in variables), f"`{name}`", shown, field.description]
+
+
+def test_every_setting_is_in_its_table():
+    assert table_rows(page("settings.md"), "variable") == [setting_row(name) for name in Settings.model_fields]
+
+
+def errors_raised() -> set[tuple[int, str]]:
+    """Every status with its code in the package."""
+    found = set()
+    for path in (ROOT / "servey").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and len(call.args) >= 2:
+                status, code = call.args[:2]
+                if (
+                    isinstance(status, ast.Constant)
+                    and isinstance(status.value, int)
+                    and isinstance(code, ast.Constant)
+                ):
+                    found.add((status.value, code.value))
+    return {(status, code) for status, code in found if 400 <= status < 600 and isinstance(code, str)}
+
+
+def test_every_error_code_is_in_its_table():
+    rows = table_rows(page("errors.md"), "status")
+    listed = {(int(status), code.strip("`")) for status, code, _ in rows if status.isdigit() and status != "422"}
+    assert listed == errors_raised() - {(422, "invalid_params")}
+
+
+def test_every_kind_of_invalid_parameter_is_in_its_table():
+    made = set()
+    for path in (ROOT / "servey").rglob("*.py"):
+        for each in ast.walk(ast.parse(path.read_text())):
+            if isinstance(each, ast.Dict):
+                pairs = {getattr(key, "value", None): value for key, value in zip(each.keys, each.values, strict=True)}
+                if {"type", "loc", "msg"} <= set(pairs) and isinstance(pairs["type"], ast.Constant):
+                    made.add(pairs["type"].value)
+    assert {name.strip("`") for name, _ in table_rows(page("errors.md"), "type")} == made
+
+
+def test_every_command_has_its_section_with_every_option():
+    text = page("command-line.md")
+    sections = dict(re.findall(r"^## servey (\w+)\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL))
+    commands = typer.main.get_command(cli).commands
+    assert set(sections) == set(commands)
+    for name, command in commands.items():
+        for parameter in command.params:
+            words = [word for word in parameter.opts if word.startswith("-")] or [parameter.name.upper()]
+            known = {"PARAMS": "NAME=VALUE"}
+            for word in words:
+                assert known.get(word, word) in sections[name], f"servey {name}: {word}"
+
+
+def test_every_public_name_is_named():
+    everything = "\n".join(path.read_text() for path in PAGES)
+    assert [name for name in servey.__all__ if not re.search(rf"\b{name}\b", everything)] == []
+
+
+def test_every_argument_of_the_decorator_is_in_its_table():
+    arguments = [name for name in inspect.signature(servey.action).parameters if name != "fn"]
+    assert sorted(name.strip("`") for name, *_ in table_rows(page("actions.md"), "argument")) == sorted(arguments)
+
+
+def test_every_route_of_an_app_is_named():
+    app = servey.create_app(actions=[], settings=Settings(env="dev"))
+    paths = [route.path for route in app.routes if not route.path.startswith("/_servey")]
+    assert paths
+    assert [path for path in paths if f"`{path}`" not in page("rest.md")] == []
+
+
+def test_every_import_path_of_servey_5_is_in_its_table():
+    rows = table_rows(page("from-servey-5.md"), "module of servey 5")
+    listed = {module.strip("`"): {name.strip("` ") for name in names.split(",")} for module, names, _ in rows}
+    assert listed == {module: set(names) for module, names in SEED_PATHS.items()}
+    for _, _, today in rows:
+        exec(today.strip("`"), {})
+
+
+def test_the_map_of_the_code_has_every_module():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    package = ROOT / "servey"
+    modules = {str(path.relative_to(package)) for path in package.rglob("*.py") if "new_project" not in path.parts}
+    named = set(re.findall(r"`([\w/]+\.py)`", text))
+    assert {name for name in modules if not name.endswith("__init__.py")} - named == set()
+    assert {name for name in named if not (package / name).exists() and not (ROOT / name).exists()} == set()
+
+
+def test_every_command_of_the_clone_is_named():
+    import dev
+
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    assert [name for name in dev.COMMANDS if f"python3 dev.py {name}" not in text] == []
+
+
+WHERE = {
+    "a REST route": "servey.routers.rest",
+    "a stream": "servey.routers.streams",
+    "a command": "servey.cli",
+    "a unit with its dependencies": "servey.dependencies",
+    "guarded": "servey.tokens",
+    "a test of each of its examples": "servey.testing",
+    "routes of your FastAPI app": "servey.app",
+    "a GraphQL field": "servey.graphql",
+    "a background job": "servey.jobs",
+    "a publisher to event channels": "servey.channels",
+    "a web page": "servey.routers.pages",
+    "cached": "servey.cache",
+    "a login": "servey.routers.login",
+    "an AWS Lambda": "servey.aws",
+    "served by a cluster": "servey.ws",
+}
+"""The module that has what a row of the README's table promises."""
+
+
+def test_the_readme_says_what_works_and_what_is_planned():
+    rows = table_rows(README.read_text(), "one action becomes")
+    assert len(rows) == len(WHERE)
+    for what, _, status in rows:
+        module = next(module for begin, module in WHERE.items() if what.startswith(begin))
+        assert status == ("works" if importlib.util.find_spec(module) is not None else "planned"), what
