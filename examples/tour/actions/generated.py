@@ -10,7 +10,7 @@ from servey import WEB_GET, action
 def _counting(department: Department) -> Callable[[], Awaitable[int]]:
     @action(
         name=f"count_{department}",
-        description=f"How many products {department} has.",
+        description=f"How many products there are in {department}.",
         triggers=WEB_GET,
         tags=("generated",),
     )
