@@ -15,6 +15,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Form, Query
+from pydantic import BaseModel
 from starlette.background import BackgroundTasks
 from starlette.requests import Request
 from starlette.responses import Response
@@ -47,8 +49,47 @@ class Injection:
         return compat.requests_needed(self.dependant)
 
     @cached_property
+    def in_body(self) -> tuple[Param, ...]:
+        """What it takes from a request's body, by wire name; a form's model stands for its fields."""
+        found: dict[str, Param] = {}
+        for each in compat.tree(self.dependant):
+            for field in each.body_params:
+                for param in _parts(field):
+                    found.setdefault(param.alias, param)
+        return tuple(found.values())
+
+    @cached_property
+    def takes_form(self) -> bool:
+        """Whether the whole body has to be a form."""
+        return any(
+            isinstance(field.field_info, Form) for each in compat.tree(self.dependant) for field in each.body_params
+        )
+
+    @cached_property
+    def in_address(self) -> frozenset[str]:
+        """The names of what it takes from a request's path and query string."""
+        return frozenset(
+            param.alias
+            for each in compat.tree(self.dependant)
+            for field in (*each.path_params, *each.query_params)
+            for param in _parts(field)
+        )
+
+    @cached_property
     def without_request(self) -> compat.Dependant:
         return compat.without_request(self.dependant)
+
+
+def _parts(field: compat.ModelField) -> list[Param]:
+    info = field.field_info
+    model = info.annotation
+    fields = {field.name: info}
+    if isinstance(info, Form | Query) and isinstance(model, type) and issubclass(model, BaseModel):
+        fields = model.model_fields
+    return [
+        Param(name, each.alias or name, each, each.annotation, inspect.Parameter.empty, "fastapi")
+        for name, each in fields.items()
+    ]
 
 
 def injection_of(action: Action) -> Injection | None:

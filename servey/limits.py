@@ -33,7 +33,7 @@ def readable_error(item: Any) -> dict[str, Any]:
     """One of pydantic's errors as JSON, with a long input shortened."""
     shown: dict[str, Any] = {
         "type": item["type"],
-        "loc": list(item["loc"]),
+        "loc": [_shortened(part) for part in item["loc"]],
         "msg": item["msg"],
         "input": None if item["type"] == "missing" and len(item["loc"]) < 2 else _shortened(item.get("input")),
     }

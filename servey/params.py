@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import GetCoreSchemaHandler, TypeAdapter
+from pydantic import AliasChoices, AliasPath, GetCoreSchemaHandler, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 
@@ -60,6 +60,11 @@ class Param:
     annotation: Any
     default: Any
     filled_by: Filling
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that a client may give it by; the first one is its ``alias``."""
+        return _choices(self.info.validation_alias) or (self.alias,)
 
     @property
     def required(self) -> bool:
@@ -139,13 +144,21 @@ def _param(name: str, annotation: Any, default: Any) -> Param:
             if default is inspect.Parameter.empty
             else FieldInfo.from_annotated_attribute(annotation, default)
         )
-        alias = info.validation_alias if isinstance(info.validation_alias, str) else info.alias
+        if not all(isinstance(each, str) for each in _choices(info.validation_alias)):
+            raise SignatureProblem("has an alias that is a path into another value; take that value whole", name)
+        alias = next(iter(_choices(info.validation_alias)), info.alias)
     else:
         info = FieldInfo(
             annotation=annotation, default=PydanticUndefined if default is inspect.Parameter.empty else default
         )
         alias = None
     return Param(name, alias or name, info, annotation, default, filled_by)
+
+
+def _choices(alias: str | AliasPath | AliasChoices | None) -> tuple[Any, ...]:
+    if isinstance(alias, AliasChoices):
+        return tuple(alias.choices)
+    return () if alias is None else (alias,)
 
 
 def _filled_by(annotation: Any, default: Any) -> Filling:
@@ -193,9 +206,7 @@ def params_type(title: str, params: tuple[Param, ...]) -> Any:
             cls_name=title,
             ref=f"{title}:{id(cls)}",
             extra_behavior="ignore",
-            config=core_schema.CoreConfig(
-                title=title, allow_inf_nan=False, validate_by_alias=True, validate_by_name=True
-            ),
+            config=core_schema.CoreConfig(title=title, allow_inf_nan=False),
         )
 
     return type(title, (), {"__get_pydantic_core_schema__": classmethod(core), "__doc__": None})

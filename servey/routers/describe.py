@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from fastapi import Body, File, params
+from fastapi import Body, File, Form, params
 from fastapi.security import HTTPBearer
 from fastapi.utils import create_model_field
-from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
+from pydantic import BaseModel, GetCoreSchemaHandler, PydanticUserError
+from pydantic_core import CoreSchema, to_jsonable_python
 
 from servey.access import required_scopes
 from servey.actions import Action, camel_case
+from servey.compat import fastapi as compat
+from servey.dependencies import Injection
 from servey.invoke import Plan
 from servey.params import Param, params_type
-from servey.routers.query import leaves, shapes_of
+from servey.routers.query import Places, Shape, first_line, leaves, shapes_of
 from servey.triggers import WebTrigger
 
 
@@ -86,12 +88,43 @@ def responses_of(plan: Plan, *, has_body: bool) -> dict[int | str, dict[str, Any
     if examples:
         ok = {"content": {"application/json": {"examples": examples}}}
     if plan.action.signature.streams:
-        ok = {"description": "A stream of items", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+        # OpenAPI 3.1 has no word for the schema of one item, so it stands as an extension, whole.
+        shown = {"schema": {"type": "string"}, "x-item-schema": _result_schema(plan.action)}
+        ok = {"description": "A stream of items", "content": {"application/jsonl": shown, "text/event-stream": shown}}
     if plan.action.result is None:
         ok = {"description": "Whatever the action answers", "content": {"*/*": {}}}
     if ok:
         answers[200] = ok
     return answers
+
+
+def check_result(action: Action) -> None:
+    """Makes sure that a result can be shown. Errors: ConfigError for one that no JSON can stand for."""
+    try:
+        _result_schema(action)
+    except PydanticUserError as error:
+        raise action.problem(f"the result is of a type that no JSON stands for: {first_line(error)}") from error
+
+
+def _result_schema(action: Action) -> dict[str, Any]:
+    if action.result is None:
+        return {}
+    schema = action.result.json_schema(mode="serialization")
+    return Shape(schema, schema.get("$defs", {})).described()
+
+
+def result_model(action: Action) -> Any:
+    """The type that stands for a result in the document."""
+    type_ = action.result_type
+    try:
+        hash(type_)
+    except TypeError:
+        # FastAPI keeps types in sets, and some annotations hold what can not be in one.
+        def core(cls: type, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+            return handler.generate_schema(type_)
+
+        return type("Result", (), {"__get_pydantic_core_schema__": classmethod(core)})
+    return type_
 
 
 def result_examples(action: Action) -> dict[str, Any]:
@@ -103,25 +136,29 @@ def result_examples(action: Action) -> dict[str, Any]:
     }
 
 
-def parameters_of(action: Action, path_names: set[str], query_names: set[str]) -> list[dict[str, Any]]:
-    """The path and query parameters of a route, with the action's examples.
+def parameters_of(action: Action, places: Places, dependant: compat.Dependant) -> list[dict[str, Any]]:
+    """The path and query parameters of a route, with the action's examples; without those that FastAPI shows already,
+    since dependencies take them too.
 
     Shape: OpenAPI 3.1 Parameter Objects.
     """
     described = []
     shapes = shapes_of(action)
-    aliases = {param.alias: param for param in action.signature.client}
-    given = {alias: shape for alias, shape in shapes.items() if alias in path_names | query_names}
+    names = {_shown_name(param, places): param for param in action.signature.client if _is_shown(param)}
+    shown_already = Injection(dependant).in_address
+    given = {name: shapes[name] for name in names if name in places.path | places.query and name not in shown_already}
     for key, shape, wanted in leaves(given):
         top = key.partition(".")[0] if key not in given else key
-        in_path = key in path_names
+        in_path = key in places.path
         schema = {name: value for name, value in shape.described().items() if name != "description"}
         parameter: dict[str, Any] = {
             "name": key,
             "in": "path" if in_path else "query",
-            "required": in_path or (wanted and aliases[top].required),
+            "required": in_path or (wanted and names[top].required),
             "schema": schema,
         }
+        if names[top].info.deprecated:
+            parameter["deprecated"] = True
         if "description" in shape.schema:
             parameter["description"] = shape.schema["description"]
         examples = _parameter_examples(action, key)
@@ -129,6 +166,15 @@ def parameters_of(action: Action, path_names: set[str], query_names: set[str]) -
             parameter["examples"] = examples
         described.append(parameter)
     return described
+
+
+def _shown_name(param: Param, places: Places) -> str:
+    return next((name for name in param.names if name in places.path), param.alias)
+
+
+def _is_shown(param: Param) -> bool:
+    marks = (param.info, *getattr(param.annotation, "__metadata__", ()))
+    return all(getattr(mark, "include_in_schema", True) for mark in marks)
 
 
 def _parameter_examples(action: Action, key: str) -> dict[str, Any]:
@@ -144,21 +190,25 @@ def _parameter_examples(action: Action, key: str) -> dict[str, Any]:
     return found
 
 
-def body_of(action: Action, names: set[str], form_fields: tuple[Param, ...]) -> Any:
+def body_of(action: Action, names: Collection[str], injection: Injection | None) -> Any:
     """The field that stands for a route's body in the document; None where there is no body."""
-    params_shown = tuple(param for param in action.signature.client if param.alias in names) + form_fields
+    injected = injection.in_body if injection is not None else ()
+    own = tuple(param for param in action.signature.client if param.alias in names)
+    params_shown = own + tuple(param for param in injected if param.alias not in names)
     if not params_shown:
         return None
     everything = params_shown == action.signature.client
     type_ = action.params_type if everything else params_type(f"{camel_case(action.name)}Input", params_shown)
     required = any(param.required for param in params_shown)
-    kind: Any = File if form_fields else Body
+    kind: Any = Body
+    if injection is not None and injection.takes_form:
+        kind = File if any(isinstance(param.info, params.File) for param in injected) else Form
     field_info = kind(... if required else None, openapi_examples=_body_examples(action, names) or None)
     field_info.annotation = type_
     return create_model_field(name=f"{action.name}_body", type_=type_, field_info=field_info, mode="validation")
 
 
-def _body_examples(action: Action, names: set[str]) -> dict[str, Any]:
+def _body_examples(action: Action, names: Collection[str]) -> dict[str, Any]:
     shown = {}
     for example in action.examples:
         if example.include_in_schema and example.error is None:

@@ -5,12 +5,18 @@ Forms are read by the same rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from fastapi.params import Query
+from pydantic import PydanticUserError, TypeAdapter
+
 from servey.actions import Action
 from servey.errors import InvalidParams
+from servey.limits import MAX_ERRORS, readable_error
+from servey.params import params_type
 
 
 class Shape:
@@ -98,10 +104,65 @@ def _inlined(value: Any, defs: Mapping[str, Any], above: tuple[str, ...]) -> Any
 
 
 def shapes_of(action: Action) -> dict[str, Shape]:
-    """The shape of each parameter that a client gives, by wire name."""
-    schema = action.params.json_schema(mode="validation")
+    """The shape of each parameter that a client gives, by wire name.
+
+    Errors: ConfigError for a type that has no JSON schema, and so nothing that a client could send.
+    """
+    try:
+        schema = action.params.json_schema(mode="validation")
+    except PydanticUserError as error:
+        raise action.problem(f"has a type that no JSON stands for: {first_line(error)}", _unfit(action)) from error
     defs = schema.get("$defs", {})
-    return {name: Shape(field, defs) for name, field in schema.get("properties", {}).items()}
+    shapes = {name: Shape(field, defs) for name, field in schema.get("properties", {}).items()}
+    return {name: shapes[param.alias] for param in action.signature.client for name in param.names}
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the advice below it."""
+    return str(error).partition("\n")[0]
+
+
+def _unfit(action: Action) -> str | None:
+    for param in action.signature.client:
+        try:
+            TypeAdapter(params_type("Probe", (param,))).json_schema()
+        except PydanticUserError:
+            return param.name
+    return None
+
+
+def check_shapes(action: Action, names: Iterable[str], inside: str) -> None:
+    """Makes sure that these parameters can be written as keys and values. Errors: ConfigError."""
+    shapes = shapes_of(action)
+    for name in sorted(names, key=list(shapes).index):
+        what = shapes[name].unfit()
+        if what is not None:
+            raise action.problem(f"is {what}, which {inside} can not hold; use a JSON body, e.g. WEB_POST", name)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Which of an action's wire names a route reads from where; a parameter is read from one place only."""
+
+    path: frozenset[str]
+    query: frozenset[str]
+    body: frozenset[str]
+
+
+def places_of(action: Action, path_keys: Collection[str], *, takes_body: bool) -> Places:
+    """Path parameters from the path; the others from the query string where there is no body or where they are marked
+    ``Query``; else from the body.
+    """
+    path, query, body = set[str](), set[str](), set[str]()
+    for param in action.signature.client:
+        marks = (param.info, *getattr(param.annotation, "__metadata__", ()))
+        if any(name in path_keys for name in param.names):
+            path.update(param.names)
+        elif not takes_body or any(isinstance(mark, Query) for mark in marks):
+            query.update(param.names)
+        else:
+            body.update(param.names)
+    return Places(frozenset(path & set(path_keys)), frozenset(query), frozenset(body))
 
 
 def leaves(
@@ -119,8 +180,8 @@ def leaves(
                 yield path, leaf, wanted and first in required
 
 
-def parse_query(query: bytes) -> list[tuple[str, str]]:
-    """The keys and values of a query string, in order.
+def parse_query(query: bytes, where: str = "query") -> list[tuple[str, str]]:
+    """The keys and values of a query string, or of a form written like one, in order.
 
     Source: WHATWG URL, application/x-www-form-urlencoded parsing.
     Errors: InvalidParams for text that is not UTF-8, and for NUL characters.
@@ -129,14 +190,14 @@ def parse_query(query: bytes) -> list[tuple[str, str]]:
     for part in query.split(b"&"):
         if part:
             key, _, value = part.partition(b"=")
-            pairs.append((_text(key), _text(value)))
+            pairs.append((_text(key, where), _text(value, where)))
     return pairs
 
 
-def _text(quoted: bytes) -> str:
+def _text(quoted: bytes, where: str) -> str:
     if b"%" in quoted or b"+" in quoted:
         quoted = unquote_to_bytes(quoted.replace(b"+", b" "))
-    return checked_text(quoted, "query")
+    return checked_text(quoted, where)
 
 
 def checked_text(raw: bytes, where: str) -> str:
@@ -152,6 +213,17 @@ def checked_text(raw: bytes, where: str) -> str:
 
 def _bad_text(where: str, what: str) -> InvalidParams:
     return InvalidParams([{"type": "string_unicode", "loc": [where], "msg": f"The {where} {what}", "input": None}])
+
+
+def refuse_unknown(given: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Lets pass what was asked for. Errors: InvalidParams that lists everything else."""
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        message = "Extra inputs are not permitted"
+        items = [
+            {"type": "extra_forbidden", "loc": [where, name], "msg": message, "input": given[name]} for name in unknown
+        ]
+        raise InvalidParams([readable_error(item) for item in items[:MAX_ERRORS]])
 
 
 def nest(pairs: Iterable[tuple[str, Any]], shapes: Mapping[str, Shape]) -> dict[str, Any]:

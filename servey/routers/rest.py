@@ -9,16 +9,15 @@ import asyncio
 import dataclasses
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, params
-from fastapi.routing import APIRoute
-from fastapi.utils import create_model_field
+from fastapi import APIRouter
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
@@ -26,13 +25,12 @@ from servey.actions import Action, kebab_case
 from servey.compat import fastapi as compat
 from servey.context import Context
 from servey.dependencies import Injection, injected_part
-from servey.errors import ConfigError, InvalidParams, ServeyError, UnsupportedMediaType
+from servey.errors import ActionError, ConfigError, InvalidParams, ServeyError, UnsupportedMediaType
 from servey.invoke import Plan, Stream, admit, perform, validate
 from servey.limits import read_body
-from servey.params import Param
 from servey.routers import describe
 from servey.routers.decode import FORMS, body_chunks, check_json_type, check_path, parse_json
-from servey.routers.query import nest, parse_query, shapes_of
+from servey.routers.query import check_shapes, nest, parse_query, places_of, refuse_unknown, shapes_of
 from servey.routers.streams import send_stream, stream_media_type
 from servey.runtime import Runtime
 from servey.triggers import BODY_METHODS, WebTrigger
@@ -67,7 +65,7 @@ def mount_actions(router: APIRouter, runtime: Runtime, *, prefix: str = "", sche
     action does not have, a type that a query string can not hold.
     """
     problems: list[str] = []
-    taken_ids: set[str] = set()
+    taken_ids = {str(getattr(each, "operation_id", None)) for each in iter_route_contexts(router.routes)}
     taken_paths: dict[tuple[str, str], Action] = {}
     for action, trigger in runtime.catalog.triggered_by(WebTrigger):
         path = path_of(action, trigger)
@@ -108,21 +106,21 @@ def _add_route(router: APIRouter, served: Served, path: str, taken_ids: set[str]
     plan = served.runtime.plan(action)
     part = injected_part(action)
     part.servey = served  # type: ignore[attr-defined]
-    names = {param.alias for param in action.signature.client}
-    path_names = set(re.findall(r"\{([a-zA-Z_]\w*)(?::\w+)?\}", path))
-    unknown = sorted(path_names - names)
+    injection = plan.injection
+    path_keys = re.findall(r"\{([a-zA-Z_]\w*)(?::\w+)?\}", path)
+    places = places_of(action, path_keys, takes_body=served.takes_body)
+    injected_names = injection.in_address if injection is not None else frozenset[str]()
+    unknown = [key for key in path_keys if key not in places.path | injected_names]
     if unknown:
         raise action.problem(f"path {path!r} has '{unknown[0]}', which is no parameter of the function")
-    form_fields = _form_fields(plan)
-    in_query = _query_names(action, served) - path_names
-    if not served.takes_body and form_fields:
-        raise action.problem("comes from a form; use a method with a body, e.g. WEB_POST", form_fields[0].name)
-    shapes = shapes_of(action)
-    checked = in_query if not form_fields else names - path_names
-    _check_shapes(action, {name: shapes[name] for name in checked}, "a form" if form_fields else "a query string")
-    parameters = describe.parameters_of(action, path_names, in_query)
-    body_names = names - path_names - in_query
-    streams = action.signature.streams
+    in_body = injection.in_body if injection is not None else ()
+    if not served.takes_body and in_body:
+        raise action.problem("comes from the body; use a method with one, e.g. WEB_POST", in_body[0].name)
+    check_shapes(action, places.query, "a query string")
+    if injection is not None and injection.takes_form:
+        check_shapes(action, places.body, "a form")
+    describe.check_result(action)
+    whole = action.signature.streams or action.result is None
     router.add_api_route(
         path,
         part,
@@ -133,19 +131,16 @@ def _add_route(router: APIRouter, served: Served, path: str, taken_ids: set[str]
         tags=list(action.tags) or None,
         operation_id=describe.operation_id(action, served.trigger, taken_ids),
         dependencies=describe.security_of(plan, served.scheme),
-        response_model=None if streams or action.result is None else action.result_type,
-        responses=describe.responses_of(plan, has_body=served.takes_body and bool(body_names or form_fields)),
-        openapi_extra=_extra(plan, served, parameters),
+        # Said by us, whatever the host's default: a class without a media type leaves a stream's types to `responses`.
+        response_class=Response if whole else JSONResponse,
+        response_model=None if whole else describe.result_model(action),
+        responses=describe.responses_of(plan, has_body=bool(places.body or in_body)),
         route_class_override=ActionRoute,
     )
     route = router.routes[-1]
     assert isinstance(route, ActionRoute)
-    route.body_field = describe.body_of(action, body_names, form_fields)
-    if streams:
-        route.is_json_stream = True
-        route.stream_item_field = create_model_field(
-            name=f"{action.name}_item", type_=action.result_type, mode="serialization"
-        )
+    route.body_field = describe.body_of(action, places.body, injection)
+    route.openapi_extra = _extra(plan, served, describe.parameters_of(action, places, route.dependant))
 
 
 def _extra(plan: Plan, served: Served, parameters: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -154,34 +149,6 @@ def _extra(plan: Plan, served: Served, parameters: list[dict[str, Any]]) -> dict
         # Anyone may call, and a token changes what they get.
         extra["security"] = [{}, {served.scheme.scheme_name: []}]
     return extra or None
-
-
-def _query_names(action: Action, served: Served) -> set[str]:
-    """The wire names that are read from the query string: all of them without a body, else those marked ``Query``."""
-    return {
-        param.alias
-        for param in action.signature.client
-        if not served.takes_body or isinstance(param.info, params.Query) or _marked_query(param)
-    }
-
-
-def _marked_query(param: Param) -> bool:
-    return any(isinstance(mark, params.Query) for mark in getattr(param.annotation, "__metadata__", ()))
-
-
-def _form_fields(plan: Plan) -> tuple[Param, ...]:
-    """The parameters of an action that FastAPI takes from a form, so that the whole body has to be one."""
-    if plan.injection is None:
-        return ()
-    names = {field.name for field in plan.injection.dependant.body_params}
-    return tuple(param for param in plan.action.signature.params if param.name in names)
-
-
-def _check_shapes(action: Action, shapes: Mapping[str, Any], inside: str) -> None:
-    for name, shape in shapes.items():
-        what = shape.unfit()
-        if what is not None:
-            raise action.problem(f"is {what}, which {inside} can not hold; use a JSON body, e.g. WEB_POST", name)
 
 
 class ActionRoute(APIRoute):
@@ -195,12 +162,19 @@ class ActionRoute(APIRoute):
         self._plan = dataclasses.replace(
             self.served.runtime.plan(action), injection=_route_injection(self.dependant, self.served.scheme)
         )
-        self._shapes = shapes_of(action)
-        names = set(self._shapes)
-        self._path_names = {name for name in self.param_convertors if name in names}
-        self._query_names = _query_names(action, self.served) - self._path_names
-        self._body_names = names - self._path_names - self._query_names
-        self._takes_form = bool(_form_fields(self._plan))
+        self._places = places_of(action, self.param_convertors, takes_body=self.served.takes_body)
+        shapes = shapes_of(action)
+        self._query_shapes = {name: shapes[name] for name in self._places.query}
+        self._body_shapes = {name: shapes[name] for name in self._places.body}
+        injection = self._plan.injection
+        injected_body = injection.in_body if injection is not None else ()
+        self._has_body = bool(self._places.body or injected_body)
+        self._known_in_body = self._places.path | self._places.body | {param.alias for param in injected_body}
+        self._known_in_query = self._places.path | self._places.query
+        if injection is not None:
+            self._known_in_query |= injection.in_address
+        self._takes_form = injection is not None and injection.takes_form
+        self._strict = self.served.runtime.settings.strict_schema
         limit = action.max_body_bytes
         self._limit = self.served.runtime.settings.max_body_bytes if limit is None else limit
 
@@ -211,10 +185,11 @@ class ActionRoute(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
-        if method not in self._methods and not (method == "HEAD" and "GET" in self._methods):
-            raise HTTPException(405, headers={"Allow": ", ".join(_allowed(scope))})
         answer = Answer(scope, send, request_id_of(scope))
         try:
+            if method not in self._methods and not (method == "HEAD" and "GET" in self._methods):
+                allowed = {"Allow": ", ".join(_allowed(scope))}
+                raise ActionError(405, "method_not_allowed", "Method Not Allowed", headers=allowed)
             with self.served.runtime.in_flight.one_more() as let_go:
                 await self._serve(scope, receive, answer, let_go)
         except (Exception, asyncio.CancelledError) as raised:
@@ -269,19 +244,17 @@ class ActionRoute(APIRoute):
         """The client's input by wire name: path over query over body."""
         given: dict[str, Any] = {}
         scope = request.scope
-        if self._body_names or self._takes_form:
+        if self._has_body or (self._strict and self.served.takes_body):
             given = await self._decode_body(request, context)
-        if scope["query_string"] and (self._query_names or self._strict):
-            shapes = {name: self._shapes[name] for name in self._query_names}
-            given |= nest(parse_query(scope["query_string"]), shapes)
+        if scope["query_string"] and (self._places.query or self._strict):
+            asked = nest(parse_query(scope["query_string"]), self._query_shapes)
+            if self._strict:
+                refuse_unknown(asked, self._known_in_query, "query")
+            given |= {name: value for name, value in asked.items() if name in self._places.query}
         if self.param_convertors:
             check_path(scope)
-            given |= {name: scope["path_params"][name] for name in self._path_names}
+            given |= {name: scope["path_params"][name] for name in self._places.path}
         return given
-
-    @property
-    def _strict(self) -> bool:
-        return self.served.runtime.settings.strict_schema
 
     async def _decode_body(self, request: Request, context: Context) -> dict[str, Any]:
         raw = await read_body(
@@ -293,7 +266,7 @@ class ActionRoute(APIRoute):
         resources = context.resources
         resources.request = request = Request(request.scope, replay(raw, request.receive))
         if self._takes_form:
-            return await self._decode_form(request, context)
+            return await self._decode_form(request, raw, context)
         if not raw:
             return {}
         check_json_type(request.headers.get("content-type"))
@@ -301,13 +274,17 @@ class ActionRoute(APIRoute):
         if not isinstance(given, dict):
             problem = {"type": "dict_type", "loc": ["body"], "msg": "Input should be a JSON object", "input": None}
             raise InvalidParams([problem])
-        names = self._body_names if not self._strict else given.keys()
-        return {name: value for name, value in given.items() if name in names or name not in self._shapes}
+        resources.body = given
+        if self._strict:
+            refuse_unknown(given, self._known_in_body, "body")
+        return {name: value for name, value in given.items() if name in self._places.body}
 
-    async def _decode_form(self, request: Request, context: Context) -> dict[str, Any]:
+    async def _decode_form(self, request: Request, raw: bytes, context: Context) -> dict[str, Any]:
         media_type = (request.headers.get("content-type") or "").partition(";")[0].strip().lower()
         if media_type not in FORMS:
             raise UnsupportedMediaType(media_type, " or ".join(FORMS))
+        if not media_type.startswith("multipart/"):
+            parse_query(raw, "body")  # its text is checked as that of a query is
         try:
             form: FormData = await request.form()
         except HTTPException as error:
@@ -315,21 +292,19 @@ class ActionRoute(APIRoute):
             raise InvalidParams([problem]) from None
         context.resources.on_close(form.close)
         context.resources.body = form
-        shapes = {name: self._shapes[name] for name in self._body_names}
-        injected = (
-            {field.alias for field in self._plan.injection.dependant.body_params} if self._plan.injection else set()
-        )
-        return nest(((key, value) for key, value in form.multi_items() if key not in injected), shapes)
+        given = nest(form.multi_items(), self._body_shapes)
+        if self._strict:
+            refuse_unknown(given, self._known_in_body, "body")
+        return {name: value for name, value in given.items() if name in self._places.body}
 
     def _located(self, error: InvalidParams) -> InvalidParams:
         """The same errors, each with the part of the request that it is in."""
         located = []
         for item in error.detail:
             name = item["loc"][0] if item["loc"] else None
-            if name in self._path_names:
+            where = "body" if self.served.takes_body and name not in self._places.query else "query"
+            if name in self._places.path:
                 where = "path"
-            else:
-                where = "query" if name in self._query_names or not self.served.takes_body else "body"
             located.append({**item, "loc": [where, *item["loc"]]})
         return InvalidParams(located)
 
