@@ -82,6 +82,12 @@ class Authorizer(Protocol):
     async def authorize(self, token: str) -> Authorization: ...
 
 
+class PasswordAuthenticator(Protocol):
+    """Knows who somebody is by name and password; None for nobody."""
+
+    async def authenticate(self, username: str, password: str) -> Authorization | None: ...
+
+
 # --------------------------------------------------------------------------------------------------------- rules
 
 Verdict: TypeAlias = bool | Awaitable[bool]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from servey.access import ALLOW_ALL, rule_text
+from servey.access import ALLOW_ALL, PasswordAuthenticator, rule_text
 from servey.actions import Action
 from servey.catalog import build_catalog, find_actions
 from servey.errors import ActionError, ConfigError, NotFound
@@ -23,10 +21,12 @@ from servey.parts import Parts, load_plugins
 from servey.routers.describe import default_scheme, valid_in_3_1
 from servey.routers.docs import mount_docs
 from servey.routers.health import mount_health
+from servey.routers.login import login_scheme, mount_login
 from servey.routers.rest import mount_actions, path_of
 from servey.routers.statics import StaticSite
 from servey.runtime import Runtime
 from servey.settings import Settings
+from servey.tokens import JwtAuthorizer
 from servey.triggers import WebTrigger
 from servey.web import app_exception_handlers, error_response, request_id_of, with_request_id
 
@@ -47,8 +47,9 @@ class Servey(FastAPI):
         **fastapi_kwargs: Any,
     ) -> None:
         settings = settings or Settings()
-        self.runtime = build_runtime(settings, actions, parts)
-        self._scheme = default_scheme()
+        parts = load_plugins(parts or Parts(), settings)
+        self.runtime = _runtime(settings, actions, parts)
+        self._login = _login_of(self.runtime, parts)
         handlers = {**app_exception_handlers(), **(fastapi_kwargs.pop("exception_handlers", None) or {})}
         users_lifespan = fastapi_kwargs.pop("lifespan", None)
         fastapi_kwargs.setdefault("title", settings.api_title)
@@ -59,7 +60,7 @@ class Servey(FastAPI):
             lifespan=self._running(users_lifespan),
         )
         self.runtime.app = self
-        mount_actions(self.router, self.runtime, scheme=self._scheme)
+        self._mount(self.router, "")
         mount_health(self, self.runtime)
         if settings.serves_docs:
             mount_docs(self)
@@ -79,7 +80,7 @@ class Servey(FastAPI):
         """
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise ConfigError(f"prefix is {prefix!r}; begin it with '/' and do not end it with one")
-        mount_actions(api.router, self.runtime, prefix=prefix, scheme=self._scheme)
+        self._mount(api.router, prefix)
         self.runtime.app = api
         hosts_lifespan = api.router.lifespan_context
 
@@ -90,6 +91,14 @@ class Servey(FastAPI):
                 yield state
 
         api.router.lifespan_context = cast(Any, both)
+
+    def _mount(self, router: APIRouter, prefix: str) -> None:
+        """Adds what an app and a host have in common."""
+        scheme = default_scheme() if self._login is None else login_scheme(prefix)
+        mount_actions(router, self.runtime, prefix=prefix, scheme=scheme)
+        if self._login is not None:
+            authorizer, authenticator = self._login
+            mount_login(router, authorizer, authenticator, prefix=prefix)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and "app" in scope and not self.runtime.is_running:
@@ -151,12 +160,21 @@ def build_runtime(
 
     Errors: ConfigError that lists every problem of the project.
     """
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.insert(0, os.getcwd())
+    return _runtime(settings, actions, load_plugins(parts or Parts(), settings))
+
+
+def _runtime(settings: Settings, actions: Iterable[Callable[..., Any] | Action] | None, parts: Parts) -> Runtime:
     if actions is None:
         actions = find_actions(settings.action_modules, required=settings.names_action_modules)
-    catalog = build_catalog(actions)
-    return Runtime(catalog, settings, load_plugins(parts or Parts(), settings).make_authorizer(settings))
+    return Runtime(build_catalog(actions), settings, parts.make_authorizer(settings))
+
+
+def _login_of(runtime: Runtime, parts: Parts) -> tuple[JwtAuthorizer, PasswordAuthenticator] | None:
+    """What a login needs; None where there is none: in production without a password, and without a secret to sign with."""
+    authorizer = runtime.authorizer
+    if not (runtime.settings.serves_login and isinstance(authorizer, JwtAuthorizer) and authorizer.can_sign):
+        return None
+    return authorizer, parts.make_password_authenticator(runtime.settings)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ A default is named by its place, and imported when an app is made of it: a part 
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from servey.access import Authorizer
+from servey.access import Authorizer, PasswordAuthenticator
 from servey.errors import ConfigError
 from servey.settings import Settings
 
@@ -23,26 +25,37 @@ class Parts:
     """What an app is made of. A plugin is a function that takes this and puts parts of its own in."""
 
     authorizer: Part = "servey.tokens:authorizer_of"
+    password_authenticator: Part = "servey.routers.login:password_authenticator_of"
 
     def make_authorizer(self, settings: Settings) -> Authorizer:
         """The part that turns tokens into authorizations. Errors: ConfigError."""
-        made: Authorizer = _made(self.authorizer, settings, "authorizer")
-        if not callable(getattr(made, "authorize", None)):
-            raise ConfigError(f"the part 'authorizer' made {made!r}, which has no method authorize(token)")
+        made: Authorizer = _made(self.authorizer, settings, "authorizer", "authorize")
+        return made
+
+    def make_password_authenticator(self, settings: Settings) -> PasswordAuthenticator:
+        """The part that knows who logs in. Errors: ConfigError."""
+        made: PasswordAuthenticator = _made(
+            self.password_authenticator, settings, "password_authenticator", "authenticate"
+        )
         return made
 
 
 def load_plugins(parts: Parts, settings: Settings) -> Parts:
     """The parts as the plugins that the settings name leave them. Errors: ConfigError for one that is not there."""
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.insert(0, os.getcwd())  # a project's own modules are found from any way of starting
     for place in settings.plugins:
         plugin = _found(place, "SERVEY_PLUGINS")
         plugin(parts)
     return parts
 
 
-def _made(part: Part, settings: Settings, name: str) -> Any:
+def _made(part: Part, settings: Settings, name: str, method: str) -> Any:
     make = _found(part, f"the part '{name}'") if isinstance(part, str) else part
-    return make(settings)
+    made = make(settings)
+    if not callable(getattr(made, method, None)):
+        raise ConfigError(f"the part '{name}' made {made!r}, which has no method {method}()")
+    return made
 
 
 def _found(place: str, named_by: str) -> Callable[..., Any]:

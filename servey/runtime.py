@@ -110,7 +110,7 @@ class Runtime:
         if guarded is not None and isinstance(self.authorizer, NoKeyAuthorizer):
             raise guarded.problem(
                 "is guarded and there is no key to verify tokens with; "
-                "set JWT_SECRET_KEY (HS256) or SERVEY_JWT_PUBLIC_KEY (RS256, ES256)"
+                "set JWT_SECRET_KEY (HS256), SERVEY_JWT_PUBLIC_KEY or SERVEY_JWKS_URL (RS256, ES256)"
             )
 
 

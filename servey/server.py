@@ -48,10 +48,13 @@ def serve_dev(app: str | None, host: str | None, port: int | None) -> None:
     """Serves for development: reloads when a source or a template changes."""
     os.environ["SERVEY_ENV"] = "dev"
     settings = Settings()
-    if settings.jwt_secret_key is None and settings.jwt_public_key is None:
+    if settings.jwt_secret_key is None and settings.jwt_public_key is None and settings.jwks_url is None:
         # One secret for all processes and reloads of this start: a token stays good while one works.
         os.environ["JWT_SECRET_KEY"] = secrets.token_urlsafe(32)
         print("No JWT_SECRET_KEY is set: this start signs and verifies tokens with one of its own.", file=sys.stderr)
+    if settings.login_password is None and settings.jwt_public_key is None and settings.jwks_url is None:
+        os.environ["SERVEY_LOGIN_PASSWORD"] = password = secrets.token_urlsafe(9)
+        print(f"Log in as '{settings.login_username}' with the password '{password}'.", file=sys.stderr)
     where = _address(settings, host, port)
     print(f"Serving on http://{where['host']}:{where['port']}/docs (Ctrl-C ends it)", file=sys.stderr, flush=True)
     uvicorn.run(

@@ -62,10 +62,23 @@ class Settings(BaseSettings):
         description="the secret of HS256 tokens, at least 32 bytes in production",
     )
     jwt_public_key: str | None = Field(None, description="a PEM public key: RS256 for RSA, ES256 for P-256")
+    jwks_url: str | None = Field(None, description="where an issuer publishes its public keys: RS256, ES256")
     jwt_issuer: str | None = Field(None, description="the only issuer (iss) whose tokens are taken")
     jwt_audience: str | None = Field(None, description="the audience (aud) that a token must be for")
     jwt_require_exp: bool = Field(True, description="refuse tokens that never expire")
     jwt_leeway: float = Field(30, ge=0, description="how far another machine's clock may be off")
+
+    login_username: str = Field(
+        "root",
+        validation_alias=_named("SERVEY_LOGIN_USERNAME", "DEBUG_AUTHENTICATOR_USERNAME"),
+        description="who may log in with the password",
+    )
+    login_password: str | None = Field(
+        None,
+        validation_alias=_named("SERVEY_LOGIN_PASSWORD", "SERVEY_DEBUG_AUTHENTICATOR_PASSWORD"),
+        repr=False,
+        description="the password of /login; without one it is only there in development, with a password made up",
+    )
 
     max_body_bytes: int = Field(1 << 20, ge=0, description="the largest request body")
     body_timeout: float = Field(15, gt=0, description="how long a client may take to send its body")
@@ -92,6 +105,11 @@ class Settings(BaseSettings):
         if value.upper() not in levels:
             raise ValueError(f"use one of {', '.join(levels)}")
         return value.upper()
+
+    @property
+    def serves_login(self) -> bool:
+        """Whether anyone can log in with a password: in development, and where a password is set."""
+        return self.is_dev or bool(self.login_password)
 
     @property
     def is_dev(self) -> bool:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from jose import jwk, jws, jwt
 from jose.backends.base import Key
@@ -41,12 +41,32 @@ class VerifyKey:
         return f"VerifyKey({self.algorithm!r})"
 
 
+class KeySource(Protocol):
+    """Where the key of a token comes from.
+
+    Errors: AuthorizationError where there is none for this header.
+    """
+
+    async def key_for(self, header: Mapping[str, Any]) -> VerifyKey: ...
+
+
+@dataclass(frozen=True, eq=False)
+class OneKey:
+    """The only key of an app."""
+
+    key: VerifyKey
+
+    async def key_for(self, header: Mapping[str, Any]) -> VerifyKey:
+        """The key, whatever the token says of it."""
+        return self.key
+
+
 class JwtAuthorizer:
-    """Verifies tokens with one key, and signs them where that key is a secret."""
+    """Verifies tokens, and signs them where the app's one key is a secret."""
 
     def __init__(
         self,
-        key: VerifyKey,
+        keys: KeySource,
         *,
         issuer: str | None = None,
         audience: str | None = None,
@@ -54,7 +74,7 @@ class JwtAuthorizer:
         leeway: float = 30,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._key = key
+        self._keys = keys
         self._issuer = issuer
         self._audience = audience
         self._require_exp = require_exp
@@ -63,20 +83,18 @@ class JwtAuthorizer:
 
     async def authorize(self, token: str) -> Authorization:
         """What a valid token says. Errors: AuthorizationError, whose text is for the log alone."""
-        return self.verify(token)
-
-    def verify(self, token: str) -> Authorization:
-        """The same, for code that does not run on an event loop."""
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise AuthorizationError("the token is too long")
         if token.count(".") != 2 or not all(map(_is_canonical, token.split("."))):
             raise AuthorizationError("this is no signed token")
         try:
-            self._check_header(jws.get_unverified_header(token))
+            header = jws.get_unverified_header(token)
+            key = await self._keys.key_for(header)
+            _check_header(header, key)
             claims = jwt.decode(
                 token,
-                self._key.key,
-                algorithms=[self._key.algorithm],
+                key.key,
+                algorithms=[key.algorithm],
                 audience=self._audience,
                 issuer=self._issuer,
                 options={
@@ -94,7 +112,8 @@ class JwtAuthorizer:
 
     def sign(self, authorization: Authorization, *, lifetime: float) -> str:
         """A token that says this, for ``lifetime`` seconds. Errors: ServeyError without a secret to sign with."""
-        if not self._key.algorithm.startswith("HS"):
+        key = self._signing_key()
+        if key is None:
             raise ConfigError("tokens are only signed with a secret; this app verifies with a public key")
         now = int(self._clock())
         claims: dict[str, Any] = {
@@ -111,16 +130,16 @@ class JwtAuthorizer:
             )
             if value is not None
         }
-        return str(jwt.encode(claims, self._key.key, algorithm=self._key.algorithm))
+        return str(jwt.encode(claims, key.key, algorithm=key.algorithm))
 
-    def _check_header(self, header: Mapping[str, Any]) -> None:
-        if header.get("alg") != self._key.algorithm:
-            raise AuthorizationError("the token names another algorithm than the key is for")
-        if "crit" in header or header.get("b64", True) is not True:
-            raise AuthorizationError("the token has critical headers")
-        kind = header.get("typ", "JWT")
-        if not isinstance(kind, str) or kind.upper().removeprefix("APPLICATION/") not in _TYPES:
-            raise AuthorizationError("the token is of another type")
+    @property
+    def can_sign(self) -> bool:
+        """Whether it has a secret to sign with."""
+        return self._signing_key() is not None
+
+    def _signing_key(self) -> VerifyKey | None:
+        is_secret = isinstance(self._keys, OneKey) and self._keys.key.algorithm.startswith("HS")
+        return self._keys.key if isinstance(self._keys, OneKey) and is_secret else None
 
     def _authorization(self, claims: Mapping[str, Any]) -> Authorization:
         now = self._clock()
@@ -143,6 +162,16 @@ class JwtAuthorizer:
             not_before=_datetime(not_before),
             expire_at=_datetime(expire_at),
         )
+
+
+def _check_header(header: Mapping[str, Any], key: VerifyKey) -> None:
+    if header.get("alg") != key.algorithm:
+        raise AuthorizationError("the token names another algorithm than the key is for")
+    if "crit" in header or header.get("b64", True) is not True:
+        raise AuthorizationError("the token has critical headers")
+    kind = header.get("typ", "JWT")
+    if not isinstance(kind, str) or kind.upper().removeprefix("APPLICATION/") not in _TYPES:
+        raise AuthorizationError("the token is of another type")
 
 
 def _is_canonical(part: str) -> bool:
@@ -195,18 +224,29 @@ def authorizer_of(settings: Settings) -> JwtAuthorizer | NoKeyAuthorizer:
 
     Errors: ConfigError for a key that can not be used.
     """
-    if settings.jwt_secret_key is not None and settings.jwt_public_key is not None:
-        raise ConfigError("SERVEY_JWT_SECRET_KEY and SERVEY_JWT_PUBLIC_KEY are both set; keep one family of algorithms")
-    if settings.jwt_public_key is not None:
-        key = public_key(settings.jwt_public_key)
+    given = {
+        "JWT_SECRET_KEY": settings.jwt_secret_key,
+        "SERVEY_JWT_PUBLIC_KEY": settings.jwt_public_key,
+        "SERVEY_JWKS_URL": settings.jwks_url,
+    }
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise ConfigError(f"{' and '.join(named)} are both set; keep one family of algorithms")
+    keys: KeySource
+    if settings.jwks_url is not None:
+        from servey.jwks import Jwks
+
+        keys = Jwks(settings.jwks_url)
+    elif settings.jwt_public_key is not None:
+        keys = OneKey(public_key(settings.jwt_public_key))
     elif settings.jwt_secret_key is not None:
-        key = secret_key(settings.jwt_secret_key, strict=not settings.is_dev)
+        keys = OneKey(secret_key(settings.jwt_secret_key, strict=not settings.is_dev))
     elif settings.is_dev:
-        key = secret_key(secrets.token_urlsafe(_SECRET_BYTES))
+        keys = OneKey(secret_key(secrets.token_urlsafe(_SECRET_BYTES)))
     else:
         return NoKeyAuthorizer()
     return JwtAuthorizer(
-        key,
+        keys,
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         require_exp=settings.jwt_require_exp,

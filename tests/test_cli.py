@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from servey import Authorization
-from servey.tokens import JwtAuthorizer, secret_key
+from servey.tokens import JwtAuthorizer, OneKey, secret_key
 from tests.serving import CommandLine, environment, run
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
@@ -108,7 +108,7 @@ def servey():
 
 
 def token(**options):
-    return JwtAuthorizer(secret_key(SECRET)).sign(Authorization("ada", **options), lifetime=36_000)
+    return JwtAuthorizer(OneKey(secret_key(SECRET))).sign(Authorization("ada", **options), lifetime=36_000)
 
 
 @pytest.mark.parametrize(

@@ -67,5 +67,5 @@ def test_a_plugin_that_is_not_there(place, problem):
 
 
 def test_a_part_that_does_not_fit():
-    with pytest.raises(ConfigError, match=r"the part 'authorizer' made .*, which has no method authorize\(token\)"):
+    with pytest.raises(ConfigError, match=r"the part 'authorizer' made .*, which has no method authorize\(\)"):
         create_app(actions=[who], settings=DEV, parts=Parts(authorizer=lambda settings: object()))

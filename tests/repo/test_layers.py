@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "servey"
 KERNEL = {"errors", "access", "triggers", "context", "params", "actions", "catalog", "settings"}
-RUNTIME = {"compat", "dependencies", "invoke", "limits", "parts", "runtime", "threads", "tokens", "web"}
+RUNTIME = {"compat", "dependencies", "invoke", "jwks", "limits", "parts", "runtime", "threads", "tokens", "web"}
 TRANSPORTS = {"routers"}
 COMPOSITION = {"__init__", "__main__", "app", "cli", "pytest_plugin", "seed_imports", "server", "testing"}
 TEMPLATES = {"new_project"}

@@ -153,16 +153,26 @@ def test_security_only_where_guarded(document):
         "/parcels/{number}": None,
         "/actions/find": None,
         "/actions/items": None,
-        "/actions/guarded": [{"Bearer": ["root", "admin"]}],
-        "/actions/closed": [{"Bearer": []}],
-        "/actions/needs-token": [{"Bearer": []}],
-        "/actions/may-have-token": [{}, {"Bearer": []}],
+        "/actions/guarded": [{"OAuth2": ["root", "admin"]}],
+        "/actions/closed": [{"OAuth2": []}],
+        "/actions/needs-token": [{"OAuth2": []}],
+        "/actions/may-have-token": [{}, {"OAuth2": []}],
+        "/login": None,
     }
     assert document["components"]["securitySchemes"] == {
-        "Bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+        "OAuth2": {"type": "oauth2", "flows": {"password": {"scopes": {}, "tokenUrl": "login"}}}
     }
     assert {"401", "403"} <= set(paths["/actions/guarded"]["get"]["responses"])
     assert "401" not in paths["/actions/find"]["get"]["responses"]
+
+
+def test_where_nobody_logs_in_tokens_come_from_elsewhere():
+    document = create_app(actions=ACTIONS, settings=Settings(jwt_secret_key="s" * 32, docs=True)).openapi()
+    validate(document)
+    assert document["components"]["securitySchemes"] == {
+        "Bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    }
+    assert "/login" not in document["paths"]
 
 
 def test_a_stream_shows_its_items(document):
@@ -193,7 +203,7 @@ def test_a_host_shows_our_routes_in_its_own_document():
         document["paths"]
     )
     assert "/servey/health/live" not in document["paths"]
-    assert document["paths"]["/servey/actions/guarded"]["get"]["security"] == [{"Bearer": ["root", "admin"]}]
+    assert document["paths"]["/servey/actions/guarded"]["get"]["security"] == [{"OAuth2": ["root", "admin"]}]
 
 
 def test_production_has_no_pages_unless_asked():

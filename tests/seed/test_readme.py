@@ -176,14 +176,14 @@ def test_examples_become_tests(project):
 
 def test_authorization(project):
     from servey import Authorization
-    from servey.tokens import JwtAuthorizer, secret_key
+    from servey.tokens import JwtAuthorizer, OneKey, secret_key
 
     secret = "a-secret-of-more-than-32-bytes-for-tests"
     folder = project(AUTHORIZATION)
     port = free_port()
     with started(["-m", "servey"], port, cwd=folder, SERVER_PORT=str(port), JWT_SECRET_KEY=secret) as server:
         url = f"{server.url}/actions"
-        token = JwtAuthorizer(secret_key(secret)).sign(Authorization("ada", frozenset({"root"})), lifetime=60)
+        token = JwtAuthorizer(OneKey(secret_key(secret))).sign(Authorization("ada", frozenset({"root"})), lifetime=60)
         bearer = {"Authorization": f"Bearer {token}"}
         assert httpx.get(f"{url}/echo-authorization").json() is None
         echoed = httpx.get(f"{url}/echo-authorization", headers=bearer).json()

@@ -1,0 +1,123 @@
+"""``/login``: a password for a token, as OAuth2's password grant; for development and for the one who operates an app.
+
+Source: RFC 6749 section 4.3. Whoever has users of their own plugs in a `PasswordAuthenticator`, or lets somebody else
+give out the tokens.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form
+from fastapi.security import OAuth2PasswordBearer
+from pydantic import BaseModel
+
+from servey.access import Authorization, PasswordAuthenticator
+from servey.errors import ActionError, Unauthenticated
+from servey.routers.describe import ErrorBody
+from servey.settings import Settings
+from servey.tokens import JwtAuthorizer
+
+logger = logging.getLogger("servey")
+
+TOKEN_SECONDS = 3600
+TRIES = 5
+TRIES_SECONDS = 60
+
+
+class Token(BaseModel):
+    """What a login gives."""
+
+    access_token: str
+    token_type: str = "bearer"
+    expires_in: int = TOKEN_SECONDS
+
+
+@dataclass(frozen=True)
+class OnePassword:
+    """The one user of the settings, who holds the scope ``root``."""
+
+    username: str
+    password: str = field(repr=False)
+
+    async def authenticate(self, username: str, password: str) -> Authorization | None:
+        """The user's authorization; None for a wrong name or password, after the same time."""
+        right_name = hmac.compare_digest(username.encode(), self.username.encode())
+        right_password = hmac.compare_digest(password.encode(), self.password.encode())
+        return Authorization(self.username, frozenset({"root"})) if right_name and right_password else None
+
+
+def password_authenticator_of(settings: Settings) -> OnePassword:
+    """The authenticator of the settings. In development a password is made up where none is set, and logged."""
+    password = settings.login_password
+    if password is None:
+        password = secrets.token_urlsafe(12)
+        logger.warning("log in as '%s' with the password '%s'", settings.login_username, password)
+    return OnePassword(settings.login_username, password)
+
+
+def login_scheme(prefix: str) -> Any:
+    """How documents show that a token is to be had here."""
+    return OAuth2PasswordBearer(
+        tokenUrl=f"{prefix.lstrip('/')}/login".lstrip("/"), scheme_name="OAuth2", auto_error=False
+    )
+
+
+class Throttle:
+    """Counts wrong tries of everybody, and refuses all of them for the rest of a minute when there were too many."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._wrong: list[float] = []
+
+    def check(self) -> None:
+        """Errors: ActionError 429 with ``Retry-After``."""
+        now = self._clock()
+        self._wrong = [moment for moment in self._wrong if now - moment < TRIES_SECONDS]
+        if len(self._wrong) >= TRIES:
+            wait = int(TRIES_SECONDS - (now - self._wrong[0])) + 1
+            raise ActionError(429, "http_429", "Too many wrong tries", headers={"Retry-After": str(wait)})
+
+    def wrong(self) -> None:
+        """Notes a wrong try."""
+        self._wrong.append(self._clock())
+
+
+def mount_login(
+    router: APIRouter,
+    authorizer: JwtAuthorizer,
+    authenticator: PasswordAuthenticator,
+    *,
+    prefix: str = "",
+    throttle: Throttle | None = None,
+) -> None:
+    """Adds ``POST /login``, whose tokens hold for an hour."""
+    tries = throttle or Throttle()
+
+    async def login(username: Annotated[str, Form()], password: Annotated[str, Form()]) -> Token:
+        """Get a token for a name and a password."""
+        tries.check()
+        authorization = await authenticator.authenticate(username, password)
+        if authorization is None:
+            tries.wrong()
+            raise Unauthenticated("Wrong name or password")
+        return Token(access_token=authorizer.sign(authorization, lifetime=TOKEN_SECONDS))
+
+    router.add_api_route(
+        f"{prefix}/login",
+        login,
+        methods=["POST"],
+        name="login",
+        operation_id="login",
+        tags=["login"],
+        responses={
+            401: {"model": ErrorBody, "description": "Wrong name or password"},
+            429: {"model": ErrorBody, "description": "Too many wrong tries"},
+        },
+    )

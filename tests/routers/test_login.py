@@ -1,0 +1,131 @@
+"""A password for a token."""
+
+import logging
+
+import pytest
+from fastapi import FastAPI
+
+from servey import WEB_GET, Authorization, ScopeAccessControl, Servey, Settings, action, create_app
+from servey.parts import Parts
+from servey.routers.login import OnePassword, Throttle
+from servey.testing import client
+
+SECRET = "a-secret-of-more-than-32-bytes-for-tests"
+RIGHT = {"username": "root", "password": "open sesame"}
+
+
+@action(triggers=WEB_GET, access_control=ScopeAccessControl("root"))
+async def guarded(authorization: Authorization) -> dict[str, object]:
+    assert authorization.expire_at is not None
+    return {"subject": authorization.subject_id, "scopes": sorted(authorization.scopes)}
+
+
+def app(**settings):
+    return create_app(
+        actions=[guarded], settings=Settings(**{"env": "dev", "login_password": "open sesame", **settings})
+    )
+
+
+def test_a_login_gives_a_token_that_opens():
+    with client(app()) as http:
+        given = http.post("/login", data=RIGHT).json()
+        assert (given["token_type"], given["expires_in"]) == ("bearer", 3600)
+        bearer = {"Authorization": f"Bearer {given['access_token']}"}
+        assert http.get("/actions/guarded", headers=bearer).json() == {"subject": "root", "scopes": ["root"]}
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        ({"username": "root", "password": "wrong"}, 401),
+        ({"username": "toor", "password": "open sesame"}, 401),
+        ({"username": "", "password": ""}, 422),
+        ({"username": "röot", "password": "☃"}, 401),
+        ({"username": "root"}, 422),
+        ({}, 422),
+    ],
+)
+def test_what_is_refused(data, status):
+    with client(app()) as http:
+        answer = http.post("/login", data=data)
+    assert answer.status_code == status
+    if status == 401:
+        assert answer.json() == {"detail": "Wrong name or password", "code": "unauthenticated"}
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_too_many_wrong_tries():
+    with client(app()) as http:
+        for _ in range(5):
+            assert http.post("/login", data={**RIGHT, "password": "x"}).status_code == 401
+        answer = http.post("/login", data=RIGHT)
+    assert (answer.status_code, answer.json()["code"]) == (429, "http_429")
+    assert 0 < int(answer.headers["retry-after"]) <= 61
+
+
+def test_tries_are_forgiven_after_a_minute():
+    moments = iter([0.0] * 5 + [30.0, 61.0])
+    throttle = Throttle(lambda: next(moments))
+    for _ in range(5):
+        throttle.wrong()
+    with pytest.raises(Exception, match="Too many"):
+        throttle.check()
+    throttle.check()
+
+
+def test_another_name():
+    with client(app(login_username="ada")) as http:
+        assert http.post("/login", data=RIGHT).status_code == 401
+        assert http.post("/login", data={**RIGHT, "username": "ada"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "there"),
+    [
+        ({"env": "prod", "jwt_secret_key": SECRET, "login_password": None}, False),
+        ({"env": "prod", "jwt_secret_key": SECRET, "login_password": ""}, False),
+        ({"env": "prod", "jwt_secret_key": SECRET}, True),
+        ({"env": "dev", "login_password": None}, True),
+    ],
+)
+def test_where_it_is(settings, there):
+    with client(app(**settings)) as http:
+        assert (http.post("/login", data=RIGHT).status_code != 404) == there
+
+
+def test_a_password_made_up_is_told_once_in_development(caplog):
+    caplog.set_level(logging.WARNING, "servey")
+    with client(app(login_password=None)) as http:
+        told = [record.getMessage() for record in caplog.records if "password" in record.getMessage()]
+        assert len(told) == 1
+        password = told[0].split("'")[3]
+        assert len(password) >= 12
+        assert http.post("/login", data={"username": "root", "password": password}).status_code == 200
+
+
+def test_an_authenticator_of_ones_own():
+    class Users:
+        async def authenticate(self, username: str, password: str) -> Authorization | None:
+            return Authorization(username, frozenset({"root"})) if password == username[::-1] else None
+
+    made = create_app(
+        actions=[guarded], settings=Settings(env="dev"), parts=Parts(password_authenticator=lambda _: Users())
+    )
+    with client(made) as http:
+        token = http.post("/login", data={"username": "ada", "password": "ada"}).json()["access_token"]
+        assert http.get("/actions/guarded", headers={"Authorization": f"Bearer {token}"}).json()["subject"] == "ada"
+        assert http.post("/login", data={"username": "bob", "password": "x"}).status_code == 401
+
+
+def test_in_a_host():
+    host = FastAPI()
+    Servey(actions=[guarded], settings=Settings(env="dev", login_password="open sesame")).install(host, prefix="/ours")
+    with client(host) as http:
+        assert http.post("/ours/login", data=RIGHT).status_code == 200
+        document = http.get("/openapi.json").json()
+    assert document["components"]["securitySchemes"]["OAuth2"]["flows"]["password"]["tokenUrl"] == "ours/login"
+
+
+def test_passwords_are_not_shown():
+    assert "open sesame" not in repr(Settings(login_password="open sesame"))
+    assert "open sesame" not in repr(OnePassword("root", "open sesame"))
