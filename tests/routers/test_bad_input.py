@@ -11,6 +11,7 @@ from tests.serving import serve
 
 APP = """
 from dataclasses import dataclass
+from typing import Any
 from servey import WEB_GET, WEB_POST, WebTrigger, action, create_app
 
 @dataclass
@@ -37,7 +38,28 @@ async def big(items: list[int]) -> int:
 async def at(place: str) -> str:
     return place
 
-servey_app = create_app(actions=[echo, number, count, big, at])
+@action(triggers=WEB_POST)
+async def index(items: dict[str, int]) -> int:
+    return len(items)
+
+@dataclass
+class Tree:
+    below: "Tree | None" = None
+
+@action(triggers=WEB_GET)
+async def tree(tree: Tree) -> int:
+    return 1
+
+@action(triggers=WEB_GET)
+async def odd(number: int) -> Any:
+    if number <= 0:
+        return {0: 10**4000 - 1, -1: "\\ud800", -2: 10**4999}[number]
+    found = []
+    for _ in range(number):
+        found = [found]
+    return found
+
+servey_app = create_app(actions=[echo, number, count, big, index, tree, odd, at])
 """
 
 
@@ -190,6 +212,26 @@ def test_long_inputs_are_shortened(server):
         assert len(answer.content) < 2000
 
 
+def test_long_keys_are_shortened(server):
+    for items in ({"k" * 900_000: "x"}, {f"{number}{'k' * 5000}": "x" for number in range(100)}):
+        answer = post(server, "index", json.dumps({"items": items}).encode())
+        is_422(answer)
+        assert len(answer.content) < 64 * 1024
+
+
+def test_a_query_deeper_than_any_stack(server):
+    is_422(httpx.get(f"{server.url}/actions/tree?tree{'.below' * 5000}=1"))
+    assert httpx.get(f"{server.url}/actions/tree?tree{'.other' * 5000}=1").json() == 1
+
+
+def test_a_result_that_is_too_deep_or_not_text_is_an_error_of_ours(server):
+    for number in (300, 100_000, -1):
+        answer = httpx.get(f"{server.url}/actions/odd?number={number}")
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert httpx.get(f"{server.url}/actions/odd?number=0").json() == int("9" * 4000)
+    assert len(httpx.get(f"{server.url}/actions/odd?number=-2").content) == 5000
+
+
 def test_duplicate_keys_take_the_last(server):
     assert post(server, "echo", b'{"text": "a", "text": "b"}').json() == "b00.0"
 
@@ -215,4 +257,6 @@ def test_lengths_that_lie(server, length):
 
 
 def test_nothing_of_all_this_reached_the_log(server):
-    assert "Traceback" not in server.log.read_text()
+    logged = server.log.read_text()
+    # But for the results that could not be sent.
+    assert logged.count("Traceback") == logged.count("PydanticSerializationError") == 3

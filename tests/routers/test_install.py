@@ -7,7 +7,8 @@ from typing import Annotated
 import pytest
 from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from starlette.responses import JSONResponse
+from openapi_spec_validator import validate
+from starlette.responses import JSONResponse, PlainTextResponse
 
 from servey import WEB_GET, WEB_POST, ConfigError, NotFound, ScopeAccessControl, Servey, Settings, action, create_app
 from servey.testing import client
@@ -251,3 +252,41 @@ def test_an_apps_own_routes_and_lifespan():
         assert http.get("/own?x=1").json() == {"detail": "nothing", "code": "http_404"}
         assert http.get("/actions/fail?how=own").json() == "handled"
     assert events == ["up", "down"]
+
+
+def test_a_wrong_method_has_our_body_unless_the_host_has_its_own():
+    host = FastAPI()
+    install(host)
+    with client(host) as http:
+        answer = http.delete("/servey/actions/double")
+        assert (answer.json()["code"], answer.headers["allow"]) == ("method_not_allowed", "GET, HEAD")
+
+    host = FastAPI()
+    install(host)
+
+    @host.exception_handler(405)
+    async def handle(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse("host", 405, error.headers)
+
+    with client(host) as http:
+        answer = http.delete("/servey/actions/double")
+        assert (answer.json(), answer.headers["allow"]) == ("host", "GET, HEAD")
+
+
+def test_a_hosts_document_stays_valid_with_several_of_us_and_defaults_of_its_own():
+    host = FastAPI(default_response_class=PlainTextResponse, responses={404: {"description": "host's"}})
+
+    @host.get("/double", operation_id="double")
+    def own() -> str:
+        return "mine"
+
+    for prefix in ("/a", "/b"):
+        Servey(actions=[double, fail], settings=Settings(jwt_secret_key="s" * 32)).install(host, prefix=prefix)
+    document = host.openapi()
+    validate(document)
+    answers = document["paths"]["/a/actions/double"]["get"]["responses"]
+    assert {kind for answer in answers.values() for kind in answer.get("content", {})} == {"application/json"}
+    assert answers["404"]["description"] == "host's"
+    with client(host) as http:
+        assert http.get("/double").text == "mine"
+        assert http.get("/b/actions/double?number=2").json() == 4

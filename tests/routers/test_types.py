@@ -6,7 +6,7 @@ import ipaddress
 import re
 import uuid
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -14,10 +14,22 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, Optional, TypeVar
 
 import pytest
-from pydantic import AnyUrl, BaseModel, ConfigDict, EmailStr, Field, Json, RootModel, SecretStr, conint
+from pydantic import (
+    AnyUrl,
+    BaseModel,
+    ConfigDict,
+    EmailStr,
+    FailFast,
+    Field,
+    InstanceOf,
+    Json,
+    RootModel,
+    SecretStr,
+    conint,
+)
 from typing_extensions import TypedDict
 
-from servey import WEB_GET, WEB_POST, Settings, action, create_app
+from servey import WEB_GET, WEB_POST, ConfigError, Settings, action, create_app
 from servey.testing import client
 
 T = TypeVar("T")
@@ -248,10 +260,43 @@ def test_json_inside_json():
 
 
 def test_a_type_whose_library_is_missing_is_a_config_error():
-    from servey import ConfigError
-
     def write_to(address: EmailStr) -> str:
         return address
 
     with pytest.raises(ConfigError, match=r"action 'write_to' .*parameter 'address' .*email-validator"):
         create_app(actions=[action(triggers=WEB_POST)(write_to)], settings=Settings(env="dev"))
+
+
+class Anything:
+    pass
+
+
+@pytest.mark.parametrize("type_", [Callable[[], int], type, InstanceOf[Anything]])
+def test_a_type_that_no_json_stands_for_is_a_config_error(type_):
+    def take(fine: int, value) -> None: ...
+
+    def give() -> None: ...
+
+    take.__annotations__["value"] = give.__annotations__["return"] = type_
+    settings = Settings(env="dev")
+    with pytest.raises(ConfigError) as caught:
+        create_app(actions=[action(triggers=WEB_POST)(take), action(triggers=WEB_POST)(give)], settings=settings)
+    first, second = caught.value.problems
+    assert re.match(
+        r"action 'take' \(.*test_types.py:\d+\): parameter 'value' has a type that no JSON stands for", first
+    )
+    assert re.match(r"action 'give' \(.*test_types.py:\d+\): the result is of a type that no JSON stands for", second)
+    create_app(actions=[action(take), action(give)], settings=settings)  # which no client can reach
+
+
+def test_an_annotation_that_can_not_be_hashed():
+    @action(triggers=WEB_POST)
+    def numbers(value: Annotated[list[int], FailFast()]) -> Annotated[list[int], FailFast(), {"a": "note"}]:
+        return value
+
+    app = create_app(actions=[numbers], settings=Settings(env="dev"))
+    content = app.openapi()["paths"]["/actions/numbers"]["post"]["responses"]["200"]["content"]
+    assert content["application/json"]["schema"]["items"] == {"type": "integer"}
+    with client(app) as http:
+        assert http.post("/actions/numbers", json={"value": [1]}).json() == [1]
+        assert len(http.post("/actions/numbers", json={"value": ["x", "y"]}).json()["detail"]) == 1
