@@ -171,7 +171,7 @@ def test_a_call_that_fails_is_one_line_and_exit_code_1(servey, project, words, o
         (["call", "say_hello", "--event", "{"], "--event is not JSON"),
         (["call", "say_hello", "--event", "[1]"], "--event is not a JSON object"),
         (["call", "who", "--anonymous", "--token", "x"], "--token and --anonymous exclude each other"),
-        (["call"], "Missing argument 'name'"),
+        (["call"], "Missing argument '"),
         (["nonsense"], "No such command 'nonsense'"),
         (["call", "who", "--nonsense"], "No such option: --nonsense"),
         (["--run=sls"], "--run=sls: use --run=server"),

@@ -1,6 +1,7 @@
 """FastAPI's dependencies: in the same order and with the same clean-up as under FastAPI itself, on every way of calling."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
@@ -275,28 +276,26 @@ def test_200_calls_open_200_and_close_200_also_when_cancelled(kind):
 
 @pytest.mark.parametrize("held", [True, False])
 def test_a_def_over_time_answers_at_once_and_keeps_what_it_holds(held):
-    finished: list[str] = []
+    release, finished = threading.Event(), threading.Event()
 
     def slow(text: Annotated[str, Depends(outer)] = "") -> str:
-        time.sleep(0.6)
-        finished.append("thread")
+        release.wait(20)
         LOG.append("thread done")
+        finished.set()
         return text
 
     def slow_bare() -> str:
         return slow()
 
     act = action(name="slow", triggers=WEB_GET, timeout=0.1)(slow if held else slow_bare)
-    app = create_app(actions=[act], settings=DEV)
-    with client(app) as http:
-        begun = time.monotonic()
+    with client(create_app(actions=[act], settings=DEV)) as http:
         answer = http.get("/actions/slow")
         assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
-        assert time.monotonic() - begun < 0.5
-        assert not finished
-    assert finished == ["thread"] or not held
-    if held:
-        assert LOG == ["outer open", "thread done", "outer close"]
+        assert LOG == (["outer open"] if held else [])
+        release.set()
+        assert finished.wait(20)
+    # The app's end waits for what was left open.
+    assert LOG == (["outer open", "thread done", "outer close"] if held else ["thread done"])
 
 
 @pytest.mark.anyio
@@ -395,12 +394,14 @@ def test_another_request_is_answered_while_a_def_sleeps(tmp_path):
             await http.get(f"{url}/actions/quick")  # the first one also warms the threads
             asleep = asyncio.create_task(http.get(f"{url}/actions/sleep"))
             await asyncio.sleep(0.3)  # its request is on its way; nothing tells us from outside that it has begun
-            begun = time.monotonic()
-            assert (await http.get(f"{url}/actions/quick")).json() == 2
-            took = time.monotonic() - begun
+            took = []
+            while not asleep.done() and len(took) < 10:
+                begun = time.monotonic()
+                assert (await http.get(f"{url}/actions/quick")).json() == 2
+                took.append(time.monotonic() - begun)
             assert not asleep.done()
             assert (await asleep).json() == 1
-            return took
+            return min(took)  # this machine has other things to do as well
 
     with serve("app:servey_app", cwd=tmp_path) as server:
         assert asyncio.run(main(server.url)) < 0.1
