@@ -79,16 +79,9 @@ def _invalid(operation):
     return operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
 
 
-def check(seen: dict[str, Counter[int]], wanted: int) -> None:
-    assert sum(map(Counter.total, seen.values())) >= wanted
-    succeeded = {
-        label: sum(n for status, n in each.items() if status < 300) / each.total() for label, each in seen.items()
-    }
-    assert {label: share for label, share in succeeded.items() if share < 0.05} == {}
-
-
 def test_some_hundred_requests(app):
-    check(drive(app, 600, number=1), 600)
+    # Too few to say anything of shares.
+    assert sum(map(Counter.total, drive(app, 600, number=1).values())) >= 600
 
 
 @pytest.mark.slow
@@ -97,4 +90,9 @@ def test_some_hundred_requests(app):
 def test_twenty_thousand_requests(app, number):
     number = random.SystemRandom().randrange(2**32) if number is None else number
     print(f"seed {number}")  # pytest shows it where the test fails
-    check(drive(app, 20_000, number), 20_000)
+    seen = drive(app, 20_000, number)
+    assert sum(map(Counter.total, seen.values())) >= 20_000
+    succeeded = {
+        label: sum(n for status, n in each.items() if status < 300) / each.total() for label, each in seen.items()
+    }
+    assert {label: share for label, share in succeeded.items() if share < 0.05} == {}
