@@ -37,7 +37,7 @@ def _report(cases: list, *, quick: bool) -> list[str]:
         "# Results",
         "",
         "Made by `python3 dev.py bench --write`.",
-        f"Ratios are to FastAPI written by hand, in the same run: the median of {rounds} interleaved rounds; above 1 is faster.",
+        f"Ratios are to hand-written FastAPI in the same run, medians of {rounds} interleaved rounds; above 1 is faster.",
         "Microseconds are of one machine, and only mean something beside each other.",
         "",
         f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".",
