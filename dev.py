@@ -16,6 +16,7 @@ the command are passed on, e.g.: python3 dev.py test tests/test_cli.py -k call
 # Nothing here may need more than an old Python 3 to be read, so that an old one can say that it is too old.
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -73,8 +74,9 @@ COMMANDS = {"run": run, "test": test, "lint": lint, "types": types, "docs": docs
 
 
 def call(command, cwd=ROOT):
-    """The exit code of a command; an interrupt from the keyboard is the command's to handle."""
+    """The exit code of a command; an interrupt from the keyboard is the command's to handle, and so is a termination."""
     process = subprocess.Popen(command, cwd=cwd)
+    signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
     while True:
         try:
             return process.wait()

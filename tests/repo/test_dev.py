@@ -1,7 +1,10 @@
 """dev.py speaks clearly to those who have nothing yet."""
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 from tests.serving import ROOT
 
@@ -60,3 +63,17 @@ def test_debians_missing_package_is_named(tmp_path):
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert done.stderr.splitlines()[-1].endswith(f"sudo apt install python{version}-venv")
     assert "Traceback" not in done.stderr
+
+
+def test_a_termination_reaches_what_it_runs():
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import dev; "
+        "sys.exit(dev.call([sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(60)']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        process.terminate()
+        process.wait(10)
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
