@@ -152,6 +152,16 @@ def test_injection(token, answers):
             assert (answer.status_code if isinstance(expected, int) and expected > 1 else answer.json()) == expected
 
 
+def test_a_token_that_is_needed_is_asked_for_before_anything_is_read():
+    @action(triggers=WEB_POST)
+    async def act(number: int, who: Authorization) -> None: ...
+
+    with client(create_app(actions=[act], settings=DEV)) as http:
+        for sent in ({"json": {"number": "x"}}, {"content": b"{", "headers": {"Content-Type": "text/plain"}}):
+            answer = http.post("/actions/act", **sent)
+            assert (answer.status_code, answer.json()["detail"]) == (401, "Not authenticated")
+
+
 def test_other_schemes_are_no_token():
     app = create_app(actions=[optional, needed], settings=DEV)
     with client(app) as http:

@@ -62,6 +62,35 @@ def test_head_works_where_get_does():
     assert head.headers["content-length"] == got.headers["content-length"] == "6"
 
 
+def test_head_has_no_body_of_its_own():
+    import asyncio
+
+    @action(triggers=WEB_GET)
+    def word() -> str:
+        return "word"
+
+    app, sent = create_app(actions=[word], settings=DEV), []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "HEAD",
+        "path": "/actions/word",
+        "root_path": "",
+        "query_string": b"",
+        "headers": [],
+    }
+    asyncio.run(app({**scope, "scheme": "http", "server": ("test", 80)}, receive, send))
+    # Servers and clients leave a HEAD's body out too; here is neither.
+    assert [message.get("body") for message in sent] == [None, b""]
+    assert (b"content-length", b"6") in sent[0]["headers"]
+
+
 def test_a_wrong_method_tells_the_right_ones(tmp_path):
     @action(triggers=(WebTrigger("GET", "/thing"), WebTrigger("DELETE", "/thing")))
     def thing() -> None: ...
