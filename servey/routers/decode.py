@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from email.message import Message as MediaType
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -26,11 +25,13 @@ def check_path(scope: Scope) -> None:
 
 
 def check_json_type(content_type: str | None) -> None:
-    """Refuses a body that is not said to be JSON. Errors: UnsupportedMediaType."""
-    media_type = MediaType()
-    media_type["content-type"] = content_type or ""
-    kind, subtype = media_type.get_content_maintype(), media_type.get_content_subtype()
-    if not content_type or kind != "application" or not (subtype == "json" or subtype.endswith("+json")):
+    """Refuses a body that is not said to be JSON. Errors: UnsupportedMediaType.
+
+    Source: RFC 9110 section 8.3.1, RFC 6839 section 3.1 (``+json``).
+    """
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    kind, _, subtype = media_type.partition("/")
+    if kind != "application" or not (subtype == "json" or subtype.endswith("+json")):
         raise UnsupportedMediaType(content_type or "", JSON)
 
 
