@@ -6,10 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from servey import seed_imports as _seed_imports
 from servey.access import ALLOW_ALL, ALLOW_NONE, Authorization, ScopeAccessControl
-from servey.actions import Example, action
+from servey.actions import BatchInvoker, Example, action
+from servey.cache import SecureHashCacheControl, TimestampCacheControl, TtlCacheControl
+from servey.channels import background_action_channel, webhook_event_channel, websocket_event_channel
 from servey.context import Context
 from servey.errors import ActionError, ConfigError, Conflict, Forbidden, NotFound, ServeyError
-from servey.triggers import WEB_GET, WEB_POST, WebTrigger, WebTriggerMethod
+from servey.queues import Retry
+from servey.triggers import (
+    WEB_GET,
+    WEB_POST,
+    CronTrigger,
+    FixedRateTrigger,
+    WebPageTrigger,
+    WebTrigger,
+    WebTriggerMethod,
+)
 
 if TYPE_CHECKING:
     from servey.app import Servey, create_app
@@ -26,20 +37,31 @@ __all__ = [
     "WEB_POST",
     "ActionError",
     "Authorization",
+    "BatchInvoker",
     "ConfigError",
     "Conflict",
     "Context",
+    "CronTrigger",
     "Example",
+    "FixedRateTrigger",
     "Forbidden",
     "NotFound",
+    "Retry",
     "ScopeAccessControl",
+    "SecureHashCacheControl",
     "Servey",
     "ServeyError",
     "Settings",
+    "TimestampCacheControl",
+    "TtlCacheControl",
+    "WebPageTrigger",
     "WebTrigger",
     "WebTriggerMethod",
     "action",
+    "background_action_channel",
     "create_app",
+    "webhook_event_channel",
+    "websocket_event_channel",
 ]
 
 _LATE = {"Servey": "servey.app", "create_app": "servey.app", "Settings": "servey.settings"}

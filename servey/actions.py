@@ -14,8 +14,10 @@ from typing import Any, TypeVar, cast, overload
 from pydantic import TypeAdapter
 
 from servey.access import ALLOW_ALL, AccessControl
+from servey.cache import CacheControl
 from servey.errors import ConfigError
 from servey.params import Param, Signature, SignatureProblem, params_type, result_adapter, result_type, signature_of
+from servey.queues import Retry
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -38,6 +40,23 @@ class Example:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class BatchInvoker:
+    """One call for many parents of a nested action, where a GraphQL query selects it for each of them.
+
+    ``fn(keys)`` gives a list as long as its keys; an item that is an exception fails only its own parent.
+    ``arg_extractor(parent)`` gives a parent's key in a list of one; without one the parent is its own key.
+    """
+
+    fn: Callable[..., Any]
+    max_batch_size: int = 100
+    arg_extractor: Callable[[Any], list[Any]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_batch_size < 1:
+            raise ConfigError(f"BatchInvoker: max_batch_size is {self.max_batch_size}; give 1 or more")
+
+
 @dataclass(frozen=True, eq=False)
 class Action:
     """A function and everything that was said of it. What is derived from the signature is made on first use, since
@@ -51,8 +70,11 @@ class Action:
     description: str | None = None
     triggers: tuple[Any, ...] = ()
     access_control: AccessControl = ALLOW_ALL
+    cache_control: CacheControl | None = None
     timeout: float = 15
     examples: tuple[Example, ...] = ()
+    batch_invoker: BatchInvoker | None = None
+    retry: Retry | None = None
     blocking: bool = True
     max_body_bytes: int | None = None
     tags: tuple[str, ...] = ()
@@ -164,8 +186,11 @@ def action(
     name: str | None = None,
     description: str | None = None,
     access_control: AccessControl = ALLOW_ALL,
+    cache_control: CacheControl | None = None,
     timeout: float = 15,
     examples: Iterable[Example] = (),
+    batch_invoker: BatchInvoker | None = None,
+    retry: Retry | None = None,
     blocking: bool = True,
     max_body_bytes: int | None = None,
     tags: Iterable[str] = (),
@@ -180,8 +205,11 @@ def action(
     name: str | None = None,
     description: str | None = None,
     access_control: AccessControl = ALLOW_ALL,
+    cache_control: CacheControl | None = None,
     timeout: float = 15,
     examples: Iterable[Example] = (),
+    batch_invoker: BatchInvoker | None = None,
+    retry: Retry | None = None,
     blocking: bool = True,
     max_body_bytes: int | None = None,
     tags: Iterable[str] = (),
@@ -204,8 +232,11 @@ def action(
             description=description if description is not None else inspect.getdoc(fn),
             triggers=_as_tuple(triggers),
             access_control=access_control,
+            cache_control=cache_control,
             timeout=timeout,
             examples=tuple(examples),
+            batch_invoker=batch_invoker,
+            retry=retry,
             blocking=blocking,
             max_body_bytes=max_body_bytes,
             tags=(tags,) if isinstance(tags, str) else tuple(tags),

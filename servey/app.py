@@ -15,7 +15,8 @@ from starlette.websockets import WebSocketClose
 
 from servey.access import ALLOW_ALL, PasswordAuthenticator, rule_text
 from servey.actions import Action
-from servey.catalog import build_catalog, find_actions
+from servey.catalog import build_catalog, find_actions, find_channels
+from servey.channels import EventChannel
 from servey.errors import ActionError, ConfigError, NotFound
 from servey.parts import Parts, load_plugins
 from servey.routers.describe import default_scheme, valid_in_3_1
@@ -42,14 +43,14 @@ class Servey(FastAPI):
         self,
         *,
         actions: Iterable[Callable[..., Any] | Action] | None = None,
+        channels: Iterable[EventChannel] | None = None,
         settings: Settings | None = None,
         parts: Parts | None = None,
         **fastapi_kwargs: Any,
     ) -> None:
         settings = settings or Settings()
-        parts = load_plugins(parts or Parts(), settings)
-        self.runtime = _runtime(settings, actions, parts)
-        self._login = _login_of(self.runtime, parts)
+        self.runtime = build_runtime(settings, actions, channels, parts)
+        self._login = _login_of(self.runtime)
         handlers = {**app_exception_handlers(), **(fastapi_kwargs.pop("exception_handlers", None) or {})}
         users_lifespan = fastapi_kwargs.pop("lifespan", None)
         fastapi_kwargs.setdefault("title", settings.api_title)
@@ -139,42 +140,44 @@ class Servey(FastAPI):
 def create_app(
     *,
     actions: Iterable[Callable[..., Any] | Action] | None = None,
+    channels: Iterable[EventChannel] | None = None,
     settings: Settings | None = None,
     parts: Parts | None = None,
     **fastapi_kwargs: Any,
 ) -> Servey:
-    """An app of the actions that are found where the settings say, or of those given.
+    """An app of the actions and event channels that are found where the settings say, or of those given.
 
     ``parts`` swaps what the app is made of; ``fastapi_kwargs`` go to FastAPI as they are.
     Errors: ConfigError that lists every problem of the project.
     """
-    return Servey(actions=actions, settings=settings, parts=parts, **fastapi_kwargs)
+    return Servey(actions=actions, channels=channels, settings=settings, parts=parts, **fastapi_kwargs)
 
 
 def build_runtime(
     settings: Settings,
     actions: Iterable[Callable[..., Any] | Action] | None = None,
+    channels: Iterable[EventChannel] | None = None,
     parts: Parts | None = None,
 ) -> Runtime:
-    """The runtime of the actions that are found where the settings say, or of those given.
+    """The runtime of the actions and event channels that are found where the settings say, or of those given.
 
     Errors: ConfigError that lists every problem of the project.
     """
-    return _runtime(settings, actions, load_plugins(parts or Parts(), settings))
-
-
-def _runtime(settings: Settings, actions: Iterable[Callable[..., Any] | Action] | None, parts: Parts) -> Runtime:
-    if actions is None:
+    parts = load_plugins(parts or Parts(), settings)
+    # Whoever gives one of the two says all that the app is made of.
+    given = actions is not None or channels is not None
+    if not given:
         actions = find_actions(settings.action_modules, required=settings.names_action_modules)
-    return Runtime(build_catalog(actions), settings, parts.make_authorizer(settings))
+        channels = find_channels(settings.channel_modules, required=settings.names_channel_modules)
+    return Runtime(build_catalog(actions or (), channels or ()), settings, parts)
 
 
-def _login_of(runtime: Runtime, parts: Parts) -> tuple[JwtAuthorizer, PasswordAuthenticator] | None:
+def _login_of(runtime: Runtime) -> tuple[JwtAuthorizer, PasswordAuthenticator] | None:
     """What a login needs; None where there is none: in production without a password, and without a secret to sign with."""
     authorizer = runtime.authorizer
     if not (runtime.settings.serves_login and isinstance(authorizer, JwtAuthorizer) and authorizer.can_sign):
         return None
-    return authorizer, parts.make_password_authenticator(runtime.settings)
+    return authorizer, runtime.parts.make_password_authenticator(runtime.settings)
 
 
 @dataclass(frozen=True)

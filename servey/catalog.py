@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from servey.actions import Action, get_action, relative_path
+from servey.channels import BackgroundActionChannel, EventChannel, WebhookEventChannel, WebsocketEventChannel
 from servey.errors import ConfigError
 from servey.params import union_members
 
@@ -22,9 +23,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Catalog:
-    """The actions of an app, each checked: every signature readable, every name its own."""
+    """The actions and event channels of an app, each checked: every signature readable, every name its own."""
 
     actions: tuple[Action, ...]
+    channels: tuple[EventChannel, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_name", {action.name: action for action in self.actions})
@@ -35,6 +37,10 @@ class Catalog:
     def __getitem__(self, name: str) -> Action:
         """The action of that name. Errors: KeyError."""
         return typing.cast(dict[str, Action], self._by_name)[name]  # type: ignore[attr-defined]
+
+    def channels_of(self, kind: type[T]) -> tuple[T, ...]:
+        """The event channels of that kind."""
+        return tuple(channel for channel in self.channels if isinstance(channel, kind))
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name  # type: ignore[attr-defined]
@@ -47,13 +53,14 @@ class Catalog:
                     yield action, trigger
 
 
-def build_catalog(functions: Iterable[Callable[..., Any] | Action]) -> Catalog:
-    """A catalog of these actions and of those that are methods of their results.
+def build_catalog(functions: Iterable[Callable[..., Any] | Action], channels: Iterable[EventChannel] = ()) -> Catalog:
+    """A catalog of these actions, of those that are methods of their results, and of those that these channels call.
 
     Errors: ConfigError that lists every problem: signatures that can not be served, names that are taken twice.
     """
     problems: list[str] = []
     found: dict[Callable[..., Any], Action] = {}
+    channels = tuple(dict.fromkeys(channels))
     waiting: list[Action] = []
     for function in functions:
         made = function if isinstance(function, Action) else get_action(function)
@@ -61,6 +68,7 @@ def build_catalog(functions: Iterable[Callable[..., Any] | Action]) -> Catalog:
             problems.append(f"{function!r} is not an action; decorate it with @action")
         else:
             waiting.append(made)
+    waiting += [channel.action for channel in channels if isinstance(channel, BackgroundActionChannel)]
     while waiting:
         action = waiting.pop(0)
         if action.fn in found:
@@ -72,9 +80,10 @@ def build_catalog(functions: Iterable[Callable[..., Any] | Action]) -> Catalog:
         except ConfigError as error:
             problems += error.problems
     problems += _taken_twice(found.values())
+    problems += _channel_problems(channels)
     if problems:
         raise ConfigError(problems)
-    return Catalog(tuple(found.values()))
+    return Catalog(tuple(found.values()), channels)
 
 
 def _nested(returns: Any, seen: set[Any] | None = None) -> list[Action]:
@@ -115,6 +124,20 @@ def _taken_twice(actions: Iterable[Action]) -> Iterator[str]:
             )
 
 
+def _channel_problems(channels: Iterable[EventChannel]) -> Iterator[str]:
+    names: set[str] = set()
+    for channel in channels:
+        if channel.name in names:
+            yield f"channel '{channel.name}' is defined twice; give one of them another name"
+        names.add(channel.name)
+        try:
+            if isinstance(channel, BackgroundActionChannel):
+                _ = channel.parameter
+            _ = channel.event
+        except ConfigError as error:
+            yield from error.problems
+
+
 # ----------------------------------------------------------------------------------------------------- discovery
 
 
@@ -138,6 +161,15 @@ def find_actions(paths: Iterable[str], *, required: bool) -> list[Action]:
     return list(found.values())
 
 
+def find_channels(paths: Iterable[str], *, required: bool) -> list[EventChannel]:
+    """The event channels in these modules and packages, as `find_actions` finds actions."""
+    kinds = (WebsocketEventChannel, BackgroundActionChannel, WebhookEventChannel)
+    found: dict[EventChannel, None] = {}
+    for module in import_modules(paths, required=required):
+        found |= {value: None for value in vars(module).values() if isinstance(value, kinds)}
+    return list(found)
+
+
 def import_modules(paths: Iterable[str], *, required: bool) -> list[ModuleType]:
     """These modules, and for packages all modules below them, imported."""
     modules: list[ModuleType] = []
@@ -147,7 +179,8 @@ def import_modules(paths: Iterable[str], *, required: bool) -> list[ModuleType]:
             if _is_absent(path):
                 if required:
                     problems.append(
-                        f"module '{path}' does not exist below {sys.path[0] or '.'}; check SERVEY_ACTION_PATH, SERVEY_MAIN"
+                        f"module '{path}' does not exist below {sys.path[0] or '.'}; "
+                        "check SERVEY_ACTION_PATH, SERVEY_EVENT_CHANNEL_PATH, SERVEY_MAIN"
                     )
                 continue
             modules.append(module := importlib.import_module(path))

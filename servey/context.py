@@ -49,6 +49,7 @@ class Context:
         *,
         request_id: str,
         token: str | None = None,
+        authorization: Authorization | None = None,
         trusted: bool = False,
         resources: Any = None,
     ) -> None:
@@ -59,7 +60,8 @@ class Context:
         self.trusted = trusted
         self.resources = resources
         self.deadline: float | None = None
-        self._authorization: Authorization | None = None
+        # Given where it was verified before: a job's enqueuer, a socket's subscriber.
+        self._authorization: Authorization | None = authorization
         self._refused: Unauthenticated | None = None if token is None else _UNREAD
 
     async def authorize(self) -> Authorization | None:
@@ -103,3 +105,34 @@ def current_context() -> Context:
         return _current.get()
     except LookupError:
         raise ServeyError("No action is running here; current_context() is for code that an action calls") from None
+
+
+_running: list[Runtime] = []
+
+
+def note_running(runtime: Runtime) -> None:
+    """Lets code outside of any call find a running app; `forget_running` takes it back."""
+    _running.append(runtime)
+
+
+def forget_running(runtime: Runtime) -> None:
+    """Takes back what `note_running` has noted."""
+    _running.remove(runtime)
+
+
+def current_runtime() -> Runtime:
+    """The app that this code runs in: that of the current call, else the only one that this process runs.
+
+    Errors: ServeyError where none runs, or more than one.
+    """
+    context = _current.get(None)
+    if context is not None:
+        return context.runtime
+    running = list(dict.fromkeys(_running))
+    if len(running) == 1:
+        return running[0]
+    if not running:
+        raise ServeyError("No Servey app is running in this process; publish from an action, or while an app runs")
+    raise ServeyError(
+        f"{len(running)} Servey apps run in this process; publish from an action of the one that is meant"
+    )

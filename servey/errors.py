@@ -4,6 +4,7 @@
 
     ServeyError
     ├── ConfigError           building went wrong; lists every problem; never raised during a call
+    ├── EventError            an event that is not of its channel's type; its publisher's mistake, not a client's
     └── ActionError           one call failed: .status .code .detail .headers
         ├── InvalidParams     422 (its detail is a list)
         ├── Unauthenticated   401
@@ -32,6 +33,10 @@ class ConfigError(ServeyError):
     def __init__(self, problems: str | Iterable[str]) -> None:
         self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class EventError(ServeyError):
+    """An event that is not of its channel's type."""
 
 
 class ActionError(ServeyError):

@@ -26,6 +26,9 @@ class Parts:
 
     authorizer: Part = "servey.tokens:authorizer_of"
     password_authenticator: Part = "servey.routers.login:password_authenticator_of"
+    bus: Part = "servey.ws.bus:bus_of"
+    queue: Part = "servey.jobs.queue:queue_of"
+    cache: Part = "servey.results:cache_of"
 
     def make_authorizer(self, settings: Settings) -> Authorizer:
         """The part that turns tokens into authorizations. Errors: ConfigError."""
@@ -38,6 +41,18 @@ class Parts:
             self.password_authenticator, settings, "password_authenticator", "authenticate"
         )
         return made
+
+    def make_bus(self, settings: Settings) -> Any:
+        """The part that carries events to the processes that have subscribers. Errors: ConfigError."""
+        return _made(self.bus, settings, "bus", "publish")
+
+    def make_queue(self, settings: Settings) -> Any:
+        """The part that keeps jobs until a worker takes them. Errors: ConfigError."""
+        return _made(self.queue, settings, "queue", "enqueue")
+
+    def make_cache(self, settings: Settings) -> Any:
+        """The part that keeps results on the server. Errors: ConfigError."""
+        return _made(self.cache, settings, "cache", "get")
 
 
 def load_plugins(parts: Parts, settings: Settings) -> Parts:

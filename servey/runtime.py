@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from servey.access import Authorizer
+from servey.access import Authorization, Authorizer
 from servey.actions import Action
 from servey.catalog import Catalog
-from servey.context import Context, Transport
+from servey.channels import BackgroundActionChannel, Published, WebhookEventChannel
+from servey.context import Context, Transport, forget_running, note_running
 from servey.dependencies import Resources
-from servey.errors import ConfigError
+from servey.errors import ConfigError, ServeyError
 from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
+from servey.parts import Parts
 from servey.settings import Settings
 from servey.threads import Threads
 from servey.tokens import NoKeyAuthorizer
 
+logger = logging.getLogger("servey")
+
 _GRACE_SECONDS = 10
+
+Service = Callable[["Runtime"], AbstractAsyncContextManager[None]]
+"""Something that runs as long as the app does; a bus, a scheduler."""
 
 
 class Runtime:
@@ -32,14 +41,18 @@ class Runtime:
     Errors: ConfigError that lists every action that FastAPI can not inject into.
     """
 
-    def __init__(self, catalog: Catalog, settings: Settings, authorizer: Authorizer) -> None:
+    def __init__(self, catalog: Catalog, settings: Settings, parts: Parts) -> None:
         self.catalog = catalog
         self.settings = settings
-        self.authorizer = authorizer
+        self.parts = parts
+        self.authorizer: Authorizer = parts.make_authorizer(settings)
+        self.services: list[Service] = []
         self.in_flight = InFlight(settings.max_in_flight)
         self.app: Any = None
         self._plans = _plans(catalog)
         self._kept: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._orderly: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._stopping: asyncio.Event | None = None
         self._threads: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
 
@@ -51,6 +64,55 @@ class Runtime:
             self._threads[loop] = Threads(self.settings.threads)
         return self._threads[loop]
 
+    @cached_property
+    def bus(self) -> Any:
+        """What carries events to the processes that have subscribers."""
+        return self.parts.make_bus(self.settings)
+
+    @cached_property
+    def queue(self) -> Any:
+        """What keeps jobs until a worker takes them."""
+        return self.parts.make_queue(self.settings)
+
+    @cached_property
+    def cache(self) -> Any:
+        """What keeps results on the server."""
+        return self.parts.make_cache(self.settings)
+
+    async def enqueue_event(
+        self, channel: BackgroundActionChannel[Any] | WebhookEventChannel[Any], payload: bytes
+    ) -> None:
+        """Makes a job of an event: to call the channel's action, or to post it to the channel's URL."""
+        raise NotImplementedError
+
+    def hand_over(self, deliver: Callable[[], Awaitable[None]]) -> Published:
+        """Delivers something on the app's own loop, one after another in the order of the calls.
+
+        In a worker thread it is waited for; on a loop, what is given back can be awaited.
+        """
+        try:
+            here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        home = self._loop or here
+        if home is None:
+            raise ServeyError("The app is not running, so that there is no event loop to publish on")
+        if here is home:
+            task = home.create_task(self._in_order(deliver))
+            self.keep(task)
+            task.add_done_callback(_log_failure)
+            return Published(task)
+        elsewhere = asyncio.run_coroutine_threadsafe(self._in_order(deliver), home)
+        if here is not None:
+            return Published(asyncio.wrap_future(elsewhere, loop=here))
+        elsewhere.result()
+        return Published()
+
+    async def _in_order(self, deliver: Callable[[], Awaitable[None]]) -> None:
+        lock = self._orderly.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        async with lock:
+            await deliver()
+
     def plan(self, action: Action) -> Plan:
         """What was decided of an action. Errors: KeyError for one that is not in the catalog."""
         return self._plans[action]
@@ -60,6 +122,7 @@ class Runtime:
         via: Transport,
         *,
         token: str | None = None,
+        authorization: Authorization | None = None,
         trusted: bool = False,
         request_id: str | None = None,
         request: Any = None,
@@ -68,7 +131,15 @@ class Runtime:
         """One call's `Context`, to be entered; leaving it runs background tasks and closes what the call holds open."""
         resources = Resources(request=request, app=app if app is not None else self.app)
         return OpenContext(
-            Context(self, via, request_id=request_id or uuid4().hex, token=token, trusted=trusted, resources=resources)
+            Context(
+                self,
+                via,
+                request_id=request_id or uuid4().hex,
+                token=token,
+                authorization=authorization,
+                trusted=trusted,
+                resources=resources,
+            )
         )
 
     def keep(self, task: asyncio.Task[None]) -> None:
@@ -91,18 +162,25 @@ class Runtime:
     async def lifespan(self) -> AsyncIterator[None]:
         """Runs the app: its streams hear of the process's end, and what outlives its call is waited for."""
         # A test may run an app twice at once, each time on a loop of its own.
-        before, stopping = self._stopping, asyncio.Event()
-        self._stopping = stopping
+        loop = asyncio.get_running_loop()
+        before, stopping = (self._stopping, self._loop), asyncio.Event()
+        self._stopping, self._loop = stopping, loop
+        note_running(self)
         try:
-            with _told_of_the_end(stopping):
-                yield
+            async with AsyncExitStack() as stack:
+                for service in self.services:
+                    await stack.enter_async_context(service(self))
+                try:
+                    with _told_of_the_end(stopping):
+                        yield
+                finally:
+                    stopping.set()
+                    kept = [task for task in self._kept if task.get_loop() is loop]
+                    if kept:
+                        await asyncio.wait(kept, timeout=_GRACE_SECONDS)
         finally:
-            stopping.set()
-            self._stopping = before
-            loop = asyncio.get_running_loop()
-            kept = [task for task in self._kept if task.get_loop() is loop]
-            if kept:
-                await asyncio.wait(kept, timeout=_GRACE_SECONDS)
+            forget_running(self)
+            self._stopping, self._loop = before
 
     def check_settings(self) -> None:
         """Makes sure that this app may serve. Errors: ConfigError that says why not, a line for each reason."""
@@ -112,6 +190,12 @@ class Runtime:
                 "is guarded and there is no key to verify tokens with; "
                 "set JWT_SECRET_KEY (HS256), SERVEY_JWT_PUBLIC_KEY or SERVEY_JWKS_URL (RS256, ES256)"
             )
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    # Whoever published may not be waiting for it.
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("an event could not be handed over", exc_info=task.exception())
 
 
 class OpenContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
@@ -29,6 +30,8 @@ class Settings(BaseSettings):
     env: Literal["dev", "prod"] = Field("prod", description="development conveniences, or production's care")
     main: str = Field("", description="the package that holds actions, event_channels and templates")
     action_path: Names = Field(("actions",), description="modules or packages to look for actions in")
+    event_channel_path: Names = Field(("event_channels",), description="modules or packages to look for channels in")
+    template_path: str = Field("templates", description="the folder of templates")
     api_title: str = Field("Servey", description="the title in OpenAPI")
     docs: bool | None = Field(None, description="serve /docs, /redoc and /openapi.json; by default in development only")
     strict_schema: bool = Field(False, description="refuse parameters that no one asked for, instead of ignoring them")
@@ -80,6 +83,13 @@ class Settings(BaseSettings):
         description="the password of /login; without one it is only there in development, with a password made up",
     )
 
+    redis_url: str | None = Field(
+        None,
+        validation_alias=_named("SERVEY_REDIS_URL", "REDIS_URL"),
+        repr=False,
+        description="the Redis that server and worker processes share: jobs, events, cached results",
+    )
+
     max_body_bytes: int = Field(1 << 20, ge=0, description="the largest request body")
     body_timeout: float = Field(15, gt=0, description="how long a client may take to send its body")
     max_in_flight: int = Field(500, ge=1, description="calls that may run at once in one process")
@@ -91,7 +101,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise ConfigError(_problem(item) for item in error.errors(include_url=False)) from None
 
-    @field_validator("action_path", "cors_allowed_origins", "plugins", mode="before")
+    @field_validator("action_path", "event_channel_path", "cors_allowed_origins", "plugins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -125,6 +135,21 @@ class Settings(BaseSettings):
     def action_modules(self) -> tuple[str, ...]:
         """The modules to look for actions in."""
         return (f"{self.main}.actions",) if self.main else self.action_path
+
+    @property
+    def channel_modules(self) -> tuple[str, ...]:
+        """The modules to look for event channels in."""
+        return (f"{self.main}.event_channels",) if self.main else self.event_channel_path
+
+    @property
+    def names_channel_modules(self) -> bool:
+        """Whether the user named them, so that an absent one is an error."""
+        return "event_channel_path" in self.model_fields_set
+
+    @property
+    def template_folder(self) -> Path:
+        """The folder of templates: beside the modules, or inside the main package."""
+        return Path(*self.main.split("."), "templates") if self.main else Path(self.template_path)
 
     @property
     def names_action_modules(self) -> bool:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
+from math import inf
+from zoneinfo import ZoneInfo
+
+from servey.errors import ConfigError
 
 
 class WebTriggerMethod(StrEnum):
@@ -43,3 +48,67 @@ class WebTrigger:
 
 WEB_GET = WebTrigger(WebTriggerMethod.GET)
 WEB_POST = WebTrigger(WebTriggerMethod.POST)
+
+
+@dataclass(frozen=True)
+class WebPageTrigger:
+    """Exposes an action as a web page, rendered from a template.
+
+    ``path`` is ``/{name-with-dashes}`` and ``template_name`` is ``{name}.j2`` unless given.
+    """
+
+    method: WebTriggerMethod
+    path: str | None
+    template_name: str | None
+
+    def __init__(
+        self,
+        method: WebTriggerMethod | str = WebTriggerMethod.GET,
+        path: str | None = None,
+        template_name: str | None = None,
+    ) -> None:
+        object.__setattr__(self, "method", WebTriggerMethod(method))
+        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "template_name", template_name)
+
+
+PAGE_GET = WebPageTrigger(WebTriggerMethod.GET)
+
+SHORTEST_INTERVAL = 0.5
+
+
+@dataclass(frozen=True)
+class FixedRateTrigger:
+    """Runs an action at every multiple of ``interval`` since 1970-01-01 UTC, once for each, whatever runs it.
+
+    Units: ``interval`` in seconds, or a ``timedelta``; half a second at least.
+    Errors: ConfigError.
+    """
+
+    interval: float
+
+    def __init__(self, interval: float | timedelta) -> None:
+        seconds = interval.total_seconds() if isinstance(interval, timedelta) else interval
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not SHORTEST_INTERVAL <= seconds < inf:
+            raise ConfigError(f"FixedRateTrigger({interval!r}): give {SHORTEST_INTERVAL} seconds or more")
+        object.__setattr__(self, "interval", float(seconds))
+
+
+@dataclass(frozen=True)
+class CronTrigger:
+    """Runs an action when a cron expression of five fields says so, in a time zone.
+
+    Source: crontab(5); the IANA time zone database.
+    Errors: ConfigError for a time zone that is not there.
+    """
+
+    expression: str
+    timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        if len(self.expression.split()) != 5:
+            raise ConfigError(f"CronTrigger({self.expression!r}): write five fields, e.g. '*/5 * * * *'")
+        try:
+            ZoneInfo(self.timezone)
+        except (KeyError, ValueError, OSError):
+            raise ConfigError(f"CronTrigger: there is no time zone {self.timezone!r}, e.g. 'Europe/Berlin'") from None

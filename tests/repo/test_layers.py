@@ -6,7 +6,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "servey"
-KERNEL = {"errors", "access", "triggers", "context", "params", "actions", "catalog", "settings"}
+KERNEL = {
+    "errors",
+    "access",
+    "cache",
+    "queues",
+    "triggers",
+    "context",
+    "params",
+    "actions",
+    "channels",
+    "catalog",
+    "settings",
+}
 RUNTIME = {"compat", "dependencies", "invoke", "jwks", "limits", "parts", "runtime", "threads", "tokens", "web"}
 TRANSPORTS = {"routers"}
 COMPOSITION = {"__init__", "__main__", "app", "cli", "pytest_plugin", "seed_imports", "server", "testing"}
