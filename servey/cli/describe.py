@@ -1,0 +1,35 @@
+"""Describing a project: to people and to programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from servey.cli.output import Output, print_table, write
+
+
+def actions(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
+    """List every action: where it is exposed, who may call it, and why it is not where it is not."""
+    from servey.app import build_runtime, exposure_of
+    from servey.settings import Settings
+
+    runtime = build_runtime(Settings())
+    rows = [exposure_of(runtime, action) for action in runtime.catalog]
+    if as_json:
+        print(json.dumps([row.as_json() for row in rows], indent=2))
+        return
+    table = [("ACTION", "EXPOSED AT", "ACCESS", "SUMMARY")]
+    for row in rows:
+        first, *others = [*row.places, *(f"({reason})" for reason in row.absences)] or ["-"]
+        table.append((row.name, first, row.access, row.summary))
+        table += [("", other, "", "") for other in others]
+    print_table(table)
+
+
+def openapi(output: Output = "openapi.json") -> None:
+    """Write the OpenAPI document of the project."""
+    from servey.app import create_app
+
+    write(output, json.dumps(create_app().openapi(), indent=2, ensure_ascii=False) + "\n")
