@@ -23,6 +23,7 @@ from servey.errors import ConfigError, ServeyError
 from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
 from servey.parts import Parts
+from servey.results import Results
 from servey.settings import Settings
 from servey.threads import Threads
 from servey.tokens import NoKeyAuthorizer
@@ -54,6 +55,7 @@ class Runtime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._orderly: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._stopping: asyncio.Event | None = None
+        self._results: WeakKeyDictionary[asyncio.AbstractEventLoop, Results] = WeakKeyDictionary()
         self._threads: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
 
     @property
@@ -74,10 +76,13 @@ class Runtime:
         """What keeps jobs until a worker takes them."""
         return self.parts.make_queue(self.settings)
 
-    @cached_property
-    def cache(self) -> Any:
-        """What keeps results on the server."""
-        return self.parts.make_cache(self.settings)
+    @property
+    def results(self) -> Results:
+        """The results that the server keeps: this loop's."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._results:
+            self._results[loop] = Results(self.parts.make_cache(self.settings), self.settings.cache_prefix)
+        return self._results[loop]
 
     async def enqueue_event(
         self, channel: BackgroundActionChannel[Any] | WebhookEventChannel[Any], payload: bytes
@@ -168,6 +173,9 @@ class Runtime:
         note_running(self)
         try:
             async with AsyncExitStack() as stack:
+                stack.push_async_callback(self._forget_results)
+                if any(plan.keeping is not None for plan in self._plans.values()):
+                    _ = self.results  # what it needs may not be there, and that is better said now
                 for service in self.services:
                     await stack.enter_async_context(service(self))
                 try:
@@ -181,6 +189,11 @@ class Runtime:
         finally:
             forget_running(self)
             self._stopping, self._loop = before
+
+    async def _forget_results(self) -> None:
+        results = self._results.pop(asyncio.get_running_loop(), None)
+        if results is not None:
+            await results.aclose()
 
     def check_settings(self) -> None:
         """Makes sure that this app may serve. Errors: ConfigError that says why not, a line for each reason."""

@@ -90,6 +90,10 @@ class Settings(BaseSettings):
         description="the Redis that server and worker processes share: jobs, events, cached results",
     )
 
+    cache_max_entries: int = Field(10_000, ge=0, description="results kept in memory, where there is no Redis")
+    cache_max_bytes: int = Field(64 << 20, ge=0, description="how large all of them may be")
+    cache_prefix: str = Field("servey", description="what keys of results begin with; apps of one Redis need one each")
+
     max_body_bytes: int = Field(1 << 20, ge=0, description="the largest request body")
     body_timeout: float = Field(15, gt=0, description="how long a client may take to send its body")
     max_in_flight: int = Field(500, ge=1, description="calls that may run at once in one process")
