@@ -15,8 +15,9 @@ from weakref import WeakKeyDictionary
 
 from servey.access import Authorization, Authorizer
 from servey.actions import Action
+from servey.cache import TtlCacheControl
 from servey.catalog import Catalog
-from servey.channels import BackgroundActionChannel, Published, WebhookEventChannel
+from servey.channels import BackgroundActionChannel, Published, WebhookEventChannel, WebsocketEventChannel
 from servey.context import Context, Transport, forget_running, note_running
 from servey.dependencies import Resources
 from servey.errors import ConfigError, ServeyError
@@ -26,10 +27,12 @@ from servey.parts import Parts
 from servey.settings import Settings
 from servey.threads import Threads
 from servey.tokens import NoKeyAuthorizer
+from servey.triggers import CronTrigger, FixedRateTrigger
 
 logger = logging.getLogger("servey")
 
 _GRACE_SECONDS = 10
+_CHECK_SECONDS = 1
 
 Service = Callable[["Runtime"], AbstractAsyncContextManager[None]]
 """Something that runs as long as the app does; a bus, a scheduler."""
@@ -78,6 +81,28 @@ class Runtime:
     def cache(self) -> Any:
         """What keeps results on the server."""
         return self.parts.make_cache(self.settings)
+
+    @cached_property
+    def parts_in_use(self) -> dict[str, Any]:
+        """The parts that live outside of a call and that something in the catalog needs, by name."""
+        catalog = self.catalog
+        jobs = (*catalog.channels_of(BackgroundActionChannel), *catalog.channels_of(WebhookEventChannel))
+        schedules = (*catalog.triggered_by(FixedRateTrigger), *catalog.triggered_by(CronTrigger))
+        caches = (action.cache_control for action in catalog)
+        needed = {
+            "bus": bool(catalog.channels_of(WebsocketEventChannel)),
+            "queue": bool(jobs or schedules),
+            "cache": any(isinstance(control, TtlCacheControl) and control.server for control in caches),
+        }
+        return {name: getattr(self, name) for name in needed if needed[name]}
+
+    async def check_parts(self) -> dict[str, str | None]:
+        """What is wrong with each part in use; None where it answers within a second.
+
+        A part that depends on something outside of the process has a method ``async def check()`` that raises when that
+        does not answer.
+        """
+        return {name: await _problem_of(part) for name, part in self.parts_in_use.items()}
 
     async def enqueue_event(
         self, channel: BackgroundActionChannel[Any] | WebhookEventChannel[Any], payload: bytes
@@ -212,6 +237,18 @@ class OpenContext:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         resources: Resources = self._context.resources
         await resources.close(error)
+
+
+async def _problem_of(part: Any) -> str | None:
+    check = getattr(part, "check", None)
+    if check is None:
+        return None
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            await check()
+    except Exception as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
 
 
 def _plans(catalog: Catalog) -> dict[Action, Plan]:
