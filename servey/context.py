@@ -27,7 +27,8 @@ class Context:
     Shape: ``via`` names the transport, ``request_id`` is in the logs and, over HTTP, in ``X-Request-ID``; ``trusted``
     callers (the operator's command line, the scheduler) are not asked for a token; ``resources`` is what the call holds
     open.
-    Units: ``deadline`` is on the running loop's clock, in seconds, or None while no action runs.
+    Units: ``deadline`` is on the running loop's clock, in seconds, or None while no action runs; ``made_at`` is in seconds
+    since 1970, when a result was made that the server had kept, or None for one that was made now.
     """
 
     __slots__ = (
@@ -35,6 +36,7 @@ class Context:
         "_refused",
         "_resources",
         "deadline",
+        "made_at",
         "request_id",
         "runtime",
         "token",
@@ -60,6 +62,7 @@ class Context:
         self.trusted = trusted
         self._resources = resources
         self.deadline: float | None = None
+        self.made_at: float | None = None
         # Given where it was verified before: a job's enqueuer, a socket's subscriber.
         self._authorization: Authorization | None = authorization
         self._refused: Unauthenticated | None = None if token is None else _UNREAD

@@ -57,8 +57,10 @@ def json_response(
 
 
 def error_response(error: ActionError) -> Response:
-    """The answer that stands for an error."""
-    return json_response(error.body(), error.status, error.headers)
+    """The answer that stands for an error; no one may keep it, unless the error says otherwise itself."""
+    answer = json_response(error.body(), error.status, error.headers)
+    answer.headers.setdefault("cache-control", "no-store")
+    return answer
 
 
 def as_action_error(error: Exception) -> ActionError | None:

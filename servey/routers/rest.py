@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from servey.actions import Action, kebab_case
 from servey.compat import fastapi as compat
+from servey.conditional import with_cache_control
 from servey.context import Context
 from servey.dependencies import Injection, injected_part
 from servey.errors import ActionError, ConfigError, InvalidParams, UnsupportedMediaType
@@ -268,7 +269,13 @@ class ActionRoute(APIRoute):
                     result, media_type, headers, receive, answer.send, runtime.stopping, context.request_id
                 )
                 return
-            response = self._rendered(result, context)
+            response = with_cache_control(
+                self._rendered(result, context),
+                self.served.action.cache_control,
+                result,
+                scope,
+                made_at=context.made_at,
+            )
             await response(scope, receive, answer.send)
 
     async def _decode(self, request: Request, context: Context) -> dict[str, Any]:
