@@ -1,11 +1,23 @@
-"""How long a result holds good, and for whom: facts that an action is decorated with."""
+"""How long a result holds good, and for whom: facts that an action is decorated with, and what HTTP makes of them.
+
+Source: RFC 9110 sections 8.8 and 13 (validators, conditional requests), RFC 9111 sections 4.2 and 5.2 (freshness).
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from hashlib import sha256
+from math import isnan
+from typing import Any, Literal, TypeAlias
 
 from servey.errors import ConfigError
+
+LONGEST_SECONDS = 2**31
+"""RFC 9111 section 1.2.2: what a cache has to understand at least; more than that means no more."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +33,13 @@ class TtlCacheControl:
     server: bool = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.ttl, bool) or not self.ttl > 0:
-            raise ConfigError(f"TtlCacheControl({self.ttl!r}): give a number of seconds above 0")
+        given: Any = self.ttl
+        if isinstance(given, bool) or not isinstance(given, int | float) or isnan(given) or not given > 0:
+            raise ConfigError(f"TtlCacheControl({given!r}): give a number of seconds above 0")
+
+    def __str__(self) -> str:
+        words = [f"{self.ttl:g} s", _whose(self.private)]
+        return ", ".join(words + (["on the server too"] if self.server else []))
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,9 @@ class SecureHashCacheControl:
 
     private: bool = True
 
+    def __str__(self) -> str:
+        return f"by hash, {_whose(self.private)}"
+
 
 @dataclass(frozen=True)
 class TimestampCacheControl:
@@ -38,5 +58,160 @@ class TimestampCacheControl:
 
     updated_at_attr: str = "updated_at"
 
+    def __str__(self) -> str:
+        return f"by {self.updated_at_attr}, private"
+
 
 CacheControl: TypeAlias = TtlCacheControl | SecureHashCacheControl | TimestampCacheControl
+
+
+def _whose(private: bool) -> str:
+    return "private" if private else "public"
+
+
+@dataclass(frozen=True)
+class CacheHeader:
+    """What an answer says of how long it holds good, and what a client asks with whether it still does.
+
+    Units: ``last_modified`` and ``expires`` are aware datetimes.
+    """
+
+    cache_control: str
+    private: bool
+    etag: str | None = None
+    last_modified: datetime | None = None
+    expires: datetime | None = None
+
+    def fields(self) -> dict[str, str]:
+        """The header fields that it stands for, by their lower case names; those of a 200 and of a 304 are the same."""
+        dates = {"last-modified": self.last_modified, "expires": self.expires}
+        fields = {"cache-control": self.cache_control} | ({} if self.etag is None else {"etag": self.etag})
+        return fields | {name: http_date(moment) for name, moment in dates.items() if moment is not None}
+
+
+def cache_header(
+    control: CacheControl, value: Any, content: bytes | None, *, now: float, made_at: float | None = None
+) -> CacheHeader:
+    """What is to be said of a result and of the bytes that stand for it; without bytes nothing is said of their hash.
+
+    Units: ``now`` and ``made_at``, the moment that the result was made, are seconds since 1970; it was made now by default.
+    """
+    etag = None if content is None else strong_etag(content)
+    if isinstance(control, TtlCacheControl):
+        age = 0 if made_at is None else max(0.0, now - made_at)
+        left = max(0, int(min(control.ttl - age, LONGEST_SECONDS)))
+        words = f"{_whose(control.private)}, max-age={left}" + (", must-revalidate" if control.must_revalidate else "")
+        return CacheHeader(
+            words, control.private, etag, expires=datetime.fromtimestamp(now, UTC) + timedelta(seconds=left)
+        )
+    if isinstance(control, SecureHashCacheControl):
+        return CacheHeader(f"{_whose(control.private)}, no-cache", control.private, etag)
+    return CacheHeader("private, no-cache", True, etag, last_modified=_updated_at(control, value, now))
+
+
+def _updated_at(control: TimestampCacheControl, value: Any, now: float) -> datetime | None:
+    """The time in the result, in whole seconds; None where there is none. One without a zone is taken as UTC."""
+    name = control.updated_at_attr
+    moment = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    if not isinstance(moment, datetime):
+        return None
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    try:
+        # RFC 9110 section 8.8.2.1: never later than the answer itself.
+        return min(aware.astimezone(UTC), datetime.fromtimestamp(now, UTC)).replace(microsecond=0)
+    except OverflowError:
+        return None
+
+
+def strong_etag(content: bytes) -> str:
+    """The quoted hash of some bytes: the same in every process."""
+    return f'"{sha256(content).hexdigest()[:32]}"'
+
+
+# ---------------------------------------------------------------------------------------------- conditional requests
+
+Precondition: TypeAlias = Literal["met", "not modified", "failed"]
+
+
+def precondition(header: CacheHeader, request: Mapping[str, str], *, now: float) -> Precondition:
+    """What a GET's or a HEAD's conditions come to, in the order of RFC 9110 section 13.2.2.
+
+    Shape: ``request`` has the request's header fields by lower case name, several lines of one joined by ``, ``.
+    """
+    if "if-match" in request:
+        if not _lists(request["if-match"], header.etag, weakly=False):
+            return "failed"
+    elif "if-unmodified-since" in request and header.last_modified is not None:
+        since = parse_http_date(request["if-unmodified-since"], now)
+        if since is not None and header.last_modified > since:
+            return "failed"
+    if "if-none-match" in request:
+        return "not modified" if _lists(request["if-none-match"], header.etag, weakly=True) else "met"
+    return "not modified" if not_modified_since(header, request.get("if-modified-since"), now) else "met"
+
+
+def not_modified_since(header: CacheHeader, field: str | None, now: float) -> bool:
+    """Whether an ``If-Modified-Since`` says that the client has the result as it is."""
+    if field is None or header.last_modified is None:
+        return False
+    since = parse_http_date(field, now)
+    return since is not None and header.last_modified <= since
+
+
+_ENTITY_TAG = re.compile(r'(?:^|,)[ \t]*(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?=,|$)')
+
+
+def _lists(field: str, etag: str | None, *, weakly: bool) -> bool:
+    """Whether a list of entity tags has this one; members that are none are passed over.
+
+    Source: RFC 9110 sections 8.8.3.2 (comparison), 13.1.1, 13.1.2.
+    """
+    if field.strip(" \t") == "*":
+        return True
+    return etag is not None and any(tag == etag and (weakly or not weak) for weak, tag in _ENTITY_TAG.findall(field))
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_TIME = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+_MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
+_DATES = tuple(
+    map(
+        re.compile,
+        (
+            rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (?P<day>\d\d) {_MONTH} (?P<year>\d{{4}}) {_TIME} GMT",
+            rf"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_TIME} GMT",
+            rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) {_MONTH} (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})",
+        ),
+    )
+)
+_FOR_EVER = 9999
+
+
+def parse_http_date(field: str, now: float) -> datetime | None:
+    """A date in one of the three ways that HTTP has to write it; None for everything else, and for the year 9999, which
+    is how programs write that there is no date.
+
+    Source: RFC 9110 section 5.6.7.
+    """
+    found = next((match for form in _DATES if (match := form.fullmatch(field.strip(" \t")))), None)
+    if found is None:
+        return None
+    year = int(found["year"])
+    if len(found["year"]) == 2:
+        # Two digits mean the latest such year that is not over 50 years ahead.
+        this_year = datetime.fromtimestamp(now, UTC).year
+        year += this_year // 100 * 100
+        year -= 100 if year > this_year + 50 else 0
+    if year >= _FOR_EVER:
+        return None
+    month = _MONTHS.index(found["month"]) + 1
+    second = int(found["second"]) - (found["second"] == "60")  # a leap second
+    try:
+        return datetime(year, month, int(found["day"]), int(found["hour"]), int(found["minute"]), second, tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def http_date(moment: datetime) -> str:
+    """A moment as HTTP writes it."""
+    return format_datetime(moment.astimezone(UTC), usegmt=True)

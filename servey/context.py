@@ -27,15 +27,17 @@ class Context:
     Shape: ``via`` names the transport, ``request_id`` is in the logs and, over HTTP, in ``X-Request-ID``; ``trusted``
     callers (the operator's command line, the scheduler) are not asked for a token; ``resources`` is what the call holds
     open.
-    Units: ``deadline`` is on the running loop's clock, in seconds, or None while no action runs.
+    Units: ``deadline`` is on the running loop's clock, in seconds, or None while no action runs; ``made_at`` is in seconds
+    since 1970, when a result was made that the server had kept, or None for one that was made now.
     """
 
     __slots__ = (
         "_authorization",
         "_refused",
+        "_resources",
         "deadline",
+        "made_at",
         "request_id",
-        "resources",
         "runtime",
         "token",
         "trusted",
@@ -58,11 +60,28 @@ class Context:
         self.request_id = request_id
         self.token = token
         self.trusted = trusted
-        self.resources = resources
+        self._resources = resources
         self.deadline: float | None = None
+        self.made_at: float | None = None
         # Given where it was verified before: a job's enqueuer, a socket's subscriber.
         self._authorization: Authorization | None = authorization
         self._refused: Unauthenticated | None = None if token is None else _UNREAD
+
+    @property
+    def resources(self) -> Any:
+        """What the call holds open; made when it is first asked for."""
+        if self._resources is None:
+            self._resources = self.runtime.no_resources()
+        return self._resources
+
+    @resources.setter
+    def resources(self, resources: Any) -> None:
+        self._resources = resources
+
+    @property
+    def holds_resources(self) -> bool:
+        """Whether there may be something to close."""
+        return self._resources is not None
 
     async def authorize(self) -> Authorization | None:
         """The caller's authorization, verified on first use; None for the anonymous.

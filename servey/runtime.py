@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import Any
-from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from servey.access import Authorization, Authorizer
@@ -21,6 +20,7 @@ from servey.channels import BackgroundActionChannel, Published, WebhookEventChan
 from servey.context import Context, Transport, forget_running, note_running
 from servey.dependencies import Resources
 from servey.errors import ConfigError, ServeyError
+from servey.ids import new_request_id
 from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
 from servey.parts import Parts
@@ -171,13 +171,22 @@ class Runtime:
             Context(
                 self,
                 via,
-                request_id=request_id or uuid4().hex,
+                request_id=request_id or new_request_id(),
                 token=token,
                 authorization=authorization,
                 trusted=trusted,
                 resources=resources,
             )
         )
+
+    def taken_over(self, context: Context, *, request: Any, app: Any) -> OpenContext:
+        """A call's `Context` that was made before, to be entered with a request of its own."""
+        context.resources = Resources(request=request, app=app if app is not None else self.app)
+        return OpenContext(context)
+
+    def no_resources(self) -> Resources:
+        """The resources of a call that has not opened anything yet."""
+        return Resources(app=self.app)
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """Holds on to a task that may outlive its call, so that it is neither lost nor forgotten at the end."""

@@ -19,7 +19,19 @@ KERNEL = {
     "catalog",
     "settings",
 }
-RUNTIME = {"compat", "dependencies", "invoke", "jwks", "limits", "parts", "runtime", "threads", "tokens", "web"}
+RUNTIME = {
+    "compat",
+    "conditional",
+    "dependencies",
+    "invoke",
+    "jwks",
+    "limits",
+    "parts",
+    "runtime",
+    "threads",
+    "tokens",
+    "web",
+}
 TRANSPORTS = {"routers"}
 COMPOSITION = {"__init__", "__main__", "app", "cli", "pytest_plugin", "seed_imports", "server", "testing"}
 TEMPLATES = {"new_project"}
