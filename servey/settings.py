@@ -90,6 +90,10 @@ class Settings(BaseSettings):
         description="the Redis that server and worker processes share: jobs, events, cached results",
     )
 
+    aws_action: str | None = Field(
+        None, description="the only action of a Lambda function; an event that is a plain object is then its parameters"
+    )
+
     max_body_bytes: int = Field(1 << 20, ge=0, description="the largest request body")
     body_timeout: float = Field(15, gt=0, description="how long a client may take to send its body")
     max_in_flight: int = Field(500, ge=1, description="calls that may run at once in one process")
