@@ -473,6 +473,4 @@ async def _check_access(
             "its publisher reaches one caller by subject"
         )
     if not (subscriber_id and subscriber_id.isprintable() and len(subscriber_id) <= MAX_ID_CHARACTERS):
-        raise ActionError(
-            422, "invalid_frame", f"A subscriber_id has 1 to {MAX_ID_CHARACTERS} printable characters"
-        )
+        raise ActionError(422, "invalid_frame", f"A subscriber_id has 1 to {MAX_ID_CHARACTERS} printable characters")
