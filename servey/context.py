@@ -34,10 +34,10 @@ class Context:
     __slots__ = (
         "_authorization",
         "_refused",
+        "_resources",
         "deadline",
         "made_at",
         "request_id",
-        "resources",
         "runtime",
         "token",
         "trusted",
@@ -60,12 +60,28 @@ class Context:
         self.request_id = request_id
         self.token = token
         self.trusted = trusted
-        self.resources = resources
+        self._resources = resources
         self.deadline: float | None = None
         self.made_at: float | None = None
         # Given where it was verified before: a job's enqueuer, a socket's subscriber.
         self._authorization: Authorization | None = authorization
         self._refused: Unauthenticated | None = None if token is None else _UNREAD
+
+    @property
+    def resources(self) -> Any:
+        """What the call holds open; made when it is first asked for."""
+        if self._resources is None:
+            self._resources = self.runtime.no_resources()
+        return self._resources
+
+    @resources.setter
+    def resources(self, resources: Any) -> None:
+        self._resources = resources
+
+    @property
+    def holds_resources(self) -> bool:
+        """Whether there may be something to close."""
+        return self._resources is not None
 
     async def authorize(self) -> Authorization | None:
         """The caller's authorization, verified on first use; None for the anonymous.

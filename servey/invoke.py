@@ -22,6 +22,7 @@ from servey.dependencies import Injection, Resources, call_with_dependencies, in
 from servey.errors import ActionTimeout, InvalidParams, Overloaded, ServeyError, Unauthenticated
 from servey.keeping import Keeping, keeping_of
 from servey.limits import readable_errors
+from servey.steps import rest_of
 
 
 class ResultError(ServeyError):
@@ -129,9 +130,15 @@ async def validate(plan: Plan, params: Mapping[str, Any], context: Context) -> d
         values: dict[str, Any] = plan.action.params.validator.validate_python(params, extra=extra)
     except ValidationError as error:
         raise InvalidParams(readable_errors(error)) from None
-    if plan.late is not None and not context.trusted and not await allows(plan.late, context.authorization, values):
-        raise refusal(context.authorization)
+    if plan.late is not None:
+        await admit_with(plan.late, values, context)
     return values
+
+
+async def admit_with(late: AccessControl, values: dict[str, Any], context: Context) -> None:
+    """Lets the caller through, or not, now that the parameters are known. Errors: Unauthenticated, Forbidden."""
+    if not context.trusted and not await allows(late, context.authorization, values):
+        raise refusal(context.authorization)
 
 
 async def perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
@@ -152,8 +159,9 @@ async def perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
         whole = {**values, **injected}
         if plan.keeping is None:
             return await _call(action, whole, context)
-        results = context.runtime.results
-        return await results.result_of(action, plan.keeping, whole, context, lambda: _call(action, whole, context))
+        return await context.runtime.cache.result_of(
+            action, plan.keeping, whole, context, lambda: _call(action, whole, context)
+        )
 
     context.deadline = asyncio.get_running_loop().time() + action.timeout
     running = _current.set(context)
@@ -162,15 +170,46 @@ async def perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
             async with asyncio.timeout(action.timeout):
                 return await (_call(action, values, context) if plan.keeping is None else call({}))
         return await call_with_dependencies(plan.injection, context, call, timeout=action.timeout)
-    except TimeoutError:
-        # A TimeoutError of the function's own is its own failure.
-        if context.deadline > asyncio.get_running_loop().time():
-            raise
-        if context.resources.thread == "waiting":
-            raise Overloaded("No worker thread became free in time") from None
-        raise ActionTimeout(action.timeout) from None
+    except TimeoutError as error:
+        raise _over_time(error, action, context) from None
     finally:
         _current.reset(running)
+
+
+def _over_time(error: TimeoutError, action: Action, context: Context) -> Exception:
+    """What a TimeoutError inside a call means: one of the function's own is its own failure."""
+    if context.deadline is None or context.deadline > asyncio.get_running_loop().time():
+        return error
+    if context.holds_resources and context.resources.thread == "waiting":
+        return Overloaded("No worker thread became free in time")
+    return ActionTimeout(action.timeout)
+
+
+async def go_on(step: Any, waits_for: Any, action: Action, context: Context) -> Any:
+    """What comes of a function whose first step has been taken and that waits for something; the deadline is the call's."""
+    try:
+        async with asyncio.timeout_at(context.deadline):
+            return await rest_of(step, waits_for)
+    except TimeoutError as error:
+        raise _over_time(error, action, context) from None
+
+
+async def go_in_thread(values: dict[str, Any], action: Action, context: Context) -> Any:
+    """What comes of a plain function in a worker thread; the deadline is the call's."""
+    try:
+        async with asyncio.timeout_at(context.deadline):
+            return await _in_thread(action, values, context)
+    except TimeoutError as error:
+        raise _over_time(error, action, context) from None
+
+
+async def go_with(awaitable: Coroutine[Any, Any, Any], action: Action, context: Context) -> Any:
+    """What comes of a coroutine that a plain function gave back; the deadline is the call's."""
+    try:
+        async with asyncio.timeout_at(context.deadline):
+            return await awaitable
+    except TimeoutError as error:
+        raise _over_time(error, action, context) from None
 
 
 async def _call(action: Action, values: dict[str, Any], context: Context) -> Any:
@@ -188,7 +227,7 @@ async def _call(action: Action, values: dict[str, Any], context: Context) -> Any
     if isinstance(result, Coroutine):
         # A plain function that wraps an async one, as many decorators do.
         result = await result
-    return _checked(action, result)
+    return checked(action, result)
 
 
 async def _in_thread(action: Action, values: dict[str, Any], context: Context) -> Any:
@@ -201,7 +240,8 @@ async def _in_thread(action: Action, values: dict[str, Any], context: Context) -
     return await context.runtime.threads.run(lambda: action.fn(**values), started)
 
 
-def _checked(action: Action, result: Any) -> Any:
+def checked(action: Action, result: Any) -> Any:
+    """A result, once it is what the annotation says. Errors: ResultError."""
     if isinstance(result, Response) or action.result is None:
         return result
     try:
@@ -227,7 +267,7 @@ class Stream:
     async def start(self) -> None:
         """Waits for the first item, so that an error before it is an ordinary error, and a timeout a timeout."""
         try:
-            self._first.append(_checked(self.action, await anext(self._items)))
+            self._first.append(checked(self.action, await anext(self._items)))
         except StopAsyncIteration:
             self._ended = True
 
@@ -242,7 +282,7 @@ class Stream:
         # Whoever iterates is not the task that made the call; its steps run in the call all the same.
         running = _current.set(self._context)
         try:
-            return _checked(self.action, await anext(self._items))
+            return checked(self.action, await anext(self._items))
         finally:
             _current.reset(running)
 

@@ -66,13 +66,13 @@ class InFlight:
     """Counts the calls that run in this process, and refuses those over the limit."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self.count = 0
 
     @contextmanager
     def one_more(self) -> Iterator[Callable[[], None]]:
         """Holds a place for one call; what it gives lets the place go early. Errors: Overloaded."""
-        if self.count >= self._limit:
+        if self.count >= self.limit:
             raise Overloaded()
         self.count += 1
         held = True
@@ -89,13 +89,18 @@ class InFlight:
             let_go()
 
 
+def check_length(length: str | None, limit_bytes: int) -> None:
+    """Refuses a body that is said to be too large. Errors: TooLarge."""
+    if length is not None and length.isdigit() and int(length[:20]) > limit_bytes:
+        raise TooLarge(limit_bytes)
+
+
 async def read_body(chunks: AsyncIterator[bytes], *, length: str | None, limit_bytes: int, timeout: float) -> bytes:
     """A request's body, as long as it is within its limits; ``length`` is what the client says of it.
 
     Errors: TooLarge before more than the limit is read; ActionError 408 for a client that is too slow.
     """
-    if length is not None and length.isdigit() and int(length[:20]) > limit_bytes:
-        raise TooLarge(limit_bytes)
+    check_length(length, limit_bytes)
     parts: list[bytes] = []
     total = 0
     try:

@@ -137,6 +137,10 @@ class Results:
                 "the cache could not be told to forget '%s'; what it keeps of it holds until its time is over", stamp
             )
 
+    async def check(self) -> None:
+        """Asks the backend for something. Errors: whatever it raises where it does not answer."""
+        await self.backend.get(self.stamp("check"))
+
     async def aclose(self) -> None:
         """Closes what the backend holds open."""
         close = getattr(self.backend, "aclose", None)
@@ -340,7 +344,7 @@ def invalidate(what: Callable[..., Any] | Action | str, /, **params: Any) -> Pub
     if made is not None and params:
         name = f"call:{made.name}:{digest(_validated(made, params))}"
     longest = max(_longest(kept))
-    return runtime.hand_over(lambda: runtime.results.forget(runtime.results.stamp(name), longest))
+    return runtime.hand_over(lambda: runtime.cache.forget(runtime.cache.stamp(name), longest))
 
 
 def _longest(actions: Iterable[Action]) -> Iterable[float]:

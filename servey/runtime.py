@@ -10,27 +10,31 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import Any
-from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from servey.access import Authorization, Authorizer
 from servey.actions import Action
+from servey.cache import TtlCacheControl
 from servey.catalog import Catalog
-from servey.channels import BackgroundActionChannel, Published, WebhookEventChannel
+from servey.channels import BackgroundActionChannel, Published, WebhookEventChannel, WebsocketEventChannel
 from servey.context import Context, Transport, forget_running, note_running
 from servey.dependencies import Resources
 from servey.errors import ConfigError, ServeyError
+from servey.ids import new_request_id
 from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
 from servey.parts import Parts
 from servey.results import Results
 from servey.settings import Settings
+from servey.subscriptions import Bus, Subscriptions
 from servey.threads import Threads
 from servey.tokens import NoKeyAuthorizer
+from servey.triggers import CronTrigger, FixedRateTrigger
 
 logger = logging.getLogger("servey")
 
 _GRACE_SECONDS = 10
+_CHECK_SECONDS = 1
 
 Service = Callable[["Runtime"], AbstractAsyncContextManager[None]]
 """Something that runs as long as the app does; a bus, a scheduler."""
@@ -56,6 +60,8 @@ class Runtime:
         self._orderly: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._stopping: asyncio.Event | None = None
         self._results: WeakKeyDictionary[asyncio.AbstractEventLoop, Results] = WeakKeyDictionary()
+        self._bus: Bus | None = None
+        self._subscriptions: Subscriptions | None = None
         self._threads: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
 
     @property
@@ -66,10 +72,19 @@ class Runtime:
             self._threads[loop] = Threads(self.settings.threads)
         return self._threads[loop]
 
-    @cached_property
-    def bus(self) -> Any:
-        """What carries events to the processes that have subscribers."""
-        return self.parts.make_bus(self.settings)
+    @property
+    def bus(self) -> Bus:
+        """What carries events to the processes that have subscribers; a new one for each lifespan."""
+        if self._bus is None:
+            self._bus = self.parts.make_bus(self.settings)
+        return self._bus
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """Who receives events in this process. Errors: ServeyError where the app is not running."""
+        if self._subscriptions is None:
+            raise ServeyError("The app is not running, so that no one can subscribe; enter its lifespan")
+        return self._subscriptions
 
     @cached_property
     def queue(self) -> Any:
@@ -77,12 +92,34 @@ class Runtime:
         return self.parts.make_queue(self.settings)
 
     @property
-    def results(self) -> Results:
+    def cache(self) -> Results:
         """The results that the server keeps: this loop's."""
         loop = asyncio.get_running_loop()
         if loop not in self._results:
             self._results[loop] = Results(self.parts.make_cache(self.settings), self.settings.cache_prefix)
         return self._results[loop]
+
+    @property
+    def parts_in_use(self) -> dict[str, Any]:
+        """The parts that live outside of a call and that something in the catalog needs, by name."""
+        catalog = self.catalog
+        jobs = (*catalog.channels_of(BackgroundActionChannel), *catalog.channels_of(WebhookEventChannel))
+        schedules = (*catalog.triggered_by(FixedRateTrigger), *catalog.triggered_by(CronTrigger))
+        caches = (action.cache_control for action in catalog)
+        needed = {
+            "bus": bool(catalog.channels_of(WebsocketEventChannel)),
+            "queue": bool(jobs or schedules),
+            "cache": any(isinstance(control, TtlCacheControl) and control.server for control in caches),
+        }
+        return {name: getattr(self, name) for name in needed if needed[name]}
+
+    async def check_parts(self) -> dict[str, str | None]:
+        """What is wrong with each part in use; None where it answers within a second.
+
+        A part that depends on something outside of the process has a method ``async def check()`` that raises when that
+        does not answer.
+        """
+        return {name: await _problem_of(part) for name, part in self.parts_in_use.items()}
 
     async def enqueue_event(
         self, channel: BackgroundActionChannel[Any] | WebhookEventChannel[Any], payload: bytes
@@ -139,13 +176,22 @@ class Runtime:
             Context(
                 self,
                 via,
-                request_id=request_id or uuid4().hex,
+                request_id=request_id or new_request_id(),
                 token=token,
                 authorization=authorization,
                 trusted=trusted,
                 resources=resources,
             )
         )
+
+    def taken_over(self, context: Context, *, request: Any, app: Any) -> OpenContext:
+        """A call's `Context` that was made before, to be entered with a request of its own."""
+        context.resources = Resources(request=request, app=app if app is not None else self.app)
+        return OpenContext(context)
+
+    def no_resources(self) -> Resources:
+        """The resources of a call that has not opened anything yet."""
+        return Resources(app=self.app)
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """Holds on to a task that may outlive its call, so that it is neither lost nor forgotten at the end."""
@@ -168,14 +214,15 @@ class Runtime:
         """Runs the app: its streams hear of the process's end, and what outlives its call is waited for."""
         # A test may run an app twice at once, each time on a loop of its own.
         loop = asyncio.get_running_loop()
-        before, stopping = (self._stopping, self._loop), asyncio.Event()
-        self._stopping, self._loop = stopping, loop
+        before = (self._stopping, self._loop, self._bus, self._subscriptions)
+        stopping, subscriptions = asyncio.Event(), Subscriptions(self)
+        self._stopping, self._loop, self._bus, self._subscriptions = stopping, loop, None, subscriptions
         note_running(self)
         try:
             async with AsyncExitStack() as stack:
                 stack.push_async_callback(self._forget_results)
                 if any(plan.keeping is not None for plan in self._plans.values()):
-                    _ = self.results  # what it needs may not be there, and that is better said now
+                    _ = self.cache  # what it needs may not be there, and that is better said now
                 for service in self.services:
                     await stack.enter_async_context(service(self))
                 try:
@@ -186,9 +233,14 @@ class Runtime:
                     kept = [task for task in self._kept if task.get_loop() is loop]
                     if kept:
                         await asyncio.wait(kept, timeout=_GRACE_SECONDS)
+                    await subscriptions.aclose()
         finally:
-            forget_running(self)
-            self._stopping, self._loop = before
+            try:
+                if self._bus is not None:
+                    await self._bus.aclose()
+            finally:
+                forget_running(self)
+                self._stopping, self._loop, self._bus, self._subscriptions = before
 
     async def _forget_results(self) -> None:
         results = self._results.pop(asyncio.get_running_loop(), None)
@@ -225,6 +277,18 @@ class OpenContext:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         resources: Resources = self._context.resources
         await resources.close(error)
+
+
+async def _problem_of(part: Any) -> str | None:
+    check = getattr(part, "check", None)
+    if check is None:
+        return None
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            await check()
+    except Exception as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
 
 
 def _plans(catalog: Catalog) -> dict[Action, Plan]:

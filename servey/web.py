@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from uuid import uuid4
 
 import fastapi
 from fastapi import FastAPI
@@ -18,7 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from servey.errors import ActionError, InvalidParams, NotFound, Unauthenticated, internal_error
+from servey.errors import ActionError, InvalidParams, NotFound, ServeyError, Unauthenticated, internal_error
+from servey.ids import new_request_id
 from servey.limits import readable_error
 
 logger = logging.getLogger("servey")
@@ -88,6 +89,20 @@ def known_error(error: Exception, request_id: str, action_name: str) -> ActionEr
     return known
 
 
+def exception_of(raised: BaseException) -> Exception:
+    """What was raised inside of a call, as its failure. Errors: CancelledError where it is the request that was cancelled."""
+    if isinstance(raised, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is None or task.cancelling() > 0:
+            raise raised
+        # Something that the action waited for was cancelled, not this request.
+        error = ServeyError("the action ended with a CancelledError of its own")
+        error.__cause__ = raised
+        return error
+    assert isinstance(raised, Exception)
+    return raised
+
+
 def for_host(error: Exception, app: Any) -> Exception | None:
     """The exception that the app's own exception handlers should see instead of our answer; None where there is no
     such handler. FastAPI's default handlers and ours are no one's own.
@@ -154,7 +169,7 @@ def request_id_of(scope: Scope) -> str:
     state: dict[str, Any] = scope.setdefault("state", {})
     if "request_id" not in state:
         given = header(scope, b"x-request-id")
-        state["request_id"] = given if given is not None and _REQUEST_ID.fullmatch(given) else uuid4().hex
+        state["request_id"] = given if given is not None and _REQUEST_ID.fullmatch(given) else new_request_id()
     return str(state["request_id"])
 
 

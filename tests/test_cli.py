@@ -276,3 +276,25 @@ def test_new_makes_a_project_that_runs_and_whose_tests_pass(servey, tmp_path):
     assert (done.returncode, "3 passed" in done.stdout) == (0, True), done.stdout
     code, _, errors = servey(tmp_path, "new", "shop")
     assert (code, errors) == (1, "error: shop is there already and is not an empty folder\n")
+
+
+def test_doctor_shows_settings_without_secrets(servey, tmp_path):
+    (tmp_path / "actions.py").write_text(
+        "from servey import *\n@action(access_control=ALLOW_NONE)\ndef shut() -> int:\n    return 1\n"
+    )
+    code, output, errors = servey(tmp_path, "doctor", JWT_SECRET_KEY="s" * 40, SERVER_PORT="8001")
+    assert (code, errors) == (0, "")
+    rows = {line.split()[0]: line.split()[1:] for line in output.splitlines() if line}
+    assert rows["SERVER_PORT"] == ["environment", "8001"]
+    assert rows["JWT_SECRET_KEY"] == ["environment", "(set)"]
+    assert rows["SERVEY_HOST"] == ["default", "127.0.0.1"]
+    assert "sss" not in output
+
+
+def test_doctor_finds_what_may_not_serve(tmp_path):
+    (tmp_path / "actions.py").write_text(
+        "from servey import *\n@action(access_control=ALLOW_NONE)\ndef shut() -> int:\n    return 1\n"
+    )
+    done = run("-m", "servey", "doctor", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "action 'shut' (actions.py:2): is guarded and there is no key" in done.stdout

@@ -594,7 +594,7 @@ async def test_a_caller_who_leaves_takes_no_one_along(where):
         while not RUNS["ran"]:
             await asyncio.sleep(0.01)
         others = [asyncio.create_task(call(slow)) for _ in range(5)]
-        (flight,) = call.app.runtime.results._flights.values()
+        (flight,) = call.app.runtime.cache._flights.values()
         while flight._waiting < 6:
             await asyncio.sleep(0.01)
         first.cancel()
@@ -816,7 +816,7 @@ async def test_the_settings_bound_it():
     async with running(double, cache_max_entries=5) as call:
         for n in range(20):
             await call(double, n=n)
-        assert call.app.runtime.results.backend.size[0] <= 5
+        assert call.app.runtime.cache.backend.size[0] <= 5
         await call(double, n=19)
         assert RUNS[19, 2] == 1
     async with running(double, cache_max_bytes=0) as call:
@@ -833,7 +833,7 @@ async def test_everything_that_is_kept_ends(where):
         await call(one)
         await invalidate(one)
         await call(one)
-        backend = call.app.runtime.results.backend
+        backend = call.app.runtime.cache.backend
         if where:
             keys = [key async for key in backend.client.scan_iter(match=f"{where['cache_prefix']}:*")]
             assert len(keys) == 2

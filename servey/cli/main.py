@@ -12,7 +12,7 @@ except ImportError:
     sys.exit('The command line needs Servey\'s extra "standard"; in a clone: pip install -e ".[standard]"')
 
 from servey import __version__
-from servey.cli import call, describe, new, serve
+from servey.cli import call, describe, doctor, new, serve
 from servey.cli.output import fail
 from servey.errors import ConfigError
 
@@ -30,6 +30,7 @@ cli.command()(call.call)
 cli.command()(describe.actions)
 cli.command()(describe.openapi)
 cli.command()(new.new)
+cli.command()(doctor.doctor)
 
 
 def main() -> None:

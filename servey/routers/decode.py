@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from types import CoroutineType
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from pydantic_core import from_json
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from servey.errors import ActionError, InvalidParams, UnsupportedMediaType
+from servey.limits import check_length, read_body
 from servey.routers.query import checked_text
+from servey.steps import rest_of
 from servey.web import JSON
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -60,3 +63,37 @@ async def body_chunks(receive: Receive) -> AsyncIterator[bytes]:
             raise ActionError(400, "http_400", "The request body ended early")
         yield message.get("body", b"")
         more = message.get("more_body", False)
+
+
+async def whole_body(receive: Receive, *, length: str | None, limit_bytes: int, timeout: float) -> bytes:
+    """A request's body within its limits; no timer is armed for one that is there already.
+
+    Errors: those of `read_body` and of `body_chunks`.
+    """
+    check_length(length, limit_bytes)
+    first: Any = receive()
+    if isinstance(first, CoroutineType):
+        try:
+            first = rest_of(first, first.send(None))
+        except StopIteration as done:
+            message: Message = done.value
+            raw: bytes = message.get("body", b"")
+            if message["type"] == "http.request" and not message.get("more_body") and len(raw) <= limit_bytes:
+                return raw
+            first = _ready(message)
+    chunks = body_chunks(_begun(first, receive))
+    return await read_body(chunks, length=length, limit_bytes=limit_bytes, timeout=timeout)
+
+
+async def _ready(message: Message) -> Message:
+    return message
+
+
+def _begun(first: Awaitable[Message], receive: Receive) -> Receive:
+    """The same ``receive``, whose first message is being waited for already."""
+    waiting: list[Awaitable[Message]] = [first]
+
+    async def next_message() -> Message:
+        return await (waiting.pop() if waiting else receive())
+
+    return next_message

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import re
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from fastapi import APIRouter
@@ -26,11 +27,11 @@ from servey.compat import fastapi as compat
 from servey.conditional import with_cache_control
 from servey.context import Context
 from servey.dependencies import Injection, injected_part
-from servey.errors import ActionError, ConfigError, InvalidParams, ServeyError, UnsupportedMediaType
+from servey.errors import ActionError, ConfigError, InvalidParams, UnsupportedMediaType
 from servey.invoke import Plan, Stream, admit, perform, validate
-from servey.limits import read_body
 from servey.routers import describe
-from servey.routers.decode import FORMS, body_chunks, check_json_type, check_path, parse_json
+from servey.routers.compiled import AGAIN, Again, Facts, Serve, compile_route
+from servey.routers.decode import FORMS, check_json_type, check_path, parse_json, whole_body
 from servey.routers.query import check_shapes, nest, parse_query, places_of, refuse_unknown, shapes_of
 from servey.routers.streams import send_stream, stream_media_type
 from servey.runtime import Runtime
@@ -40,6 +41,7 @@ from servey.web import (
     Answer,
     bearer_token,
     error_response,
+    exception_of,
     for_host,
     header,
     known_error,
@@ -184,23 +186,44 @@ class ActionRoute(APIRoute):
             return super().matches({**scope, "method": "GET"})
         return super().matches(scope)
 
+    @cached_property
+    def serve(self) -> Serve | None:
+        """Its compiled form, made on the first hit; None where it has none."""
+        return compile_route(
+            Facts(
+                runtime=self.served.runtime,
+                plan=self._plan,
+                places=self._places,
+                query_shapes=self._query_shapes,
+                path_names=tuple(self.param_convertors),
+                reads_body=self._has_body or (self._strict and self.served.takes_body),
+                known_in_query=frozenset(self._known_in_query),
+                known_in_body=frozenset(self._known_in_body),
+                strict=self._strict,
+                limit_bytes=self._limit,
+                located=self._located,
+            )
+        )
+
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
+        again: Again | None = scope.pop(AGAIN, None)
+        if again is None and method == self.served.trigger.method and self.serve is not None:
+            values = [scope["path_params"][name] for name in self.param_convertors]
+            await self.serve(scope, receive, send, values, self.handle)
+            return
+        context = again.context if again is not None else None
         answer = Answer(scope, send, request_id_of(scope))
         try:
+            if again is not None and again.error is not None:
+                raise again.error
             if method not in self._methods and not (method == "HEAD" and "GET" in self._methods):
                 allowed = {"Allow": ", ".join(_allowed(scope))}
                 raise ActionError(405, "method_not_allowed", "Method Not Allowed", headers=allowed)
             with self.served.runtime.in_flight.one_more() as let_go:
-                await self._serve(scope, receive, answer, let_go)
+                await self._serve(scope, receive, answer, let_go, context)
         except (Exception, asyncio.CancelledError) as raised:
-            error = raised
-            if isinstance(error, asyncio.CancelledError):
-                if _is_cancelled():
-                    raise
-                # Something that the action waited for was cancelled, not this request.
-                error = ServeyError("the action ended with a CancelledError of its own")
-                error.__cause__ = raised
+            error = exception_of(raised)
             if answer.started:
                 logger.error("action '%s' failed after its answer", self.served.action.name, exc_info=error)
                 return
@@ -210,18 +233,26 @@ class ActionRoute(APIRoute):
             known = known_error(error, request_id_of(scope), self.served.action.name)
             await error_response(known)(scope, receive, answer.send)
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: Answer, let_go: Callable[[], None]) -> None:
+    async def _serve(
+        self,
+        scope: Scope,
+        receive: Receive,
+        answer: Answer,
+        let_go: Callable[[], None],
+        admitted: Context | None,
+    ) -> None:
         runtime = self.served.runtime
         context: Context
         request = Request(scope, receive)
-        async with runtime.context(
-            "rest",
-            token=bearer_token(scope),
-            request_id=request_id_of(scope),
-            request=request,
-            app=self.dependency_overrides_provider,
-        ) as context:
-            await admit(self._plan, context)
+        app = self.dependency_overrides_provider
+        if admitted is None:
+            token = bearer_token(scope)
+            opened = runtime.context("rest", token=token, request_id=request_id_of(scope), request=request, app=app)
+        else:
+            opened = runtime.taken_over(admitted, request=request, app=app)
+        async with opened as context:
+            if admitted is None:
+                await admit(self._plan, context)
             given = await self._decode(request, context)
             try:
                 values = await validate(self._plan, given, context)
@@ -264,8 +295,8 @@ class ActionRoute(APIRoute):
         return given
 
     async def _decode_body(self, request: Request, context: Context) -> dict[str, Any]:
-        raw = await read_body(
-            body_chunks(request.receive),
+        raw = await whole_body(
+            request.receive,
             length=request.headers.get("content-length"),
             limit_bytes=self._limit,
             timeout=self.served.runtime.settings.body_timeout,
@@ -351,11 +382,6 @@ def _route_injection(dependant: compat.Dependant, scheme: Any) -> Injection | No
     )
     needed = any(getattr(wanted, name) for name in fields) or any(getattr(wanted, name) is not None for name in names)
     return Injection(wanted) if needed else None
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 def _allowed(scope: Scope) -> list[str]:
