@@ -14,8 +14,6 @@ from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from anyio import CancelScope
-
 from servey.compat import anyio as compat
 from servey.errors import Overloaded
 
@@ -33,7 +31,7 @@ class _Job:
         self.started = started
         self.context: Context = copy_context()
         self.future: asyncio.Future[Any] = loop.create_future()
-        self.scope = CancelScope()
+        self.scope = compat.CancelScope()
         # Whoever takes the one element away, the thread or the caller that gives up, has it.
         self.unclaimed = [True]
         self.is_overdue = False
@@ -76,7 +74,8 @@ class Threads:
         with self._lock:
             if self.busy > self._count < self._limit:
                 self._count += 1
-                threading.Thread(target=self._work, name="servey worker", daemon=True).start()
+                loop = job.future.get_loop()
+                threading.Thread(target=self._work, args=(loop,), name="servey worker", daemon=True).start()
         try:
             return await job.future
         except asyncio.CancelledError:
@@ -86,21 +85,12 @@ class Threads:
                 self.overdue += 1
             raise
 
-    def _work(self) -> None:
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """What a thread does: one job after another."""
-        while True:
-            try:
-                job = self._jobs.get(timeout=IDLE_SECONDS)
-            except Empty:
-                with self._lock:
-                    if self._jobs.empty():
-                        self._count -= 1
-                        return
-                continue
-            loop = job.future.get_loop()
-            result = error = None
-            if job.claim():
-                with compat.claimed(loop):
+        with compat.claimed(loop):
+            while (job := self._next()) is not None:
+                result = error = None
+                if job.claim():
                     compat.set_scope(job.scope)
                     try:
                         result = job.context.run(_called, job)
@@ -110,15 +100,25 @@ class Threads:
                     except BaseException as raised:
                         error = raised
                     compat.set_scope(None)
-            self._done.append((job, result, error))
-            del job, result, error
-            if not self._is_told:
-                self._is_told = True
-                try:
-                    loop.call_soon_threadsafe(self._deliver)
-                except RuntimeError:
-                    self._is_told = False  # the loop has ended, and nobody waits any more
-            del loop
+                self._done.append((job, result, error))
+                del job, result, error
+                if not self._is_told:
+                    self._is_told = True
+                    try:
+                        loop.call_soon_threadsafe(self._deliver)
+                    except RuntimeError:
+                        return  # the loop has ended, and nobody waits any more
+
+    def _next(self) -> _Job | None:
+        """The next job; None where there was none for so long that the thread may end."""
+        while True:
+            try:
+                return self._jobs.get(timeout=IDLE_SECONDS)
+            except Empty:
+                with self._lock:
+                    if self._jobs.empty():
+                        self._count -= 1
+                        return None
 
     def _deliver(self) -> None:
         """Hands the results over that there are by now; runs on the loop."""

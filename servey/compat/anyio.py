@@ -12,8 +12,7 @@ from contextlib import AbstractContextManager
 from importlib.metadata import version
 from typing import Any
 
-from anyio import CancelScope
-from anyio._backends._asyncio import AsyncIOBackend
+from anyio._backends._asyncio import AsyncIOBackend, CancelScope
 from anyio._core._eventloop import claim_worker_thread, threadlocals
 
 if not {"backend_class", "token"} <= set(inspect.signature(claim_worker_thread).parameters):
@@ -21,6 +20,9 @@ if not {"backend_class", "token"} <= set(inspect.signature(claim_worker_thread).
         f"anyio {version('anyio')} changed claim_worker_thread(); "
         "install a version of anyio that this version of servey supports"
     )
+
+
+__all__ = ["CancelScope", "claimed", "forget_library", "set_scope"]
 
 
 def claimed(loop: asyncio.AbstractEventLoop) -> AbstractContextManager[Any]:
