@@ -56,6 +56,8 @@ class Servey(FastAPI):
         self.runtime = build_runtime(settings, actions, channels, parts)
         self._login = _login_of(self.runtime)
         self._tables: Tables | None = None
+        self._stack: ASGIApp | None = None
+        self._generic = self._whole
         handlers = {**app_exception_handlers(), **(fastapi_kwargs.pop("exception_handlers", None) or {})}
         users_lifespan = fastapi_kwargs.pop("lifespan", None)
         fastapi_kwargs.setdefault("title", settings.api_title)
@@ -115,8 +117,10 @@ class Servey(FastAPI):
             stack = super().build_middleware_stack()
         finally:
             self.user_middleware = users_own
-        if not users_own and is_bare(self) and not is_wrapped(self):
-            self._tables = tables
+        if is_bare(self) and not is_wrapped(self):
+            # What FastAPI looks for on each request is not there; without middleware there is nothing around the table.
+            self._stack = stack
+            self._tables = None if users_own else tables
         return stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,25 +136,28 @@ class Servey(FastAPI):
                     return
             elif self._tables is not None and not (self.root_path or scope.get("root_path")):
                 # There is nothing around the routes that would do something.
-                table = self._tables.current
+                table = self._tables.current()
                 path = scope["path"]
                 found = table.find(scope["method"], path)
                 if found is not None:
                     serve = found[0].serve
                     if serve is not None:
                         scope["app"] = self
-                        await serve(scope, receive, send, found[1], self._whole)
+                        await serve(scope, receive, send, found[1], self._generic, None)
                         return
                 elif self.router.default is nothing_here and table.methods(path) == []:
                     await error_response(NotFound())(scope, receive, with_request_id(send, request_id_of(scope)))
                     return
-        await self._whole(scope, receive, send)
+            send = with_request_id(send, request_id_of(scope))
+            if self._stack is not None and not self.root_path:
+                scope["app"] = self
+                await self._stack(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request by everything that there is."""
-        if scope["type"] == "http":
-            send = with_request_id(send, request_id_of(scope))
-        await super().__call__(scope, receive, send)
+        """Serves a request that the table has given back by everything that there is."""
+        await super().__call__(scope, receive, with_request_id(send, request_id_of(scope)))
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI 3.1 document, made on first use."""

@@ -48,7 +48,6 @@ class Context:
         self,
         runtime: Runtime,
         via: Transport,
-        *,
         request_id: str,
         token: str | None = None,
         authorization: Authorization | None = None,
@@ -82,6 +81,14 @@ class Context:
     def holds_resources(self) -> bool:
         """Whether there may be something to close."""
         return self._resources is not None
+
+    def accept(self, authorization: Authorization | None) -> bool:
+        """Takes what was found out of its token before, if anything was; whether that is so."""
+        if authorization is None:
+            return False
+        self._authorization = authorization
+        self._refused = None
+        return True
 
     async def authorize(self) -> Authorization | None:
         """The caller's authorization, verified on first use; None for the anonymous.

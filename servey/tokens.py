@@ -102,8 +102,10 @@ class JwtAuthorizer:
         self._require_exp = require_exp
         self._leeway = leeway
         self._clock = clock
-        self._remembered = remembered
+        self._capacity = remembered
         self._verified: dict[str, _Verified] = {}
+        # None where keys come and go, and have to be asked for.
+        self._only_key = keys.key if isinstance(keys, OneKey) else None
 
     async def authorize(self, token: str) -> Authorization:
         """What a valid token says. Errors: AuthorizationError, whose text is for the log alone."""
@@ -118,9 +120,19 @@ class JwtAuthorizer:
             self._remember(token, known)
         return known.authorization
 
+    def remembered(self, token: str) -> Authorization | None:
+        """What a token says that was verified before and may be used now; None where that has to be found out."""
+        known = self._verified.get(token)
+        if known is None or self._only_key is not known.key:
+            return None
+        now = self._clock()
+        if known.expire_at is not None and known.expire_at + self._leeway <= now:
+            return None
+        return known.authorization if known.starts_at - self._leeway <= now else None
+
     def _remember(self, token: str, verified: _Verified) -> None:
         self._verified[token] = verified
-        if len(self._verified) > self._remembered:
+        if len(self._verified) > self._capacity:
             del self._verified[next(iter(self._verified))]
 
     def _check_moment(self, verified: _Verified) -> None:

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from servey import invoke
+from servey.access import ScopeAccessControl
 from servey.compat import pydantic as compat
 from servey.context import Context, _current
 from servey.encode import encoder_of
@@ -35,7 +36,7 @@ from servey.runtime import Runtime
 from servey.web import (
     JSON,
     Answer,
-    bearer_token,
+    bearer_of,
     error_response,
     exception_of,
     for_host,
@@ -49,8 +50,8 @@ logger = logging.getLogger("servey")
 Generic = Callable[[Scope, Receive, Send], Awaitable[None]]
 """What a request is replayed through: the route's generic form, with whatever stands around it."""
 
-Serve = Callable[[Scope, Receive, Send, Sequence[str], Generic], Coroutine[Any, Any, None]]
-"""A compiled route: ``serve(scope, receive, send, path values, generic)``."""
+Serve = Callable[[Scope, Receive, Send, Sequence[str], Generic, str | None], Coroutine[Any, Any, None]]
+"""A compiled route: ``serve(scope, receive, send, path values, generic, request id)``; without an id it makes one."""
 
 AGAIN = "servey.again"
 """The key in a scope that says that a request is a replay, and of what."""
@@ -142,20 +143,18 @@ class _Writer:
             running_loop=asyncio.get_running_loop,
             ODD=(ValueError, ActionError),
             CancelledError=asyncio.CancelledError,
-            ODD_HEADERS=ODD_HEADERS,
             new_request_id=new_request_id,
             request_id_of=request_id_of,
-            bearer_token=bearer_token,
+            bearer_of=bearer_of,
         )
+        odd_headers = " or ".join(f"{name!r} in headers" for name in sorted(ODD_HEADERS))
         self._say(
-            "async def serve(scope, receive, send, path, generic):",
+            "async def serve(scope, receive, send, path, generic, request_id=None):",
             "  headers = dict(scope['headers'])",
-            "  if (in_flight.count >= in_flight.limit or len(headers) != len(scope['headers'])",
-            "      or not ODD_HEADERS.isdisjoint(headers)):",
+            "  if in_flight.count >= in_flight.limit or len(headers) != len(scope['headers']) or " + odd_headers + ":",
             "    return await again(scope, receive, send, generic)",
-            "  state = scope.get('state')",
-            "  if b'x-request-id' in headers or (state and 'request_id' in state): request_id = request_id_of(scope)",
-            "  else: request_id = new_request_id()",
+            "  if request_id is None:",
+            "    request_id = request_id_of(scope) if b'x-request-id' in headers else new_request_id()",
             "  answer = context = raw = None",
             "  in_flight.count += 1",
             "  try:",
@@ -163,9 +162,8 @@ class _Writer:
         plan = self.facts.plan
         admits = plan.early is not None or plan.late is not None or bool(plan.authorization) or bool(plan.contexts)
         if admits:
-            self._use(admit=invoke.admit, plan=plan)
             self._say_context("    ")
-            self._say("    await admit(plan, context)")
+            self._say_admission()
         straight = self._is_straight_json
         self._say_decoding(straight=straight)
         # Nothing of a user's has run before, but for the access rule: the generic form may begin anew.
@@ -194,9 +192,21 @@ class _Writer:
 
     def _say_context(self, indent: str) -> None:
         self._say(
-            f"{indent}token = bearer_token(scope) if b'authorization' in headers else None",
-            f"{indent}context = Context(runtime, 'rest', request_id=request_id, token=token)",
+            f"{indent}token = bearer_of(headers[b'authorization']) if b'authorization' in headers else None",
+            f"{indent}context = Context(runtime, 'rest', request_id, token)",
         )
+
+    def _say_admission(self) -> None:
+        plan = self.facts.plan
+        self._use(admit=invoke.admit, plan=plan)
+        known = getattr(self.facts.runtime.authorizer, "remembered", None)
+        if known is None or (plan.early is not None and not isinstance(plan.early, ScopeAccessControl)):
+            self._say("    await admit(plan, context)")
+            return
+        # A token that was verified before, and a rule that says yes at once: there is nothing to wait for.
+        rule = " or not early(context.authorization)" if plan.early is not None else ""
+        self._use(known=known, early=plan.early)
+        self._say(f"    if token is None or not context.accept(known(token)){rule}: await admit(plan, context)")
 
     # ------------------------------------------------------------------------------------------------ decoding
 
@@ -369,14 +379,14 @@ class _Writer:
             "        if isinstance(result, Response):",
             "          answer = Answer(scope, send, request_id)",
             "          await result(scope, receive, answer.send)",
-            "          if context.holds_resources: await context.resources.close(None)",
+            "          if context._resources is not None: await context.resources.close(None)",
             "          return",
             "        body = to_json(result, by_alias=True, warnings=False)",
             "      answer = BEGUN",
             "      await send({'type': 'http.response.start', 'status': 200, 'headers': [",
             "        (b'content-length', b'%d' % len(body)), JSON_TYPE, (b'x-request-id', request_id.encode('latin-1'))]})",
             "      await send({'type': 'http.response.body', 'body': body})",
-            "      if context.holds_resources: await context.resources.close(None)",
+            "      if context._resources is not None: await context.resources.close(None)",
         )
 
 

@@ -210,7 +210,7 @@ class ActionRoute(APIRoute):
         again: Again | None = scope.pop(AGAIN, None)
         if again is None and method == self.served.trigger.method and self.serve is not None:
             values = [scope["path_params"][name] for name in self.param_convertors]
-            await self.serve(scope, receive, send, values, self.handle)
+            await self.serve(scope, receive, send, values, self.handle, request_id_of(scope))
             return
         context = again.context if again is not None else None
         answer = Answer(scope, send, request_id_of(scope))
