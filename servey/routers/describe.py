@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 from fastapi import Body, File, Form, params
@@ -44,6 +45,9 @@ class InvalidParamsBody(BaseModel):
     detail: list[InvalidParam]
 
 
+ERROR_MODELS = (ErrorBody, InvalidParamsBody)
+
+
 def operation_id(action: Action, trigger: WebTrigger, taken: set[str]) -> str:
     """An id that no other operation has: the action's name, with the method where there are several."""
     name = action.name.replace(".", "_")
@@ -68,6 +72,15 @@ def security_of(plan: Plan, scheme: Any) -> list[params.Depends]:
 def default_scheme() -> Any:
     """How a token is shown, where the app does not give them out itself."""
     return HTTPBearer(bearerFormat="JWT", scheme_name="Bearer", auto_error=False)
+
+
+def extra_of(plan: Plan, scheme: Any, parameters: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What the document says of an operation beside what FastAPI knows."""
+    extra: dict[str, Any] = {"parameters": parameters} if parameters else {}
+    if plan.authorization and not plan.guarded:
+        # Anyone may call, and a token changes what they get.
+        extra["security"] = [{}, {scheme.scheme_name: []}]
+    return extra or None
 
 
 def responses_of(plan: Plan, *, has_body: bool) -> dict[int | str, dict[str, Any]]:
@@ -96,6 +109,12 @@ def responses_of(plan: Plan, *, has_body: bool) -> dict[int | str, dict[str, Any
     if ok:
         answers[200] = ok
     return answers
+
+
+@cache
+def error_field(model: type[BaseModel]) -> compat.ModelField:
+    """What FastAPI keeps of the model of an answer: made once, for all routes."""
+    return create_model_field(name=model.__name__, type_=model, mode="serialization")
 
 
 def check_result(action: Action) -> None:

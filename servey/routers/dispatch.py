@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servey.compat.starlette import get_route_path
-from servey.routers.compiled import AGAIN
+from servey.routers.forms import AGAIN
 from servey.routers.rest import ActionRoute
 from servey.web import request_id_of
 

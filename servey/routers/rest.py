@@ -23,15 +23,15 @@ from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from servey.actions import Action, kebab_case
-from servey.compat import fastapi as compat
 from servey.conditional import with_cache_control
 from servey.context import Context
-from servey.dependencies import Injection, injected_part
+from servey.dependencies import injected_part, injection_of_route
 from servey.errors import ActionError, ConfigError, InvalidParams, UnsupportedMediaType
-from servey.invoke import Plan, Stream, admit, perform, validate
+from servey.invoke import Stream, admit, perform, validate
 from servey.routers import describe
-from servey.routers.compiled import AGAIN, Again, Facts, Serve, compile_route
+from servey.routers.compiled import compile_route
 from servey.routers.decode import FORMS, check_json_type, check_path, parse_json, whole_body
+from servey.routers.forms import AGAIN, Again, Facts, Serve
 from servey.routers.query import check_shapes, nest, parse_query, places_of, refuse_unknown, shapes_of
 from servey.routers.streams import send_stream, stream_media_type
 from servey.runtime import Runtime
@@ -140,30 +140,23 @@ def _add_route(router: APIRouter, served: Served, path: str, taken_ids: set[str]
         responses=describe.responses_of(plan, has_body=bool(places.body or in_body)),
         route_class_override=ActionRoute,
     )
-    route = router.routes[-1]
-    assert isinstance(route, ActionRoute)
-    route.body_field = describe.body_of(action, places.body, injection)
-    route.openapi_extra = _extra(plan, served, describe.parameters_of(action, places, route.dependant))
-
-
-def _extra(plan: Plan, served: Served, parameters: list[dict[str, Any]]) -> dict[str, Any] | None:
-    extra: dict[str, Any] = {"parameters": parameters} if parameters else {}
-    if plan.authorization and not plan.guarded:
-        # Anyone may call, and a token changes what they get.
-        extra["security"] = [{}, {served.scheme.scheme_name: []}]
-    return extra or None
 
 
 class ActionRoute(APIRoute):
     """The route of one trigger: to FastAPI's router and its OpenAPI a route like any other, served by an action."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:
-        super().__init__(path, endpoint, **kwargs)
+        answers: dict[int | str, dict[str, Any]] = kwargs.pop("responses", None) or {}
+        shared = {code: each["model"] for code, each in answers.items() if each.get("model") in describe.ERROR_MODELS}
+        own = {code: each for code, each in answers.items() if code not in shared}
+        super().__init__(path, endpoint, **kwargs, responses=own)
+        self.responses = answers
+        self.response_fields |= {code: describe.error_field(model) for code, model in shared.items()}
         self._methods = self.methods or set()
         self.served: Served = endpoint.servey  # type: ignore[attr-defined]
         action = self.served.action
         self._plan = dataclasses.replace(
-            self.served.runtime.plan(action), injection=_route_injection(self.dependant, self.served.scheme)
+            self.served.runtime.plan(action), injection=injection_of_route(self.dependant, self.served.scheme)
         )
         self._places = places_of(action, self.param_convertors, takes_body=self.served.takes_body)
         shapes = shapes_of(action)
@@ -180,6 +173,35 @@ class ActionRoute(APIRoute):
         self._strict = self.served.runtime.settings.strict_schema
         limit = action.max_body_bytes
         self._limit = self.served.runtime.settings.max_body_bytes if limit is None else limit
+
+    # Only the document asks for these, and most processes never make one.
+
+    @property
+    def body_field(self) -> Any:
+        """What stands for the body in the document."""
+        return self._described[0] if "served" in vars(self) else None
+
+    @body_field.setter
+    def body_field(self, field: Any) -> None:
+        """FastAPI's own, which knows nothing of an action's parameters."""
+
+    @property
+    def openapi_extra(self) -> Any:
+        """What else the document says."""
+        return self._described[1] if "served" in vars(self) else None
+
+    @openapi_extra.setter
+    def openapi_extra(self, extra: Any) -> None:
+        """FastAPI sets it to what it was given, which is nothing."""
+
+    @cached_property
+    def _described(self) -> tuple[Any, dict[str, Any] | None]:
+        served, action = self.served, self.served.action
+        plan = served.runtime.plan(action)
+        parameters = describe.parameters_of(action, self._places, self.dependant)
+        return describe.body_of(action, self._places.body, plan.injection), describe.extra_of(
+            plan, served.scheme, parameters
+        )
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] == "http" and scope["method"] == "HEAD" and "GET" in self._methods:
@@ -365,23 +387,6 @@ class ActionRoute(APIRoute):
         """The headers that the action or its dependencies have set on an injected ``Response``."""
         injected: Response | None = context.resources.response
         return list(injected.raw_headers) if injected is not None else []
-
-
-def _route_injection(dependant: compat.Dependant, scheme: Any) -> Injection | None:
-    """What FastAPI fills in for a route: for the action, and for the host's own dependencies around it."""
-    wanted = dataclasses.replace(
-        dependant, dependencies=[each for each in dependant.dependencies if each.call is not scheme]
-    )
-    fields = ("header_params", "cookie_params", "body_params", "dependencies")
-    names = (
-        "request_param_name",
-        "http_connection_param_name",
-        "response_param_name",
-        "background_tasks_param_name",
-        "security_scopes_param_name",
-    )
-    needed = any(getattr(wanted, name) for name in fields) or any(getattr(wanted, name) is not None for name in names)
-    return Injection(wanted) if needed else None
 
 
 def _allowed(scope: Scope) -> list[str]:
