@@ -14,15 +14,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from servey.access import ALLOW_ALL, PasswordAuthenticator, rule_text
+from servey.access import PasswordAuthenticator
 from servey.actions import Action
 from servey.catalog import build_catalog, find_actions, find_channels
 from servey.channels import EventChannel
 from servey.compat.fastapi import is_bare
 from servey.compat.starlette import is_wrapped
 from servey.errors import ActionError, ConfigError, NotFound
+from servey.keeping import not_kept_because
 from servey.parts import Parts, load_plugins
-from servey.routers.describe import default_scheme, valid_in_3_1
+from servey.routers.describe import access_text, default_scheme, valid_in_3_1
 from servey.routers.dispatch import Dispatch, Tables
 from servey.routers.docs import mount_docs
 from servey.routers.health import mount_health
@@ -227,6 +228,7 @@ class Exposure:
     places: tuple[str, ...]
     absences: tuple[str, ...]
     access: str
+    cache: str
     summary: str
     defined_at: str
 
@@ -242,11 +244,12 @@ def exposure_of(runtime: Runtime, action: Action) -> Exposure:
         f"{trigger.method} {path_of(action, trigger)}" for trigger in action.triggers if isinstance(trigger, WebTrigger)
     )
     needed = plan.injection.requests_needed if plan.injection is not None else None
-    absences = (f"not on the command line: it needs {needed}",) if needed else ()
-    access = rule_text(action.access_control)
-    if plan.needs_token and action.access_control is ALLOW_ALL:
-        access = "any valid token"
-    return Exposure(action.name, places, absences, access, action.summary, action.place)
+    absences = [f"not on the command line: it needs {needed}"] if needed else []
+    unkept = not_kept_because(action, plan.injection)
+    if unkept:
+        absences.append(f"not kept on the server: {unkept}")
+    cache = "" if action.cache_control is None else str(action.cache_control) + (", kept" if plan.keeping else "")
+    return Exposure(action.name, places, tuple(absences), access_text(plan), cache, action.summary, action.place)
 
 
 def _last_resort(settings: Settings) -> ASGIApp:

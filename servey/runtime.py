@@ -24,6 +24,7 @@ from servey.ids import new_request_id
 from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
 from servey.parts import Parts
+from servey.results import Results
 from servey.settings import Settings
 from servey.subscriptions import Bus, Subscriptions
 from servey.threads import Threads
@@ -58,6 +59,7 @@ class Runtime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._orderly: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._stopping: asyncio.Event | None = None
+        self._results: WeakKeyDictionary[asyncio.AbstractEventLoop, Results] = WeakKeyDictionary()
         self._bus: Bus | None = None
         self._subscriptions: Subscriptions | None = None
         self._threads: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
@@ -89,12 +91,15 @@ class Runtime:
         """What keeps jobs until a worker takes them."""
         return self.parts.make_queue(self.settings)
 
-    @cached_property
-    def cache(self) -> Any:
-        """What keeps results on the server."""
-        return self.parts.make_cache(self.settings)
+    @property
+    def cache(self) -> Results:
+        """The results that the server keeps: this loop's."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._results:
+            self._results[loop] = Results(self.parts.make_cache(self.settings), self.settings.cache_prefix)
+        return self._results[loop]
 
-    @cached_property
+    @property
     def parts_in_use(self) -> dict[str, Any]:
         """The parts that live outside of a call and that something in the catalog needs, by name."""
         catalog = self.catalog
@@ -215,6 +220,9 @@ class Runtime:
         note_running(self)
         try:
             async with AsyncExitStack() as stack:
+                stack.push_async_callback(self._forget_results)
+                if any(plan.keeping is not None for plan in self._plans.values()):
+                    _ = self.cache  # what it needs may not be there, and that is better said now
                 for service in self.services:
                     await stack.enter_async_context(service(self))
                 try:
@@ -233,6 +241,11 @@ class Runtime:
             finally:
                 forget_running(self)
                 self._stopping, self._loop, self._bus, self._subscriptions = before
+
+    async def _forget_results(self) -> None:
+        results = self._results.pop(asyncio.get_running_loop(), None)
+        if results is not None:
+            await results.aclose()
 
     def check_settings(self) -> None:
         """Makes sure that this app may serve. Errors: ConfigError that says why not, a line for each reason."""

@@ -137,7 +137,7 @@ def _add_route(router: APIRouter, served: Served, path: str, taken_ids: set[str]
         # Said by us, whatever the host's default: a class without a media type leaves a stream's types to `responses`.
         response_class=Response if whole else JSONResponse,
         response_model=None if whole else describe.result_model(action),
-        responses=describe.responses_of(plan, has_body=bool(places.body or in_body)),
+        responses=describe.responses_of(plan, served.trigger, has_body=bool(places.body or in_body)),
         route_class_override=ActionRoute,
     )
     route = router.routes[-1]

@@ -10,6 +10,7 @@ KERNEL = {
     "errors",
     "access",
     "cache",
+    "canonical",
     "queues",
     "triggers",
     "context",
@@ -20,6 +21,7 @@ KERNEL = {
     "settings",
 }
 RUNTIME = {
+    "backends",
     "compat",
     "conditional",
     "dependencies",
@@ -27,8 +29,10 @@ RUNTIME = {
     "ids",
     "invoke",
     "jwks",
+    "keeping",
     "limits",
     "parts",
+    "results",
     "runtime",
     "steps",
     "subscriptions",
