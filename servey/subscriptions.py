@@ -264,7 +264,8 @@ class Feed:
 
     def leave(self, member: Subscription) -> None:
         """Forgets a subscription."""
-        if self.members.pop(member, self) is None and not self.members and not self.waiting:
+        if member in self.members:
+            del self.members[member]
             self._emptied(self)
 
     async def _run(self) -> None:
@@ -473,6 +474,4 @@ async def _check_access(
             "its publisher reaches one caller by subject"
         )
     if not (subscriber_id and subscriber_id.isprintable() and len(subscriber_id) <= MAX_ID_CHARACTERS):
-        raise ActionError(
-            422, "invalid_frame", f"A subscriber_id has 1 to {MAX_ID_CHARACTERS} printable characters"
-        )
+        raise ActionError(422, "invalid_frame", f"A subscriber_id has 1 to {MAX_ID_CHARACTERS} printable characters")

@@ -28,11 +28,12 @@ RUNTIME = {
     "limits",
     "parts",
     "runtime",
+    "subscriptions",
     "threads",
     "tokens",
     "web",
 }
-TRANSPORTS = {"routers"}
+TRANSPORTS = {"routers", "ws"}
 COMPOSITION = {"__init__", "__main__", "app", "cli", "pytest_plugin", "seed_imports", "server", "testing"}
 TEMPLATES = {"new_project"}
 LEVELS = {name: level for level, names in enumerate((KERNEL, RUNTIME, TRANSPORTS, COMPOSITION)) for name in names}
