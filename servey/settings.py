@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     channel_queue_bytes: int = Field(1 << 20, ge=1, description="bytes that may wait for one subscriber likewise")
     channel_idle: float = Field(60, gt=0, description="how long a websocket may stay without a subscription")
     channel_ping: float = Field(15, gt=0, description="how long an event stream may stay silent; then it is pinged")
+    aws_action: str | None = Field(
+        None, description="the only action of a Lambda function; an event that is a plain object is then its parameters"
+    )
 
     max_body_bytes: int = Field(1 << 20, ge=0, description="the largest request body")
     body_timeout: float = Field(15, gt=0, description="how long a client may take to send its body")
