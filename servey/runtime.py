@@ -25,12 +25,13 @@ from servey.channels import (
 from servey.context import Context, Transport, forget_running, note_running
 from servey.dependencies import Resources
 from servey.errors import ConfigError, ServeyError
+from servey.events import Bus
 from servey.ids import new_request_id
 from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
 from servey.parts import Parts
 from servey.settings import Settings
-from servey.subscriptions import Bus, Subscriptions
+from servey.subscriptions import Subscriptions
 from servey.threads import Threads
 from servey.tokens import NoKeyAuthorizer
 from servey.triggers import CronTrigger, FixedRateTrigger

@@ -8,7 +8,8 @@ import pytest
 
 from servey import Authorization, ScopeAccessControl, Settings, create_app, websocket_event_channel
 from servey.errors import EventError, Forbidden, NotFound, Restarting, TooSlow, Unauthenticated
-from servey.subscriptions import Event, open_subscription
+from servey.events import Event
+from servey.subscriptions import open_subscription
 
 pytestmark = pytest.mark.anyio
 

@@ -19,8 +19,8 @@ from broadcaster import Event as Broadcasted
 
 from servey.channels import Message, Position
 from servey.errors import ConfigError
+from servey.events import Bus, Gap, Past
 from servey.settings import Settings
-from servey.subscriptions import Bus, Gap, Past
 
 WAITING_EVENTS = 10_000
 """How many events may wait between a backend and its listener; then whoever publishes waits."""

@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 
 from servey.channels import Message, Position
 from servey.errors import Overloaded
-from servey.subscriptions import Gap, Past
+from servey.events import Gap, Past
 from servey.ws.bus import WAITING_EVENTS, Listening
 
 logger = logging.getLogger("servey")

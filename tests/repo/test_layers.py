@@ -24,6 +24,7 @@ RUNTIME = {
     "conditional",
     "dependencies",
     "encode",
+    "events",
     "ids",
     "invoke",
     "jwks",
