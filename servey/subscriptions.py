@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from servey.access import ALLOW_ALL, Authorization, allows, refusal
 from servey.channels import Message, Position, WebsocketEventChannel
-from servey.errors import ActionError, Forbidden, NotFound, Overloaded, Restarting, TooSlow, Unauthenticated
+from servey.errors import (
+    ActionError,
+    Forbidden,
+    InvalidParams,
+    NotFound,
+    Overloaded,
+    Restarting,
+    TooSlow,
+    Unauthenticated,
+)
 from servey.events import Bus, Event, Gap, Item, Lost
 
 if TYPE_CHECKING:
@@ -97,6 +106,10 @@ class Subscription:
         self._deliver, self._ended = deliver, ended
         for item in waiting:
             deliver(item)
+
+    def on_end(self, ended: Callable[[ActionError], None]) -> None:
+        """Has ``ended`` called with why it ends, for a consumer that is busy with something else."""
+        self._ended = ended
 
     async def reauthorize(self, authorization: Authorization | None) -> None:
         """Goes on with another token of the same subscriber. Errors: Unauthenticated, Forbidden."""
@@ -391,4 +404,6 @@ async def _check_access(
             "its publisher reaches one caller by subject"
         )
     if not (subscriber_id and subscriber_id.isprintable() and len(subscriber_id) <= MAX_ID_CHARACTERS):
-        raise ActionError(422, "invalid_frame", f"A subscriber_id has 1 to {MAX_ID_CHARACTERS} printable characters")
+        text = f"1 to {MAX_ID_CHARACTERS} printable characters are expected"
+        place = ["path", "subscriber_id"]
+        raise InvalidParams([{"type": "value_error", "loc": place, "msg": text, "input": subscriber_id[:200]}])

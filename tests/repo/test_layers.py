@@ -31,6 +31,7 @@ RUNTIME = {
     "limits",
     "parts",
     "runtime",
+    "sending",
     "steps",
     "subscriptions",
     "threads",
