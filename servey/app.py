@@ -17,7 +17,7 @@ from starlette.websockets import WebSocketClose
 from servey.access import PasswordAuthenticator
 from servey.actions import Action
 from servey.catalog import build_catalog, find_actions, find_channels
-from servey.channels import EventChannel
+from servey.channels import EventChannel, WebsocketEventChannel
 from servey.compat.fastapi import is_bare
 from servey.compat.starlette import is_wrapped
 from servey.errors import ActionError, ConfigError, NotFound
@@ -103,6 +103,10 @@ class Servey(FastAPI):
         """Adds what an app and a host have in common."""
         scheme = default_scheme() if self._login is None else login_scheme(prefix)
         mount_actions(router, self.runtime, prefix=prefix, scheme=scheme)
+        if self.runtime.catalog.channels_of(WebsocketEventChannel):
+            from servey.ws.routes import mount_channels  # an app without channels does not pay for their library
+
+            mount_channels(router, self.runtime, prefix=prefix)
         if self._login is not None:
             authorizer, authenticator = self._login
             mount_login(router, authorizer, authenticator, prefix=prefix)

@@ -16,17 +16,23 @@ from servey.access import Authorization, Authorizer
 from servey.actions import Action
 from servey.cache import TtlCacheControl
 from servey.catalog import Catalog
-from servey.channels import BackgroundActionChannel, Published, WebhookEventChannel, WebsocketEventChannel
+from servey.channels import (
+    BackgroundActionChannel,
+    Published,
+    WebhookEventChannel,
+    WebsocketEventChannel,
+)
 from servey.context import Context, Transport, forget_running, note_running
 from servey.dependencies import Resources
 from servey.errors import ConfigError, ServeyError
+from servey.events import Bus
 from servey.ids import new_request_id
 from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
 from servey.parts import Parts
 from servey.results import Results
 from servey.settings import Settings
-from servey.subscriptions import Bus, Subscriptions
+from servey.subscriptions import Subscriptions
 from servey.threads import Threads
 from servey.tokens import NoKeyAuthorizer
 from servey.triggers import CronTrigger, FixedRateTrigger
@@ -60,7 +66,8 @@ class Runtime:
         self._orderly: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._stopping: asyncio.Event | None = None
         self._results: WeakKeyDictionary[asyncio.AbstractEventLoop, Results] = WeakKeyDictionary()
-        self._bus: Bus | None = None
+        # Made here and not on first use: its libraries are slow to import, and an event loop would have to wait.
+        self._bus: Bus | None = parts.make_bus(settings) if catalog.channels_of(WebsocketEventChannel) else None
         self._subscriptions: Subscriptions | None = None
         self._threads: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
 
@@ -75,9 +82,10 @@ class Runtime:
     @property
     def bus(self) -> Bus:
         """What carries events to the processes that have subscribers; a new one for each lifespan."""
-        if self._bus is None:
-            self._bus = self.parts.make_bus(self.settings)
-        return self._bus
+        bus = self._bus
+        if bus is None:
+            bus = self._bus = self.parts.make_bus(self.settings)
+        return bus
 
     @property
     def subscriptions(self) -> Subscriptions:
@@ -216,7 +224,9 @@ class Runtime:
         loop = asyncio.get_running_loop()
         before = (self._stopping, self._loop, self._bus, self._subscriptions)
         stopping, subscriptions = asyncio.Event(), Subscriptions(self)
-        self._stopping, self._loop, self._bus, self._subscriptions = stopping, loop, None, subscriptions
+        self._stopping, self._loop, self._subscriptions = stopping, loop, subscriptions
+        if before[1] is not None:
+            self._bus = None
         note_running(self)
         try:
             async with AsyncExitStack() as stack:
@@ -240,7 +250,8 @@ class Runtime:
                     await self._bus.aclose()
             finally:
                 forget_running(self)
-                self._stopping, self._loop, self._bus, self._subscriptions = before
+                self._stopping, self._loop, bus, self._subscriptions = before
+                self._bus = bus if self._loop is not None else None
 
     async def _forget_results(self) -> None:
         results = self._results.pop(asyncio.get_running_loop(), None)

@@ -265,9 +265,7 @@ class ActionRoute(APIRoute):
                 let_go()  # open streams are many and idle; they are not what the limit is about
                 media_type = stream_media_type(header(scope, b"accept"))
                 headers = self._headers(context)
-                await send_stream(
-                    result, media_type, headers, receive, answer.send, runtime.stopping, context.request_id
-                )
+                await send_stream(result, media_type, headers, receive, answer.send, runtime, context.request_id)
                 return
             response = with_cache_control(
                 self._rendered(result, context),

@@ -26,6 +26,7 @@ RUNTIME = {
     "conditional",
     "dependencies",
     "encode",
+    "events",
     "ids",
     "invoke",
     "jwks",
@@ -34,6 +35,7 @@ RUNTIME = {
     "parts",
     "results",
     "runtime",
+    "sending",
     "steps",
     "subscriptions",
     "threads",
@@ -43,6 +45,7 @@ RUNTIME = {
 TRANSPORTS = {
     "aws",
     "routers",
+    "ws",
 }
 COMPOSITION = {
     "__init__",
