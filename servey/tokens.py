@@ -8,6 +8,7 @@ Source: RFC 7515 section 4.1.11 (crit), RFC 7519 section 4.1, RFC 8725.
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping

@@ -27,6 +27,7 @@ RUNTIME = {
     "dependencies",
     "encode",
     "events",
+    "enqueue",
     "ids",
     "invoke",
     "jwks",
@@ -44,6 +45,7 @@ RUNTIME = {
 }
 TRANSPORTS = {
     "aws",
+    "jobs",
     "routers",
     "ws",
 }
@@ -57,6 +59,7 @@ COMPOSITION = {
     "seed_imports",
     "server",
     "testing",
+    "worker",
 }
 TEMPLATES = {"new_project"}
 LEVELS = {name: level for level, names in enumerate((KERNEL, RUNTIME, TRANSPORTS, COMPOSITION)) for name in names}
