@@ -1,8 +1,9 @@
 """By hand in FastAPI, under a user's middleware."""
 
+from fastapi import FastAPI
+
 from benchmarks.peers.fastapi_app import hello
 from benchmarks.peers.middleware import Stamp
-from fastapi import FastAPI
 
 app = FastAPI()
 app.add_middleware(Stamp)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any
 
@@ -12,8 +12,9 @@ from fastapi.utils import create_model_field
 from pydantic import BaseModel, GetCoreSchemaHandler, PydanticUserError
 from pydantic_core import CoreSchema, to_jsonable_python
 
-from servey.access import required_scopes
+from servey.access import ALLOW_ALL, required_scopes, rule_text
 from servey.actions import Action, camel_case
+from servey.cache import CacheControl, TimestampCacheControl, TtlCacheControl
 from servey.compat import fastapi as compat
 from servey.dependencies import Injection
 from servey.invoke import Plan
@@ -74,16 +75,44 @@ def default_scheme() -> Any:
     return HTTPBearer(bearerFormat="JWT", scheme_name="Bearer", auto_error=False)
 
 
-def extra_of(plan: Plan, scheme: Any, parameters: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """What the document says of an operation beside what FastAPI knows."""
+class OnDemand:
+    """An attribute of a route that only the document asks for: made then, whatever FastAPI sets it to."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._key = f"_{name}_on_demand"
+
+    def __get__(self, route: Any, owner: type | None = None) -> Any:
+        facts = vars(route) if route is not None else {}
+        if self._key not in facts and "served" in facts:
+            facts[self._key] = self._make(route)
+        return facts.get(self._key)
+
+    def __set__(self, route: Any, value: Any) -> None:
+        """FastAPI knows nothing of an action's parameters."""
+
+
+def body_of_route(route: Any) -> Any:
+    """The field that stands for the body of an action's route; None where there is none."""
+    action = route.served.action
+    return body_of(action, route.places.body, route.served.runtime.plan(action).injection)
+
+
+def extra_of_route(route: Any) -> dict[str, Any] | None:
+    """What the document says of an action's route beside what FastAPI knows."""
+    action = route.served.action
+    plan = route.served.runtime.plan(action)
+    parameters = parameters_of(action, route.places, route.dependant)
     extra: dict[str, Any] = {"parameters": parameters} if parameters else {}
     if plan.authorization and not plan.guarded:
         # Anyone may call, and a token changes what they get.
-        extra["security"] = [{}, {scheme.scheme_name: []}]
+        extra["security"] = [{}, {route.served.scheme.scheme_name: []}]
     return extra or None
 
 
-def responses_of(plan: Plan, *, has_body: bool) -> dict[int | str, dict[str, Any]]:
+def responses_of(plan: Plan, trigger: WebTrigger, *, has_body: bool) -> dict[int | str, dict[str, Any]]:
     """The answers of an action beside its result."""
     answers: dict[int | str, dict[str, Any]] = {
         "default": {"model": ErrorBody, "description": "Any other error"},
@@ -92,7 +121,7 @@ def responses_of(plan: Plan, *, has_body: bool) -> dict[int | str, dict[str, Any
     }
     if plan.guarded:
         answers[401] = {"model": ErrorBody, "description": "No valid token"}
-        answers[403] = {"model": ErrorBody, "description": "Not allowed"}
+        answers[403] = {"model": ErrorBody, "description": f"Not allowed: {access_text(plan)}"}
     if has_body:
         answers[413] = {"model": ErrorBody, "description": "The body is too large"}
         answers[415] = {"model": ErrorBody, "description": "The body is in another media type"}
@@ -106,6 +135,13 @@ def responses_of(plan: Plan, *, has_body: bool) -> dict[int | str, dict[str, Any
         ok = {"description": "A stream of items", "content": {"application/jsonl": shown, "text/event-stream": shown}}
     if plan.action.result is None:
         ok = {"description": "Whatever the action answers", "content": {"*/*": {}}}
+    control = plan.action.cache_control
+    if control is not None and not plan.action.signature.streams:
+        reads = trigger.method in ("GET", "HEAD")
+        ok = {**ok, "headers": _cache_headers(control, reads=reads)}
+        if reads:
+            answers[304] = {"description": "The client has it already", "headers": ok["headers"]}
+            answers[412] = {"model": ErrorBody, "description": "It is not what the client has"}
     if ok:
         answers[200] = ok
     return answers
@@ -115,6 +151,24 @@ def responses_of(plan: Plan, *, has_body: bool) -> dict[int | str, dict[str, Any
 def error_field(model: type[BaseModel]) -> compat.ModelField:
     """What FastAPI keeps of the model of an answer: made once, for all routes."""
     return create_model_field(name=model.__name__, type_=model, mode="serialization")
+
+
+def _cache_headers(control: CacheControl, *, reads: bool) -> dict[str, Any]:
+    described = {"Cache-Control": f"How long it holds good: {control}"}
+    if isinstance(control, TtlCacheControl):
+        described["Expires"] = "The same as a date"
+    if reads:
+        described["ETag"] = "A hash of its bytes, for `If-None-Match`"
+    if reads and isinstance(control, TimestampCacheControl):
+        described["Last-Modified"] = f"Its `{control.updated_at_attr}`, for `If-Modified-Since`"
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in described.items()}
+
+
+def access_text(plan: Plan) -> str:
+    """Who may call an action, in words."""
+    if plan.needs_token and plan.action.access_control is ALLOW_ALL:
+        return "any valid token"
+    return rule_text(plan.action.access_control)
 
 
 def check_result(action: Action) -> None:

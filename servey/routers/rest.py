@@ -31,6 +31,7 @@ from servey.invoke import Stream, admit, perform, validate
 from servey.routers import describe
 from servey.routers.compiled import compile_route
 from servey.routers.decode import FORMS, check_json_type, check_path, parse_json, whole_body
+from servey.routers.deferred import accepted, may_be_later, prefers_later
 from servey.routers.forms import AGAIN, Again, Facts, Serve
 from servey.routers.query import check_shapes, nest, parse_query, places_of, refuse_unknown, shapes_of
 from servey.routers.streams import send_stream, stream_media_type
@@ -82,7 +83,7 @@ def mount_actions(router: APIRouter, runtime: Runtime, *, prefix: str = "", sche
                     f"{trigger.method} {path} is a route of action '{other.name}' ({other.place}) "
                     f"and of action '{action.name}' ({action.place}); give one of them another path"
                 )
-            _add_route(router, Served(runtime, action, trigger, scheme), prefix + path, taken_ids)
+            _add_route(router, Served(runtime, action, trigger, scheme, prefix), prefix + path, taken_ids)
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -91,12 +92,15 @@ def mount_actions(router: APIRouter, runtime: Runtime, *, prefix: str = "", sche
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """What a route serves: one trigger of one action; ``scheme`` is the security scheme that documents show."""
+    """What a route serves: one trigger of one action; ``scheme`` is the security scheme that documents show, ``prefix`` what
+    stands before all of an app's paths.
+    """
 
     runtime: Runtime
     action: Action
     trigger: WebTrigger
     scheme: Any
+    prefix: str
 
     @property
     def takes_body(self) -> bool:
@@ -137,13 +141,16 @@ def _add_route(router: APIRouter, served: Served, path: str, taken_ids: set[str]
         # Said by us, whatever the host's default: a class without a media type leaves a stream's types to `responses`.
         response_class=Response if whole else JSONResponse,
         response_model=None if whole else describe.result_model(action),
-        responses=describe.responses_of(plan, has_body=bool(places.body or in_body)),
+        responses=describe.responses_of(plan, served.trigger, has_body=bool(places.body or in_body)),
         route_class_override=ActionRoute,
     )
 
 
 class ActionRoute(APIRoute):
     """The route of one trigger: to FastAPI's router and its OpenAPI a route like any other, served by an action."""
+
+    body_field: Any = describe.OnDemand(describe.body_of_route)
+    openapi_extra: Any = describe.OnDemand(describe.extra_of_route)
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:
         answers: dict[int | str, dict[str, Any]] = kwargs.pop("responses", None) or {}
@@ -158,50 +165,22 @@ class ActionRoute(APIRoute):
         self._plan = dataclasses.replace(
             self.served.runtime.plan(action), injection=injection_of_route(self.dependant, self.served.scheme)
         )
-        self._places = places_of(action, self.param_convertors, takes_body=self.served.takes_body)
+        self._may_be_later = may_be_later(self.served.runtime.plan(action), self._plan)
+        self.places = places_of(action, self.param_convertors, takes_body=self.served.takes_body)
         shapes = shapes_of(action)
-        self._query_shapes = {name: shapes[name] for name in self._places.query}
-        self._body_shapes = {name: shapes[name] for name in self._places.body}
+        self._query_shapes = {name: shapes[name] for name in self.places.query}
+        self._body_shapes = {name: shapes[name] for name in self.places.body}
         injection = self._plan.injection
         injected_body = injection.in_body if injection is not None else ()
-        self._has_body = bool(self._places.body or injected_body)
-        self._known_in_body = self._places.path | self._places.body | {param.alias for param in injected_body}
-        self._known_in_query = self._places.path | self._places.query
+        self._has_body = bool(self.places.body or injected_body)
+        self._known_in_body = self.places.path | self.places.body | {param.alias for param in injected_body}
+        self._known_in_query = self.places.path | self.places.query
         if injection is not None:
             self._known_in_query |= injection.in_address
         self._takes_form = injection is not None and injection.takes_form
         self._strict = self.served.runtime.settings.strict_schema
         limit = action.max_body_bytes
         self._limit = self.served.runtime.settings.max_body_bytes if limit is None else limit
-
-    # Only the document asks for these, and most processes never make one.
-
-    @property
-    def body_field(self) -> Any:
-        """What stands for the body in the document."""
-        return self._described[0] if "served" in vars(self) else None
-
-    @body_field.setter
-    def body_field(self, field: Any) -> None:
-        """FastAPI's own, which knows nothing of an action's parameters."""
-
-    @property
-    def openapi_extra(self) -> Any:
-        """What else the document says."""
-        return self._described[1] if "served" in vars(self) else None
-
-    @openapi_extra.setter
-    def openapi_extra(self, extra: Any) -> None:
-        """FastAPI sets it to what it was given, which is nothing."""
-
-    @cached_property
-    def _described(self) -> tuple[Any, dict[str, Any] | None]:
-        served, action = self.served, self.served.action
-        plan = served.runtime.plan(action)
-        parameters = describe.parameters_of(action, self._places, self.dependant)
-        return describe.body_of(action, self._places.body, plan.injection), describe.extra_of(
-            plan, served.scheme, parameters
-        )
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] == "http" and scope["method"] == "HEAD" and "GET" in self._methods:
@@ -215,7 +194,7 @@ class ActionRoute(APIRoute):
             Facts(
                 runtime=self.served.runtime,
                 plan=self._plan,
-                places=self._places,
+                places=self.places,
                 query_shapes=self._query_shapes,
                 path_names=tuple(self.param_convertors),
                 reads_body=self._has_body or (self._strict and self.served.takes_body),
@@ -280,6 +259,11 @@ class ActionRoute(APIRoute):
                 values = await validate(self._plan, given, context)
             except InvalidParams as error:
                 raise self._located(error) from None
+            if self._may_be_later and prefers_later(scope):
+                path = scope.get("root_path", "") + self.served.prefix
+                later = await accepted(runtime.plan(self.served.action), values, context, path)
+                await later(scope, receive, answer.send)
+                return
             result = await perform(self._plan, values, context)
             if isinstance(result, Stream):
                 if scope["method"] == "HEAD":
@@ -287,9 +271,7 @@ class ActionRoute(APIRoute):
                 let_go()  # open streams are many and idle; they are not what the limit is about
                 media_type = stream_media_type(header(scope, b"accept"))
                 headers = self._headers(context)
-                await send_stream(
-                    result, media_type, headers, receive, answer.send, runtime.stopping, context.request_id
-                )
+                await send_stream(result, media_type, headers, receive, answer.send, runtime, context.request_id)
                 return
             response = with_cache_control(
                 self._rendered(result, context),
@@ -306,14 +288,14 @@ class ActionRoute(APIRoute):
         scope = request.scope
         if self._has_body or (self._strict and self.served.takes_body):
             given = await self._decode_body(request, context)
-        if scope["query_string"] and (self._places.query or self._strict):
+        if scope["query_string"] and (self.places.query or self._strict):
             asked = nest(parse_query(scope["query_string"]), self._query_shapes)
             if self._strict:
                 refuse_unknown(asked, self._known_in_query, "query")
-            given |= {name: value for name, value in asked.items() if name in self._places.query}
+            given |= {name: value for name, value in asked.items() if name in self.places.query}
         if self.param_convertors:
             check_path(scope)
-            given |= {name: scope["path_params"][name] for name in self._places.path}
+            given |= {name: scope["path_params"][name] for name in self.places.path}
         return given
 
     async def _decode_body(self, request: Request, context: Context) -> dict[str, Any]:
@@ -337,7 +319,7 @@ class ActionRoute(APIRoute):
         resources.body = given
         if self._strict:
             refuse_unknown(given, self._known_in_body, "body")
-        return {name: value for name, value in given.items() if name in self._places.body}
+        return {name: value for name, value in given.items() if name in self.places.body}
 
     async def _decode_form(self, request: Request, raw: bytes, context: Context) -> dict[str, Any]:
         media_type = (request.headers.get("content-type") or "").partition(";")[0].strip().lower()
@@ -355,15 +337,15 @@ class ActionRoute(APIRoute):
         given = nest(form.multi_items(), self._body_shapes)
         if self._strict:
             refuse_unknown(given, self._known_in_body, "body")
-        return {name: value for name, value in given.items() if name in self._places.body}
+        return {name: value for name, value in given.items() if name in self.places.body}
 
     def _located(self, error: InvalidParams) -> InvalidParams:
         """The same errors, each with the part of the request that it is in."""
         located = []
         for item in error.detail:
             name = item["loc"][0] if item["loc"] else None
-            where = "body" if self.served.takes_body and name not in self._places.query else "query"
-            if name in self._places.path:
+            where = "body" if self.served.takes_body and name not in self.places.query else "query"
+            if name in self.places.path:
                 where = "path"
             located.append({**item, "loc": [where, *item["loc"]]})
         return InvalidParams(located)

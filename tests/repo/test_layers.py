@@ -10,6 +10,7 @@ KERNEL = {
     "errors",
     "access",
     "cache",
+    "canonical",
     "queues",
     "triggers",
     "context",
@@ -20,16 +21,22 @@ KERNEL = {
     "settings",
 }
 RUNTIME = {
+    "backends",
     "compat",
     "conditional",
     "dependencies",
     "encode",
+    "events",
+    "enqueue",
     "ids",
     "invoke",
     "jwks",
+    "keeping",
     "limits",
     "parts",
+    "results",
     "runtime",
+    "sending",
     "steps",
     "subscriptions",
     "threads",
@@ -38,7 +45,9 @@ RUNTIME = {
 }
 TRANSPORTS = {
     "aws",
+    "jobs",
     "routers",
+    "ws",
 }
 COMPOSITION = {
     "__init__",
@@ -50,6 +59,7 @@ COMPOSITION = {
     "seed_imports",
     "server",
     "testing",
+    "worker",
 }
 TEMPLATES = {"new_project"}
 LEVELS = {name: level for level, names in enumerate((KERNEL, RUNTIME, TRANSPORTS, COMPOSITION)) for name in names}
