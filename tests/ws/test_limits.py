@@ -8,11 +8,11 @@ import time
 
 import httpx
 import pytest
-from tests.ws.conftest import APP, ENV, ask, open_socket, publish, run_server
-from tests.ws.test_sockets import closed
 from websockets.asyncio.client import connect
 
 from tests.serving import serve, wait_until
+from tests.ws.conftest import APP, ENV, ask, open_socket, publish, run_server
+from tests.ws.test_sockets import closed
 
 SERVERS = {"uvicorn": lambda **env: serve(APP, **{**ENV, **env}), "servey run": run_server}
 
