@@ -10,6 +10,7 @@ KERNEL = {
     "errors",
     "access",
     "cache",
+    "canonical",
     "queues",
     "triggers",
     "context",
@@ -20,16 +21,20 @@ KERNEL = {
     "settings",
 }
 RUNTIME = {
+    "backends",
     "compat",
     "conditional",
     "dependencies",
     "encode",
     "events",
+    "enqueue",
     "ids",
     "invoke",
     "jwks",
+    "keeping",
     "limits",
     "parts",
+    "results",
     "runtime",
     "sending",
     "steps",
@@ -40,6 +45,7 @@ RUNTIME = {
 }
 TRANSPORTS = {
     "aws",
+    "jobs",
     "routers",
     "ws",
 }
@@ -53,6 +59,7 @@ COMPOSITION = {
     "seed_imports",
     "server",
     "testing",
+    "worker",
 }
 TEMPLATES = {"new_project"}
 LEVELS = {name: level for level, names in enumerate((KERNEL, RUNTIME, TRANSPORTS, COMPOSITION)) for name in names}
