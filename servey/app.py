@@ -114,6 +114,10 @@ class Servey(FastAPI):
             from servey.ws.routes import mount_channels  # an app without channels does not pay for their library
 
             mount_channels(router, self.runtime, prefix=prefix)
+        if self.runtime.settings.serves_docs:
+            from servey.ws.studio import mount_studio
+
+            mount_studio(router, self.runtime, prefix=prefix)
         mount_jobs(router, self.runtime, prefix=prefix)
         if self._login is not None:
             authorizer, authenticator = self._login

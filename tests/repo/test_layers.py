@@ -27,6 +27,7 @@ RUNTIME = {
     "dependencies",
     "encode",
     "events",
+    "feeds",
     "enqueue",
     "ids",
     "invoke",
