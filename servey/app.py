@@ -17,10 +17,13 @@ from starlette.websockets import WebSocketClose
 from servey.access import PasswordAuthenticator
 from servey.actions import Action
 from servey.catalog import build_catalog, find_actions, find_channels
-from servey.channels import EventChannel
+from servey.channels import BackgroundActionChannel, EventChannel, WebsocketEventChannel
 from servey.compat.fastapi import is_bare
 from servey.compat.starlette import is_wrapped
 from servey.errors import ActionError, ConfigError, NotFound
+from servey.jobs.routes import mount_jobs
+from servey.jobs.schedule import schedules_of, trigger_text, triggers_of
+from servey.jobs.service import jobs_and_schedules_here
 from servey.keeping import not_kept_because
 from servey.parts import Parts, load_plugins
 from servey.routers.describe import access_text, default_scheme, valid_in_3_1
@@ -57,6 +60,8 @@ class Servey(FastAPI):
         self.runtime = build_runtime(settings, actions, channels, parts)
         self._login = _login_of(self.runtime)
         self._tables: Tables | None = None
+        self._stack: ASGIApp | None = None
+        self._generic = self._whole
         handlers = {**app_exception_handlers(), **(fastapi_kwargs.pop("exception_handlers", None) or {})}
         users_lifespan = fastapi_kwargs.pop("lifespan", None)
         fastapi_kwargs.setdefault("title", settings.api_title)
@@ -67,6 +72,8 @@ class Servey(FastAPI):
             lifespan=self._running(users_lifespan),
         )
         self.runtime.app = self
+        self.runtime.services.append(jobs_and_schedules_here)
+        schedules_of(self.runtime)  # a schedule that can not be is told at once
         self._mount(self.router, "")
         mount_health(self, self.runtime)
         if settings.serves_docs:
@@ -103,6 +110,15 @@ class Servey(FastAPI):
         """Adds what an app and a host have in common."""
         scheme = default_scheme() if self._login is None else login_scheme(prefix)
         mount_actions(router, self.runtime, prefix=prefix, scheme=scheme)
+        if self.runtime.catalog.channels_of(WebsocketEventChannel):
+            from servey.ws.routes import mount_channels  # an app without channels does not pay for their library
+
+            mount_channels(router, self.runtime, prefix=prefix)
+        if self.runtime.settings.serves_docs:
+            from servey.ws.studio import mount_studio
+
+            mount_studio(router, self.runtime, prefix=prefix)
+        mount_jobs(router, self.runtime, prefix=prefix)
         if self._login is not None:
             authorizer, authenticator = self._login
             mount_login(router, authorizer, authenticator, prefix=prefix)
@@ -116,8 +132,10 @@ class Servey(FastAPI):
             stack = super().build_middleware_stack()
         finally:
             self.user_middleware = users_own
-        if not users_own and is_bare(self) and not is_wrapped(self):
-            self._tables = tables
+        if is_bare(self) and not is_wrapped(self):
+            # What FastAPI looks for on each request is not there; without middleware there is nothing around the table.
+            self._stack = stack
+            self._tables = None if users_own else tables
         return stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,25 +151,28 @@ class Servey(FastAPI):
                     return
             elif self._tables is not None and not (self.root_path or scope.get("root_path")):
                 # There is nothing around the routes that would do something.
-                table = self._tables.current
+                table = self._tables.current()
                 path = scope["path"]
                 found = table.find(scope["method"], path)
                 if found is not None:
                     serve = found[0].serve
                     if serve is not None:
                         scope["app"] = self
-                        await serve(scope, receive, send, found[1], self._whole)
+                        await serve(scope, receive, send, found[1], self._generic, None)
                         return
                 elif self.router.default is nothing_here and table.methods(path) == []:
                     await error_response(NotFound())(scope, receive, with_request_id(send, request_id_of(scope)))
                     return
-        await self._whole(scope, receive, send)
+            send = with_request_id(send, request_id_of(scope))
+            if self._stack is not None and not self.root_path:
+                scope["app"] = self
+                await self._stack(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request by everything that there is."""
-        if scope["type"] == "http":
-            send = with_request_id(send, request_id_of(scope))
-        await super().__call__(scope, receive, send)
+        """Serves a request that the table has given back by everything that there is."""
+        await super().__call__(scope, receive, with_request_id(send, request_id_of(scope)))
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI 3.1 document, made on first use."""
@@ -243,8 +264,11 @@ def exposure_of(runtime: Runtime, action: Action) -> Exposure:
     places = tuple(
         f"{trigger.method} {path_of(action, trigger)}" for trigger in action.triggers if isinstance(trigger, WebTrigger)
     )
+    places += tuple(map(trigger_text, triggers_of(action)))
+    channels = runtime.catalog.channels_of(BackgroundActionChannel)
+    places += tuple(f"channel {channel.name}" for channel in channels if channel.action is action)
     needed = plan.injection.requests_needed if plan.injection is not None else None
-    absences = [f"not on the command line: it needs {needed}"] if needed else []
+    absences = [f"not on the command line, not as a job: it needs {needed}"] if needed else []
     unkept = not_kept_because(action, plan.injection)
     if unkept:
         absences.append(f"not kept on the server: {unkept}")

@@ -26,6 +26,9 @@ RUNTIME = {
     "conditional",
     "dependencies",
     "encode",
+    "events",
+    "feeds",
+    "enqueue",
     "ids",
     "invoke",
     "jwks",
@@ -34,6 +37,7 @@ RUNTIME = {
     "parts",
     "results",
     "runtime",
+    "sending",
     "steps",
     "subscriptions",
     "threads",
@@ -42,7 +46,9 @@ RUNTIME = {
 }
 TRANSPORTS = {
     "aws",
+    "jobs",
     "routers",
+    "ws",
 }
 COMPOSITION = {
     "__init__",
@@ -54,6 +60,7 @@ COMPOSITION = {
     "seed_imports",
     "server",
     "testing",
+    "worker",
 }
 TEMPLATES = {"new_project"}
 LEVELS = {name: level for level, names in enumerate((KERNEL, RUNTIME, TRANSPORTS, COMPOSITION)) for name in names}
