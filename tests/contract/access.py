@@ -1,13 +1,18 @@
 """Every kind of access rule, asked by every kind of caller, and what comes of it: the same on each way in.
 
-`COLUMNS` are the ways in; each gives a function from the name of a rule and a caller to the code of the error, or None for
-one who is let in.
+A way in is a function from the names of a rule and of a caller to the code of the error, or None for one who is let in. The
+transports of `transports.py` are such ways by themselves; here are those that are not about calls of actions.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import httpx
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from servey import (
     ALLOW_ALL,
@@ -16,9 +21,16 @@ from servey import (
     WEB_POST,
     Authorization,
     ScopeAccessControl,
+    Servey,
+    Settings,
     TtlCacheControl,
     action,
+    create_app,
+    websocket_event_channel,
 )
+from servey.testing import client, token_for
+from servey.tokens import JwtAuthorizer, OneKey, secret_key
+from tests.serving import serve
 
 CALLERS: dict[str, Any] = {
     "nobody": None,
@@ -74,6 +86,12 @@ TABLE = [
     for rule, facts in RULES.items()
     for caller, outcome in zip(CALLERS, facts.outcomes, strict=True)
 ]
+CHANNEL_TABLE = [
+    # Whoever subscribes says who they are, for filters, subjects and the end of the token; so a bad token always counts.
+    (rule, caller, WHO if caller == "a bad token" else outcome)
+    for rule, caller, outcome in TABLE
+    if not RULES[rule].looks_at_params
+]
 
 
 def _guarded(name: str, rule: Rule) -> Callable[..., Any]:
@@ -106,9 +124,6 @@ Ask = Callable[[str, str], str | None]
 @contextmanager
 def kept_results() -> Iterator[Ask]:
     """Results that are everybody's and that the server has kept already, but for those who may not have them."""
-    from servey import Settings, create_app
-    from servey.testing import client, token_for
-
     app = create_app(actions=KEPT, settings=Settings(env="dev"))
     with client(app) as http:
 
@@ -127,3 +142,77 @@ def kept_results() -> Iterator[Ask]:
             return code
 
         yield ask
+
+
+# ------------------------------------------------------------------------------------------------------ event channels
+
+SECRET = "a-secret-of-more-than-32-bytes-for-tests"
+CHANNELS = {
+    name: websocket_event_channel(f"by_{name}", str, access_control=rule.rule)
+    for name, rule in RULES.items()
+    if not rule.looks_at_params
+}
+CODES = {4401: WHO, 4403: NO}
+
+
+@action(triggers=WEB_POST)
+async def publish(rule: str) -> None:
+    await CHANNELS[rule].publish("an event")
+
+
+def channel_app() -> Servey:
+    """An app with a channel for each rule that asks for no parameters."""
+    return create_app(
+        actions=[publish], channels=CHANNELS.values(), settings=Settings(env="dev", jwt_secret_key=SECRET)
+    )
+
+
+@contextmanager
+def channels() -> Iterator[dict[str, Ask]]:
+    """The ways in to an event channel; who is let in receives an event."""
+    signer = JwtAuthorizer(OneKey(secret_key(SECRET)))
+
+    def headers(caller: str) -> dict[str, str]:
+        who = CALLERS[caller]
+        token = signer.sign(who, lifetime=600) if isinstance(who, Authorization) else who
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    with serve("tests.contract.access:channel_app", factory=True) as server:
+
+        def event_of(rule: str, receive: Callable[[], str]) -> None:
+            assert httpx.post(f"{server.url}/actions/publish", json={"rule": rule}).status_code == 200
+            assert "an event" in receive()
+
+        def socket(path: str, caller: str) -> ClientConnection:
+            return connect(f"ws://127.0.0.1:{server.port}/subscription{path}", additional_headers=headers(caller))
+
+        def one_channel(rule: str, caller: str) -> str | None:
+            with socket(f"/by_{rule}", caller) as opened:
+                try:
+                    event_of(rule, lambda: opened.recv(timeout=10))
+                except ConnectionClosed as closed:
+                    return CODES[closed.rcvd.code if closed.rcvd else 1006]
+            return IN
+
+        def many_channels(rule: str, caller: str) -> str | None:
+            with socket("", caller) as opened:
+                try:
+                    opened.send(json.dumps({"type": "Subscribe", "payload": f"by_{rule}"}))
+                    answer = json.loads(opened.recv(timeout=10))
+                except ConnectionClosed as closed:
+                    return CODES[closed.rcvd.code if closed.rcvd else 1006]
+                if answer["type"] == "Subscribed":
+                    event_of(rule, lambda: opened.recv(timeout=10))
+                return answer.get("code")
+
+        def event_stream(rule: str, caller: str) -> str | None:
+            wanted = {"Accept": "text/event-stream", **headers(caller)}
+            with httpx.stream("GET", f"{server.url}/subscription/by_{rule}", headers=wanted, timeout=10) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    return answer.json()["code"]
+                lines = answer.iter_lines()
+                event_of(rule, lambda: next(line for line in lines if line.startswith("data:")))
+            return IN
+
+        yield {"websocket": one_channel, "websocket, many": many_channels, "server-sent events": event_stream}

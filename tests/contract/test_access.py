@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.contract.access import CALLERS, RULES, TABLE, Ask, kept_results
+from tests.contract.access import CALLERS, CHANNEL_TABLE, RULES, TABLE, Ask, channels, kept_results
 from tests.contract.cases import Case
 from tests.contract.transports import TRANSPORTS, all_transports
 
@@ -29,6 +29,20 @@ def ways() -> Iterator[dict[str, Ask]]:
 @pytest.mark.parametrize(("rule", "caller", "outcome"), TABLE, ids=lambda each: str(each))
 def test_a_rule_is_the_same_everywhere(ways, way, rule, caller, outcome, record_outcome):
     found = ways[way](rule, caller)
+    record_outcome(f"{rule}: {caller}", way, found or "in")
+    assert found == outcome
+
+
+@pytest.fixture(scope="module")
+def channel_ways() -> Iterator[dict[str, Ask]]:
+    with channels() as found:
+        yield found
+
+
+@pytest.mark.parametrize("way", ["websocket", "websocket, many", "server-sent events"])
+@pytest.mark.parametrize(("rule", "caller", "outcome"), CHANNEL_TABLE, ids=lambda each: str(each))
+def test_a_rule_is_the_same_for_a_channel(channel_ways, way, rule, caller, outcome, record_outcome):
+    found = channel_ways[way](rule, caller)
     record_outcome(f"{rule}: {caller}", way, found or "in")
     assert found == outcome
 
