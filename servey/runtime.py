@@ -23,6 +23,7 @@ from servey.errors import ConfigError, ServeyError
 from servey.ids import new_request_id
 from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
+from servey.metrics import Metrics
 from servey.parts import Parts
 from servey.settings import Settings
 from servey.subscriptions import Bus, Subscriptions
@@ -52,6 +53,7 @@ class Runtime:
         self.authorizer: Authorizer = parts.make_authorizer(settings)
         self.services: list[Service] = []
         self.in_flight = InFlight(settings.max_in_flight)
+        self.metrics = Metrics()
         self.app: Any = None
         self._plans = _plans(catalog)
         self._kept: set[asyncio.Task[None]] = set()

@@ -28,6 +28,7 @@ RUNTIME = {
     "invoke",
     "jwks",
     "limits",
+    "metrics",
     "parts",
     "runtime",
     "steps",
