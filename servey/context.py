@@ -93,6 +93,9 @@ class Context:
             try:
                 self._authorization = await self.runtime.authorizer.authorize(self.token)
                 self._refused = None
+                note = _note.get(None)
+                if note is not None:
+                    note.subject = self._authorization.subject_id
             except AuthorizationError as error:
                 self._refused = Unauthenticated()
                 logger.info("a token was refused: %s", error, extra={"request_id": self.request_id})
@@ -108,11 +111,18 @@ class Context:
             raise self._refused
         return self._authorization
 
+    @property
+    def subject_id(self) -> str | None:
+        """Whose call it is, as far as that is known by now; for the log."""
+        return self._authorization.subject_id if self._authorization is not None else None
+
     def __repr__(self) -> str:
         return f"Context(via={self.via!r}, request_id={self.request_id!r}, trusted={self.trusted})"
 
 
 _current: ContextVar[Context] = ContextVar("servey_context")
+_note: ContextVar[Any] = ContextVar("servey_note")
+"""What an observer notes of the request that this code runs in; nothing where no one observes."""
 
 
 def current_context() -> Context:

@@ -36,6 +36,12 @@ CALLS = Metric(
     "servey_calls_total", "counter", "Calls of actions; status is that of HTTP", ("action", "transport", "status")
 )
 CALL_SECONDS = Metric("servey_call_duration_seconds", "histogram", "How long calls took", ("action", "transport"))
+HTTP_REQUESTS = Metric(
+    "servey_http_requests_total",
+    "counter",
+    "Requests over HTTP, by the path that their route has",
+    ("method", "route", "status"),
+)
 IN_FLIGHT = Metric("servey_calls_in_flight", "gauge", "Calls over HTTP that run now")
 REFUSED = Metric("servey_refused_total", "counter", "What was refused by a limit", ("limit",))
 JOBS_ENQUEUED = Metric("servey_jobs_enqueued_total", "counter", "Jobs that were put into the queue", ("action",))

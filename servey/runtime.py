@@ -27,6 +27,7 @@ from servey.metrics import Metrics
 from servey.parts import Parts
 from servey.settings import Settings
 from servey.subscriptions import Bus, Subscriptions
+from servey.telemetry import Observer, observer_of
 from servey.threads import Threads
 from servey.tokens import NoKeyAuthorizer
 from servey.triggers import CronTrigger, FixedRateTrigger
@@ -54,12 +55,15 @@ class Runtime:
         self.services: list[Service] = []
         self.in_flight = InFlight(settings.max_in_flight)
         self.metrics = Metrics()
+        self.observer: Observer | None = None
         self.app: Any = None
         self._plans = _plans(catalog)
         self._kept: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._orderly: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._stopping: asyncio.Event | None = None
+        self._is_draining = False
+        self._told_problems: dict[str, str] = {}
         self._bus: Bus | None = None
         self._subscriptions: Subscriptions | None = None
         self._threads: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
@@ -117,6 +121,17 @@ class Runtime:
         does not answer.
         """
         return {name: await _problem_of(part) for name, part in self.parts_in_use.items()}
+
+    async def failing_parts(self) -> list[str]:
+        """The names of the parts in use that do not answer; why they do not goes to the log, once."""
+        problems = {name: problem for name, problem in (await self.check_parts()).items() if problem is not None}
+        for name, problem in problems.items():
+            if self._told_problems.get(name) != problem:
+                logger.warning("the %s does not answer: %s", name, problem)
+        for name in self._told_problems.keys() - problems.keys():
+            logger.info("the %s answers again", name)
+        self._told_problems = problems
+        return sorted(problems)
 
     async def enqueue_event(
         self, channel: BackgroundActionChannel[Any] | WebhookEventChannel[Any], payload: bytes
@@ -201,6 +216,15 @@ class Runtime:
         return self._stopping is not None
 
     @property
+    def is_ending(self) -> bool:
+        """Whether the process was asked to end; it still serves whatever comes."""
+        return self._is_draining or self.stopping.is_set()
+
+    def drain(self) -> None:
+        """Says that the process ends soon, so that whoever asks whether it is ready sends its traffic elsewhere."""
+        self._is_draining = True
+
+    @property
     def stopping(self) -> asyncio.Event:
         """Set once the process was asked to end: streams end themselves then."""
         # Some test clients never run a lifespan; their process does not end under open streams either.
@@ -214,6 +238,7 @@ class Runtime:
         before = (self._stopping, self._loop, self._bus, self._subscriptions)
         stopping, subscriptions = asyncio.Event(), Subscriptions(self)
         self._stopping, self._loop, self._bus, self._subscriptions = stopping, loop, None, subscriptions
+        self.observer = observer_of(self)
         note_running(self)
         try:
             async with AsyncExitStack() as stack:

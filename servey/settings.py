@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(500, ge=1, description="calls that may run at once in one process")
     threads: int = Field(40, ge=1, description="worker threads for plain `def` actions")
 
+    access_log: bool = Field(True, description="log a line for every call, where the log is JSON")
+    metrics: bool = Field(False, description="serve /metrics, for Prometheus")
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
