@@ -1,5 +1,6 @@
 """What is observed of calls: log lines, metrics, spans, on one call path for all transports."""
 
+import asyncio
 import io
 import json
 import logging
@@ -11,9 +12,8 @@ from fastapi import FastAPI
 from servey import WEB_GET, WEB_POST, ActionError, Authorization, Settings, action, create_app
 from servey.logs import LogWriter
 from servey.metrics import CALL_SECONDS, CALLS, HTTP_REQUESTS
-from servey.telemetry import Observer, observer_of, processing, sending
-
-pytestmark = pytest.mark.anyio
+from servey.telemetry import Observer, processing, sending
+from tests.serving import run
 
 SECRET = "a secret that is long enough for HS256"
 
@@ -46,8 +46,8 @@ class Watched:
         self.runtime = self.app.runtime
         self.runtime.observer = Observer(self.runtime.metrics, self.writer, None)
 
-    def lines(self):
-        self.writer.flush()
+    async def lines(self):
+        await asyncio.to_thread(self.writer.flush)
         return [json.loads(line) for line in self.stream.getvalue().splitlines()]
 
     def token(self):
@@ -55,7 +55,7 @@ class Watched:
 
 
 def client(app):
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=True), base_url="http://test")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test")
 
 
 @pytest.fixture
@@ -65,13 +65,14 @@ def watched():
     made.writer.close()
 
 
+@pytest.mark.anyio
 async def test_a_call_is_one_line_without_anything_secret(watched):
     async with client(watched.app) as http:
         token = watched.token()
         headers = {"Authorization": f"Bearer {token}", "X-Request-ID": "r1"}
         answer = await http.post("/actions/refuse?key=CANARY-query", json={"password": "CANARY-body"}, headers=headers)
-    assert answer.status_code == 418, answer.text
-    line = watched.lines()[-1]
+    assert answer.status_code == 418
+    line = (await watched.lines())[-1]
     assert line.pop("duration_ms") >= 0
     assert line.pop("ts").endswith("Z")
     assert line == {
@@ -90,6 +91,7 @@ async def test_a_call_is_one_line_without_anything_secret(watched):
     assert token not in watched.stream.getvalue()
 
 
+@pytest.mark.anyio
 async def test_calls_are_counted_by_action_transport_and_status(watched):
     async with client(watched.app) as http:
         assert (await http.get("/actions/greet", params={"name": "you"})).status_code == 200
@@ -107,6 +109,7 @@ async def test_calls_are_counted_by_action_transport_and_status(watched):
     assert 'servey_http_requests_total{method="GET",route="",status="404"} 1' in text.splitlines()
 
 
+@pytest.mark.anyio
 async def test_what_an_action_logs_says_in_which_call(watched):
     logger = logging.getLogger("shop")
     logger.addHandler(watched.writer)
@@ -115,22 +118,24 @@ async def test_what_an_action_logs_says_in_which_call(watched):
             await http.get("/actions/greet", params={"name": "you"}, headers={"X-Request-ID": "r2"})
     finally:
         logger.removeHandler(watched.writer)
-    line = watched.lines()[0]
+    line = (await watched.lines())[0]
     assert line["msg"] == "greeting\nsomeone"
     assert (line["request_id"], line["transport"], line["action"]) == ("r2", "rest", "greet")
     assert watched.stream.getvalue().count("\n") == 2
 
 
+@pytest.mark.anyio
 async def test_calls_of_other_transports_have_lines_of_their_own(watched):
     from servey.invoke import invoke
 
     async with watched.runtime.context("job", request_id="j1", trusted=True) as context:
         assert await invoke(greet.servey_action, {"name": "you"}, context) == "Hello you"
-    line = watched.lines()[-1]
+    line = (await watched.lines())[-1]
     assert (line["request_id"], line["transport"], line["action"], line["status"]) == ("j1", "job", "greet", 200)
     assert watched.runtime.metrics.value(CALLS, "greet", "job", "200") == 1
 
 
+@pytest.mark.anyio
 async def test_nobody_is_observed_unless_somebody_wants_to_know():
     app = create_app(actions=[greet], settings=Settings())
     async with app.running():
@@ -146,6 +151,7 @@ async def test_nobody_is_observed_unless_somebody_wants_to_know():
         assert isinstance(counting.runtime.observer, Observer)
 
 
+@pytest.mark.anyio
 async def test_an_installed_app_is_observed_too():
     host = FastAPI()
     made = create_app(actions=[greet], settings=Settings(metrics=True))
@@ -156,18 +162,20 @@ async def test_an_installed_app_is_observed_too():
     assert made.runtime.metrics.value(HTTP_REQUESTS, "GET", "/servey/actions/greet", "200") == 1
 
 
+@pytest.mark.anyio
 async def test_too_many_lines_are_dropped_and_that_is_told(monkeypatch):
     monkeypatch.setattr("servey.logs.MAX_WAITING_LINES", 0)
     stream = io.StringIO()
     writer = LogWriter(stream)
     for _ in range(3):
         writer.line({"ts": 0, "msg": "lost"})
-    writer.close()
+    await asyncio.to_thread(writer.close)
     assert [json.loads(line)["msg"] for line in stream.getvalue().splitlines()] == [
         "3 lines of the log were dropped; they came faster than they can be written"
     ]
 
 
+@pytest.mark.anyio
 async def test_ready_names_the_part_that_does_not_answer(watched, caplog):
     class Broken:
         async def check(self):
@@ -187,6 +195,100 @@ async def test_ready_names_the_part_that_does_not_answer(watched, caplog):
     assert "the queue does not answer" in caplog.text
 
 
-def test_observers_ask_the_sdk(monkeypatch):
-    app = create_app(actions=[greet], settings=Settings())
-    assert observer_of(app.runtime) is None
+TRACED = """
+import asyncio, json
+import httpx
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
+trace.set_tracer_provider(TracerProvider())
+trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(exporter))
+metrics.set_meter_provider(MeterProvider([reader]))
+
+from servey import WEB_GET, Settings, action, create_app
+from servey.invoke import invoke
+from servey.telemetry import processing, sending
+
+@action(triggers=WEB_GET)
+async def greet(name: str) -> str:
+    with sending(app.runtime, "servey_jobs", "tidy") as carrier:
+        sent.append(carrier)
+    if name == "nobody":
+        raise RuntimeError("CANARY")
+    return name
+
+@action
+async def tidy() -> None:
+    pass
+
+sent = []
+app = create_app(actions=[greet, tidy], settings=Settings())
+
+async def main():
+    async with app.running():
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            parent = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+            await http.get("/actions/greet?name=you", headers=parent)
+            await http.get("/actions/greet?name=nobody")
+        with processing(app.runtime, "servey_jobs", "tidy", sent[0]):
+            async with app.runtime.context("job", trusted=True) as context:
+                await invoke(tidy.servey_action, {}, context)
+
+asyncio.run(main())
+spans = [
+    {"name": s.name, "kind": s.kind.name, "trace": format(s.context.trace_id, "032x"), "status": s.status.status_code.name,
+     "parent": s.parent and format(s.parent.span_id, "016x"), "id": format(s.context.span_id, "016x"),
+     "links": [format(link.context.span_id, "016x") for link in s.links],
+     "attributes": dict(s.attributes), "text": s.to_json()}
+    for s in exporter.get_finished_spans()
+]
+names = [m.name for r in reader.get_metrics_data().resource_metrics for s in r.scope_metrics for m in s.metrics]
+print(json.dumps({"spans": spans, "metrics": names}))
+"""
+
+
+@pytest.fixture(scope="module")
+def traced():
+    done = run("-c", TRACED)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_one_trace_from_the_request_to_the_job(traced):
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    spans = {span["name"]: span for span in traced["spans"] if span["trace"] == trace}
+    assert set(spans) == {"GET /actions/greet", "action greet", "send tidy", "process tidy", "action tidy"}
+    assert spans["GET /actions/greet"]["parent"] == "b7ad6b7169203331"
+    assert spans["action greet"]["parent"] == spans["GET /actions/greet"]["id"]
+    assert spans["send tidy"]["parent"] == spans["action greet"]["id"]
+    assert spans["process tidy"]["links"] == [spans["send tidy"]["id"]]
+    assert spans["action tidy"]["parent"] == spans["process tidy"]["id"]
+
+
+def test_spans_say_what_the_conventions_say(traced):
+    spans = {span["name"]: span for span in traced["spans"] if span["trace"].startswith("0af7")}
+    assert (spans["send tidy"]["kind"], spans["process tidy"]["kind"]) == ("PRODUCER", "CONSUMER")
+    assert spans["process tidy"]["attributes"] == {
+        "messaging.system": "servey_jobs",
+        "messaging.destination.name": "tidy",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+    }
+    assert spans["action greet"]["attributes"]["servey.action"] == "greet"
+    assert spans["action greet"]["attributes"]["servey.transport"] == "rest"
+
+
+def test_the_span_of_a_failure_names_its_type_and_not_its_text(traced):
+    (failed,) = [span for span in traced["spans"] if span["name"] == "action greet" and span["status"] == "ERROR"]
+    assert failed["attributes"]["error.type"] == "RuntimeError"
+    assert "CANARY" not in failed["text"]
+
+
+def test_what_is_counted_reaches_opentelemetry(traced):
+    assert {"http.server.request.duration", "servey.calls", "servey.call.duration"} <= set(traced["metrics"])
