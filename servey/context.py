@@ -149,6 +149,11 @@ def forget_running(runtime: Runtime) -> None:
     _running.remove(runtime)
 
 
+def running_runtimes() -> list[Runtime]:
+    """Every app that this process runs."""
+    return list(dict.fromkeys(_running))
+
+
 def current_runtime() -> Runtime:
     """The app that this code runs in: that of the current call, else the only one that this process runs.
 
@@ -157,7 +162,7 @@ def current_runtime() -> Runtime:
     context = _current.get(None)
     if context is not None:
         return context.runtime
-    running = list(dict.fromkeys(_running))
+    running = running_runtimes()
     if len(running) == 1:
         return running[0]
     if not running:

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from servey.access import Authorization, Authorizer
 from servey.actions import Action
+from servey.audit import RedisWatch, problems_of
 from servey.cache import TtlCacheControl
 from servey.catalog import Catalog
 from servey.channels import BackgroundActionChannel, Published, WebhookEventChannel, WebsocketEventChannel
@@ -29,7 +30,6 @@ from servey.settings import Settings
 from servey.subscriptions import Bus, Subscriptions
 from servey.telemetry import Observer, observer_of
 from servey.threads import Threads
-from servey.tokens import NoKeyAuthorizer
 from servey.triggers import CronTrigger, FixedRateTrigger
 
 logger = logging.getLogger("servey")
@@ -239,9 +239,12 @@ class Runtime:
         stopping, subscriptions = asyncio.Event(), Subscriptions(self)
         self._stopping, self._loop, self._bus, self._subscriptions = stopping, loop, None, subscriptions
         self.observer = observer_of(self)
+        redis = RedisWatch(self.settings)
         note_running(self)
         try:
             async with AsyncExitStack() as stack:
+                stack.push_async_callback(redis.end)
+                await redis.begin()
                 for service in self.services:
                     await stack.enter_async_context(service(self))
                 try:
@@ -261,14 +264,16 @@ class Runtime:
                 forget_running(self)
                 self._stopping, self._loop, self._bus, self._subscriptions = before
 
+    @property
+    def guarded_action(self) -> Action | None:
+        """An action that refuses some callers; None where everyone may call all of them."""
+        return next((plan.action for plan in self._plans.values() if plan.guarded), None)
+
     def check_settings(self) -> None:
         """Makes sure that this app may serve. Errors: ConfigError that says why not, a line for each reason."""
-        guarded = next((plan.action for plan in self._plans.values() if plan.guarded), None)
-        if guarded is not None and isinstance(self.authorizer, NoKeyAuthorizer):
-            raise guarded.problem(
-                "is guarded and there is no key to verify tokens with; "
-                "set JWT_SECRET_KEY (HS256), SERVEY_JWT_PUBLIC_KEY or SERVEY_JWKS_URL (RS256, ES256)"
-            )
+        problems = list(problems_of(self))
+        if problems:
+            raise ConfigError(problems)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

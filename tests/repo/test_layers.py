@@ -20,6 +20,7 @@ KERNEL = {
     "settings",
 }
 RUNTIME = {
+    "audit",
     "compat",
     "conditional",
     "dependencies",
