@@ -39,6 +39,12 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than a proxy keeps a connection that it does not use, so that it is never the server that closes one first."""
 RELOADED = ("*.py", "*.j2", "*.html")
 
+WEBSOCKETS: dict[str, Any] = {
+    "ws": "servey.ws.fanout:FanoutProtocol",
+    "ws_max_size": 1 << 20,
+    "ws_per_message_deflate": False,  # it costs each connection more memory than all the rest of it
+}
+
 
 def discovered_app() -> Servey:
     """The app of the project in the working directory, for uvicorn's processes to make.
@@ -78,6 +84,7 @@ def serve_dev(app: str | None, host: str | None, port: int | None) -> None:
         reload=True,
         reload_includes=list(RELOADED),
         timeout_graceful_shutdown=_whole_seconds(settings.grace),
+        **WEBSOCKETS,
         **_logging(settings),
         **where,
     )
@@ -103,6 +110,7 @@ def serve(app: str | None, host: str | None, port: int | None, workers: int) -> 
         forwarded_allow_ips=list(settings.trusted_proxies),
         server_header=False,
         access_log=False,
+        **WEBSOCKETS,
         **_logging(settings),
         **_address(settings, host, port),
     )

@@ -89,7 +89,8 @@ class Threads:
         """What a thread does: one job after another."""
         with compat.claimed(loop):
             while (job := self._next()) is not None:
-                result = error = None
+                result: Any = None
+                error: BaseException | None = None
                 if job.claim():
                     compat.set_scope(job.scope)
                     try:

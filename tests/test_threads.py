@@ -92,7 +92,7 @@ async def test_many_results_wake_the_loop_few_times(monkeypatch):
     monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
     calls = [asyncio.create_task(run(threads, lambda: None)) for _ in range(200)]
     await asyncio.sleep(0)
-    time.sleep(0.2)  # the loop is busy while the thread works
+    time.sleep(0.2)  # noqa: ASYNC251 - the loop is busy while the thread works
     await asyncio.gather(*calls)
     assert len(woken) < 20
 

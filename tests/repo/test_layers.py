@@ -10,6 +10,7 @@ KERNEL = {
     "errors",
     "access",
     "cache",
+    "canonical",
     "queues",
     "triggers",
     "context",
@@ -21,18 +22,24 @@ KERNEL = {
 }
 RUNTIME = {
     "audit",
+    "backends",
     "compat",
     "conditional",
     "dependencies",
     "encode",
+    "events",
+    "enqueue",
     "ids",
     "invoke",
     "jwks",
+    "keeping",
     "limits",
     "logs",
     "metrics",
     "parts",
+    "results",
     "runtime",
+    "sending",
     "steps",
     "subscriptions",
     "telemetry",
@@ -42,7 +49,9 @@ RUNTIME = {
 }
 TRANSPORTS = {
     "aws",
+    "jobs",
     "routers",
+    "ws",
 }
 COMPOSITION = {
     "__init__",
@@ -54,6 +63,7 @@ COMPOSITION = {
     "seed_imports",
     "server",
     "testing",
+    "worker",
 }
 TEMPLATES = {"new_project"}
 LEVELS = {name: level for level, names in enumerate((KERNEL, RUNTIME, TRANSPORTS, COMPOSITION)) for name in names}
