@@ -43,10 +43,12 @@ HTTP_REQUESTS = Metric(
     ("method", "route", "status"),
 )
 IN_FLIGHT = Metric("servey_calls_in_flight", "gauge", "Calls over HTTP that run now")
-REFUSED = Metric("servey_refused_total", "counter", "What was refused by a limit", ("limit",))
 JOBS_ENQUEUED = Metric("servey_jobs_enqueued_total", "counter", "Jobs that were put into the queue", ("action",))
 JOBS = Metric(
-    "servey_jobs_total", "counter", "Attempts at jobs; outcome: done, retried, dead or returned", ("action", "outcome")
+    "servey_jobs_total",
+    "counter",
+    "Tries of jobs; outcome: done, retried, failed, dead or returned",
+    ("action", "outcome"),
 )
 JOBS_QUEUED = Metric("servey_jobs_queued", "gauge", "Jobs that wait to be run")
 JOBS_OLDEST = Metric("servey_jobs_oldest_seconds", "gauge", "How long the job that is due longest has waited")
@@ -54,7 +56,7 @@ JOBS_DEAD = Metric("servey_jobs_dead", "gauge", "Jobs that were given up; `serve
 SCHEDULED = Metric(
     "servey_schedule_runs_total",
     "counter",
-    "Slots of schedules; outcome: done, failed or skipped",
+    "Slots of schedules that this process ran; outcome: done or failed",
     ("action", "outcome"),
 )
 SCHEDULE_LAG = Metric("servey_schedule_lag_seconds", "histogram", "How late slots were begun", ("action",))
@@ -64,14 +66,8 @@ SUBSCRIBERS = Metric("servey_subscribers", "gauge", "Subscriptions that are open
 SUBSCRIBERS_DROPPED = Metric(
     "servey_subscribers_dropped_total",
     "counter",
-    "Subscriptions that the server ended; reason: slow, expired or lost",
+    "Subscriptions that the server ended; reason: slow, expired or forbidden",
     ("channel", "reason"),
-)
-WEBHOOKS = Metric(
-    "servey_webhook_attempts_total",
-    "counter",
-    "Posts to webhooks; outcome: done, failed or gone",
-    ("channel", "outcome"),
 )
 CACHE = Metric(
     "servey_cache_requests_total", "counter", "Looks into the cache; result: hit or miss", ("action", "result")
@@ -146,8 +142,12 @@ class Metrics:
 
 
 async def _answer(now: Ask) -> Values:
-    found = now()
-    return await found if isawaitable(found) else found
+    """What a gauge is; nothing where what it asks does not answer."""
+    try:
+        found = now()
+        return await found if isawaitable(found) else found
+    except Exception:
+        return {}
 
 
 def _head(metric: Metric) -> tuple[str, str]:

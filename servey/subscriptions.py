@@ -26,7 +26,8 @@ from servey.errors import (
     TooSlow,
     Unauthenticated,
 )
-from servey.events import Bus, Event, Gap, Item, Lost
+from servey.events import Event, Gap, Item, Lost
+from servey.metrics import DELIVERED, SUBSCRIBERS_DROPPED
 
 if TYPE_CHECKING:
     from servey.runtime import Runtime
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("servey")
 
 MAX_ID_CHARACTERS = 128
+_DROPPED_BECAUSE = {"too_slow": "slow", "unauthenticated": "expired", "forbidden": "forbidden"}
 _TIMER_SECONDS = 3600.0
 _BACKOFF_SECONDS = (0.05, 2.0)
 
@@ -121,6 +123,8 @@ class Subscription:
         """Ends it for its consumer; what still waits is dropped."""
         if self.error is None and not self._closed:
             self.error = error
+            if error.code in _DROPPED_BECAUSE:
+                self._feed.metrics.add(SUBSCRIBERS_DROPPED, self.channel.name, _DROPPED_BECAUSE[error.code])
             self._leave()
             if self._ended is not None:
                 self._ended(error)
@@ -182,12 +186,13 @@ class Subscription:
 class Feed:
     """The one subscription of this process to a channel's bus, and everyone here who listens."""
 
-    def __init__(self, channel: WebsocketEventChannel[Any], bus: Bus, emptied: Callable[[Feed], None]) -> None:
+    def __init__(self, channel: WebsocketEventChannel[Any], runtime: Runtime, emptied: Callable[[Feed], None]) -> None:
         self.channel = channel
         self.position: Position | None = None
         self.members: dict[Subscription, None] = {}
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._bus = bus
+        self.metrics = runtime.metrics
+        self._bus = runtime.bus
         self._emptied = emptied
         self.waiting = 0
         self.task = asyncio.create_task(self._run(), name=f"feed of channel '{channel.name}'")
@@ -254,9 +259,12 @@ class Feed:
         event = Event(self.channel, message)
         if self.position is not None and message.position is not None:
             self.position = message.position
+        seen = 0
         for member in tuple(self.members):
             if member.sees(event):
                 member.offer(event)
+                seen += 1
+        self.metrics.add(DELIVERED, self.channel.name, amount=seen)
 
 
 class Subscriptions:
@@ -267,6 +275,11 @@ class Subscriptions:
         self._feeds: dict[str, Feed] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def counts(self) -> dict[tuple[str, ...], float]:
+        """The subscriptions that are open, by channel, as a gauge has them."""
+        return {(name,): float(len(feed.members)) for name, feed in self._feeds.items()}
 
     @property
     def count(self) -> int:
@@ -289,7 +302,7 @@ class Subscriptions:
             self._watch = asyncio.create_task(self._end_when(stopping), name="subscriptions' end")
         feed = self._feeds.get(channel.name)
         if feed is None:
-            feed = self._feeds[channel.name] = Feed(channel, self._runtime.bus, self._emptied)
+            feed = self._feeds[channel.name] = Feed(channel, self._runtime, self._emptied)
         feed.waiting += 1
         try:
             await asyncio.shield(feed.ready)

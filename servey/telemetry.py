@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from servey.context import Context, _note
 from servey.errors import ActionError
 from servey.logs import LogWriter, installed_writer
-from servey.metrics import CALL_SECONDS, CALLS, HTTP_REQUESTS, IN_FLIGHT, Labels, Metric, Metrics
+from servey.metrics import CALL_SECONDS, CALLS, HTTP_REQUESTS, Labels, Metric, Metrics
 from servey.web import as_action_error, request_id_of
 
 if TYPE_CHECKING:
@@ -244,7 +244,6 @@ def processing(runtime: Observing, system: str, destination: str, carrier: Mappi
 
 def observer_of(runtime: Runtime) -> Observer | None:
     """Who observes the calls of an app; None where no one wants to know anything."""
-    runtime.metrics.ask(IN_FLIGHT, lambda: {(): float(runtime.in_flight.count)})
     provider, meters = trace.get_tracer_provider(), otel_metrics.get_meter_provider()
     tracer = None if isinstance(provider, trace.ProxyTracerProvider) else provider.get_tracer("servey")
     # The API has no public name for a meter provider that no one has configured.

@@ -4,14 +4,17 @@ import asyncio
 import io
 import json
 import logging
+import time
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from servey import WEB_GET, WEB_POST, ActionError, Authorization, Settings, action, create_app
+from servey import WEB_GET, WEB_POST, ActionError, Authorization, FixedRateTrigger, Settings, action, create_app
 from servey.logs import LogWriter
 from servey.metrics import CALL_SECONDS, CALLS, HTTP_REQUESTS
+from servey.parts import Parts
+from servey.queues import Depth
 from servey.telemetry import Observer, processing, sending
 from tests.serving import run
 
@@ -175,24 +178,50 @@ async def test_too_many_lines_are_dropped_and_that_is_told(monkeypatch):
     ]
 
 
-@pytest.mark.anyio
-async def test_ready_names_the_part_that_does_not_answer(watched, caplog):
-    class Broken:
-        async def check(self):
-            raise ConnectionError("redis://:CANARY@host does not answer")
+class Fragile:
+    """A queue that may not answer."""
 
-    async with client(watched.app) as http:
+    problem: str | None = None
+
+    async def check(self):
+        if self.problem is not None:
+            raise ConnectionError(self.problem)
+
+    async def enqueue(self, job, *, delay=0, key=None): ...
+
+    async def depth(self):
+        await self.check()
+        return Depth(queued=3, dead=1, due_at=time.time() - 60)
+
+    async def aclose(self): ...
+
+
+@action(triggers=FixedRateTrigger(3600))
+async def tick() -> None: ...
+
+
+@pytest.mark.anyio
+async def test_ready_names_the_part_that_does_not_answer(caplog):
+    queue = Fragile()
+    app = create_app(actions=[tick], parts=Parts(queue=lambda settings: queue), settings=Settings(metrics=True))
+    async with client(app) as http:
         assert (await http.get("/health/ready")).json() == {"status": "ok"}
-        watched.runtime.parts_in_use["queue"] = Broken()
+        text = (await http.get("/metrics")).text.splitlines()
+        assert {'servey_part_up{part="queue"} 1', "servey_jobs_queued 3", "servey_jobs_dead 1"} <= set(text)
+        assert 59 < float(next(line for line in text if line.startswith("servey_jobs_oldest_seconds")).split()[1]) < 70
+        queue.problem = "it is down"
         answer = await http.get("/health/ready")
         assert (answer.status_code, answer.json()) == (503, {"status": "failing", "failing": ["queue"]})
-        watched.runtime.parts_in_use.clear()
+        text = (await http.get("/metrics")).text.splitlines()
+        assert 'servey_part_up{part="queue"} 0' in text
+        assert [line for line in text if line.startswith("servey_jobs_dead ")] == []
+        queue.problem = None
         assert (await http.get("/health/ready")).status_code == 200
-        watched.runtime.drain()
+        app.runtime.drain()
         answer = await http.get("/health/ready")
         assert (answer.status_code, answer.json()) == (503, {"status": "stopping"})
         assert (await http.get("/health/live")).status_code == 200
-    assert "the queue does not answer" in caplog.text
+    assert caplog.text.count("the queue does not answer: it is down") == 1
 
 
 TRACED = """

@@ -53,6 +53,7 @@ def _text(value: Any) -> str:
 
 
 async def _part_rows(runtime: Runtime) -> tuple[list[tuple[str, ...]], bool]:
+    from servey.condition import check_parts
     from servey.errors import ConfigError
 
     catalog = runtime.catalog
@@ -62,6 +63,6 @@ async def _part_rows(runtime: Runtime) -> tuple[list[tuple[str, ...]], bool]:
         found["settings"] = None
     except ConfigError as error:
         found["settings"] = "; ".join(error.problems)
-    found |= await runtime.check_parts()
+    found |= await check_parts(runtime)
     rows: list[tuple[str, ...]] = [(name, f"error: {problem}" if problem else "ok") for name, problem in found.items()]
     return rows, not any(found.values())

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from servey.condition import Readiness
 from servey.metrics import CONTENT_TYPE
 from servey.runtime import Runtime
 from servey.web import json_response
@@ -18,13 +19,15 @@ def mount_health(app: FastAPI, runtime: Runtime) -> None:
     and the log says what is wrong with it.
     """
 
+    readiness = Readiness(runtime)
+
     async def live(request: Request) -> Response:
         return json_response({"status": "ok"})
 
     async def ready(request: Request) -> Response:
         if runtime.is_ending:
             return json_response({"status": "stopping"}, 503)
-        failing = await runtime.failing_parts()
+        failing = await readiness.failing_parts()
         return json_response(
             {"status": "failing", "failing": failing} if failing else {"status": "ok"}, 503 if failing else 200
         )

@@ -59,6 +59,8 @@ class Sender(Protocol):
     async def refuse(self, code: int, reason: str) -> None: ...
     async def aclose(self) -> None: ...
 
+    closed_with: int | None
+
 
 def sender_of(scope: Scope, send: Send, settings: Settings) -> Sender:
     """The quickest sender that this connection's server has."""
@@ -71,11 +73,12 @@ def sender_of(scope: Scope, send: Send, settings: Settings) -> Sender:
 class _Closing:
     """What both senders do at the end of a connection."""
 
-    __slots__ = ("_closing", "_send")
+    __slots__ = ("_closing", "_send", "closed_with")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._closing: asyncio.Task[None] | None = None
+        self.closed_with: int | None = None
 
     async def _close(self, code: int, reason: str) -> None:
         try:
@@ -134,6 +137,7 @@ class AsgiSender(_Closing):
     def close(self, code: int, reason: str) -> None:
         """Closes the connection; what waits is dropped."""
         if self._closing is None:
+            self.closed_with = code
             self._outbox.clear()
             self._closing = asyncio.create_task(self._finish(code, reason))
 
@@ -220,6 +224,7 @@ class DirectSender(_Closing):
     def close(self, code: int, reason: str) -> None:
         """Closes the connection, for a client that does not read by force."""
         if self._closing is None:
+            self.closed_with = code
             self._closing = asyncio.create_task(self._close(code, reason))
             loop = asyncio.get_running_loop()
             self._abort = loop.call_later(_RESTART_SECONDS if code == RESTART else _CLOSE_SECONDS, self._frames.abort)
