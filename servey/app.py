@@ -35,6 +35,7 @@ from servey.routers.rest import mount_actions, path_of
 from servey.routers.statics import StaticSite
 from servey.runtime import Runtime
 from servey.settings import Settings
+from servey.telemetry import NOTED, Observer
 from servey.tokens import JwtAuthorizer
 from servey.triggers import WebTrigger
 from servey.web import app_exception_handlers, error_response, request_id_of, with_request_id
@@ -140,6 +141,10 @@ class Servey(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            observer = self.runtime.observer
+            if observer is not None and NOTED not in scope:
+                await observer.request(self, scope, receive, send)
+                return
             if "app" in scope:
                 if not self.runtime.is_running:
                     # A host runs its own lifespan only; without ours nothing checks the settings or ends streams.
@@ -149,7 +154,7 @@ class Servey(FastAPI):
                     )
                     await error_response(ActionError(500, "internal", problem))(scope, receive, send)
                     return
-            elif self._tables is not None and not (self.root_path or scope.get("root_path")):
+            elif self._tables is not None and not (self.root_path or scope.get("root_path") or _is_traced(observer)):
                 # There is nothing around the routes that would do something.
                 table = self._tables.current()
                 path = scope["path"]
@@ -158,6 +163,8 @@ class Servey(FastAPI):
                     serve = found[0].serve
                     if serve is not None:
                         scope["app"] = self
+                        if observer is not None:
+                            scope["route"] = found[0]
                         await serve(scope, receive, send, found[1], self._generic, None)
                         return
                 elif self.router.default is nothing_here and table.methods(path) == []:
@@ -196,6 +203,11 @@ class Servey(FastAPI):
                     yield state
 
         return lifespan
+
+
+def _is_traced(observer: Observer | None) -> bool:
+    """Whether calls have spans; FastAPI's own is around ours then."""
+    return observer is not None and observer.tracer is not None
 
 
 def create_app(
