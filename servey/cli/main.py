@@ -12,7 +12,7 @@ except ImportError:
     sys.exit('The command line needs Servey\'s extra "standard"; in a clone: pip install -e ".[standard]"')
 
 from servey import __version__
-from servey.cli import call, describe, doctor, new, serve
+from servey.cli import aws, call, describe, doctor, new, serve
 from servey.cli.output import fail
 from servey.errors import ConfigError
 
@@ -31,6 +31,7 @@ cli.command()(describe.actions)
 cli.command()(describe.openapi)
 cli.command()(new.new)
 cli.command()(doctor.doctor)
+cli.command()(aws.sls)
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def run(words: list[str]) -> NoReturn:
 
 
 def _modern(words: list[str]) -> list[str]:
-    """Today's spelling of ``--run=server|action|openapi --action=... --event=...``."""
+    """Today's spelling of ``--run=server|action|openapi|sls --action=... --event=...``."""
     options: dict[str, str] = {}
     for word in words:
         if word.startswith("--"):
@@ -76,6 +77,7 @@ def _modern(words: list[str]) -> list[str]:
 _MODERN = {
     "server": "dev",
     "openapi": "openapi",
+    "sls": "sls",
 }
 """What ``--run`` says, with today's command for it."""
 
