@@ -10,19 +10,20 @@ from __future__ import annotations
 import math
 import secrets
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
-
-from jose import jwk, jws, jwt
-from jose.backends.base import Key
-from jose.exceptions import JOSEError
-from jose.utils import base64url_decode, base64url_encode
+from typing import TYPE_CHECKING, Any, Protocol
 
 from servey.access import Authorization, AuthorizationError
 from servey.errors import ConfigError
 from servey.settings import Settings
+
+if TYPE_CHECKING:
+    from jose.backends.base import Key
+
+# python-jose is imported where an authorizer is made: it takes long, and an app that has no key does not need it.
 
 MAX_TOKEN_CHARACTERS = 8192
 _TYPES = {"JWT", "AT+JWT"}
@@ -74,6 +75,9 @@ class JwtAuthorizer:
         leeway: float = 30,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        import jose.jwt
+
+        _ = jose.jwt  # a call has no time to import it
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
@@ -87,6 +91,9 @@ class JwtAuthorizer:
             raise AuthorizationError("the token is too long")
         if token.count(".") != 2 or not all(map(_is_canonical, token.split("."))):
             raise AuthorizationError("this is no signed token")
+        from jose import jws, jwt
+        from jose.exceptions import JOSEError
+
         try:
             header = jws.get_unverified_header(token)
             key = await self._keys.key_for(header)
@@ -130,6 +137,8 @@ class JwtAuthorizer:
             )
             if value is not None
         }
+        from jose import jwt
+
         return str(jwt.encode(claims, key.key, algorithm=key.algorithm))
 
     @property
@@ -180,7 +189,8 @@ def _is_canonical(part: str) -> bool:
     Source: RFC 7515 section 2 (no padding), RFC 4648 section 3.5.
     """
     try:
-        return base64url_encode(base64url_decode(part.encode("ascii"))).decode() == part
+        padded = part.encode("ascii") + b"=" * (-len(part) % 4)
+        return urlsafe_b64encode(urlsafe_b64decode(padded)).rstrip(b"=").decode() == part
     except ValueError:
         return False
 
@@ -264,6 +274,8 @@ def secret_key(secret: str, *, strict: bool = True) -> VerifyKey:
         )
     if "-----BEGIN" in secret:
         raise ConfigError("JWT_SECRET_KEY holds a PEM key; give a public key as SERVEY_JWT_PUBLIC_KEY")
+    from jose import jwk
+
     return VerifyKey("HS256", jwk.construct(secret, "HS256"))
 
 
@@ -272,6 +284,7 @@ def public_key(pem: str) -> VerifyKey:
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from jose import jwk
 
     try:
         loaded = load_pem_public_key(pem.encode())

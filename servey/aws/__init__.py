@@ -14,6 +14,21 @@ if TYPE_CHECKING:
 __all__ = ["build_handler", "handler"]
 
 
+def _handler_of_the_project() -> LambdaHandler:
+    import gc
+
+    # Whatever is made here stays as long as the process: looking through it for garbage is a fifth of a cold start.
+    gc.disable()
+    try:
+        from servey.app import create_app
+        from servey.aws.dispatch import build_handler
+
+        return build_handler(create_app())
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def __getattr__(name: str) -> Any:
     # Lambda asks for it while it starts the process, which is when the app should be built; nobody else has to wait.
     if name == "build_handler":
@@ -21,9 +36,6 @@ def __getattr__(name: str) -> Any:
 
         return build_handler
     if name in ("handler", "invoke"):
-        from servey.app import create_app
-        from servey.aws.dispatch import build_handler
-
-        made = globals()["handler"] = globals()["invoke"] = build_handler(create_app())
+        made = globals()["handler"] = globals()["invoke"] = _handler_of_the_project()
         return made
     raise AttributeError(f"module 'servey.aws' has no attribute {name!r}")

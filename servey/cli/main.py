@@ -32,6 +32,7 @@ cli.command()(describe.openapi)
 cli.command()(new.new)
 cli.command()(doctor.doctor)
 cli.command()(aws.sls)
+cli.command()(aws.package)
 
 
 def main() -> None:
