@@ -17,10 +17,13 @@ from starlette.websockets import WebSocketClose
 from servey.access import ALLOW_ALL, PasswordAuthenticator, rule_text
 from servey.actions import Action
 from servey.catalog import build_catalog, find_actions, find_channels
-from servey.channels import EventChannel
+from servey.channels import BackgroundActionChannel, EventChannel
 from servey.compat.fastapi import is_bare
 from servey.compat.starlette import is_wrapped
 from servey.errors import ActionError, ConfigError, NotFound
+from servey.jobs.routes import mount_jobs
+from servey.jobs.schedule import schedules_of, trigger_text, triggers_of
+from servey.jobs.service import jobs_and_schedules_here
 from servey.parts import Parts, load_plugins
 from servey.routers.describe import default_scheme, valid_in_3_1
 from servey.routers.dispatch import Dispatch, Tables
@@ -66,6 +69,8 @@ class Servey(FastAPI):
             lifespan=self._running(users_lifespan),
         )
         self.runtime.app = self
+        self.runtime.services.append(jobs_and_schedules_here)
+        schedules_of(self.runtime)  # a schedule that can not be is told at once
         self._mount(self.router, "")
         mount_health(self, self.runtime)
         if settings.serves_docs:
@@ -102,6 +107,7 @@ class Servey(FastAPI):
         """Adds what an app and a host have in common."""
         scheme = default_scheme() if self._login is None else login_scheme(prefix)
         mount_actions(router, self.runtime, prefix=prefix, scheme=scheme)
+        mount_jobs(router, self.runtime, prefix=prefix)
         if self._login is not None:
             authorizer, authenticator = self._login
             mount_login(router, authorizer, authenticator, prefix=prefix)
@@ -241,8 +247,11 @@ def exposure_of(runtime: Runtime, action: Action) -> Exposure:
     places = tuple(
         f"{trigger.method} {path_of(action, trigger)}" for trigger in action.triggers if isinstance(trigger, WebTrigger)
     )
+    places += tuple(map(trigger_text, triggers_of(action)))
+    channels = runtime.catalog.channels_of(BackgroundActionChannel)
+    places += tuple(f"channel {channel.name}" for channel in channels if channel.action is action)
     needed = plan.injection.requests_needed if plan.injection is not None else None
-    absences = (f"not on the command line: it needs {needed}",) if needed else ()
+    absences = (f"not on the command line, not as a job: it needs {needed}",) if needed else ()
     access = rule_text(action.access_control)
     if plan.needs_token and action.access_control is ALLOW_ALL:
         access = "any valid token"

@@ -24,6 +24,7 @@ RUNTIME = {
     "conditional",
     "dependencies",
     "encode",
+    "enqueue",
     "ids",
     "invoke",
     "jwks",
@@ -38,6 +39,7 @@ RUNTIME = {
 }
 TRANSPORTS = {
     "aws",
+    "jobs",
     "routers",
 }
 COMPOSITION = {
@@ -50,6 +52,7 @@ COMPOSITION = {
     "seed_imports",
     "server",
     "testing",
+    "worker",
 }
 TEMPLATES = {"new_project"}
 LEVELS = {name: level for level, names in enumerate((KERNEL, RUNTIME, TRANSPORTS, COMPOSITION)) for name in names}
