@@ -117,6 +117,7 @@ class Settings(BaseSettings):
         description="the ARN of the KMS key that signs tokens: RS256; older ones may follow after commas",
     )
     queue_url: str | None = Field(None, description="the SQS queue that jobs wait in")
+    dead_queue_url: str | None = Field(None, description="the SQS queue of jobs that were given up")
     connection_table: str | None = Field(
         None, description="the DynamoDB table of websocket connections and of what has been done already"
     )

@@ -122,21 +122,7 @@ class JwtAuthorizer:
         key = self._signing_key()
         if key is None:
             raise ConfigError("tokens are only signed with a secret; this app verifies with a public key")
-        now = int(self._clock())
-        claims: dict[str, Any] = {
-            "iat": now,
-            "exp": now + int(lifetime),
-            "scope": " ".join(sorted(authorization.scopes)),
-        }
-        claims |= {
-            name: value
-            for name, value in (
-                ("sub", authorization.subject_id),
-                ("iss", self._issuer),
-                ("aud", self._audience),
-            )
-            if value is not None
-        }
+        claims = claims_of(authorization, self._clock(), lifetime, issuer=self._issuer, audience=self._audience)
         from jose import jwt
 
         return str(jwt.encode(claims, key.key, algorithm=key.algorithm))
@@ -171,6 +157,19 @@ class JwtAuthorizer:
             not_before=_datetime(not_before),
             expire_at=_datetime(expire_at),
         )
+
+
+def claims_of(
+    authorization: Authorization, now: float, lifetime: float, *, issuer: str | None, audience: str | None
+) -> dict[str, Any]:
+    """The claims of a token that says this, from now on for ``lifetime`` seconds."""
+    claims: dict[str, Any] = {
+        "iat": int(now),
+        "exp": int(now) + int(lifetime),
+        "scope": " ".join(sorted(authorization.scopes)),
+    }
+    more = {"sub": authorization.subject_id, "iss": issuer, "aud": audience}
+    return claims | {name: value for name, value in more.items() if value is not None}
 
 
 def _check_header(header: Mapping[str, Any], key: VerifyKey) -> None:
