@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from functools import cached_property
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -22,13 +21,15 @@ from servey.context import Context, Transport, forget_running, note_running
 from servey.dependencies import Resources
 from servey.enqueue import enqueue, enqueue_event
 from servey.errors import ConfigError, ServeyError
+from servey.events import Bus
 from servey.ids import new_request_id
 from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
 from servey.parts import Parts
 from servey.queues import Queue
+from servey.results import Results
 from servey.settings import Settings
-from servey.subscriptions import Bus, Subscriptions
+from servey.subscriptions import Subscriptions
 from servey.threads import Threads
 from servey.tokens import NoKeyAuthorizer
 from servey.triggers import CronTrigger, FixedRateTrigger
@@ -64,8 +65,10 @@ class Runtime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._orderly: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._stopping: asyncio.Event | None = None
+        self._results: WeakKeyDictionary[asyncio.AbstractEventLoop, Results] = WeakKeyDictionary()
         self._reported: dict[str, float] = {}
-        self._bus: Bus | None = None
+        # Made here and not on first use: its libraries are slow to import, and an event loop would have to wait.
+        self._bus: Bus | None = parts.make_bus(settings) if catalog.channels_of(WebsocketEventChannel) else None
         self._queue: Queue | None = None
         self._subscriptions: Subscriptions | None = None
         self._threads: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
@@ -81,9 +84,10 @@ class Runtime:
     @property
     def bus(self) -> Bus:
         """What carries events to the processes that have subscribers; a new one for each lifespan."""
-        if self._bus is None:
-            self._bus = self.parts.make_bus(self.settings)
-        return self._bus
+        bus = self._bus
+        if bus is None:
+            bus = self._bus = self.parts.make_bus(self.settings)
+        return bus
 
     @property
     def subscriptions(self) -> Subscriptions:
@@ -99,12 +103,15 @@ class Runtime:
             self._queue = self.parts.make_queue(self.settings)
         return self._queue
 
-    @cached_property
-    def cache(self) -> Any:
-        """What keeps results on the server."""
-        return self.parts.make_cache(self.settings)
+    @property
+    def cache(self) -> Results:
+        """The results that the server keeps: this loop's."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._results:
+            self._results[loop] = Results(self.parts.make_cache(self.settings), self.settings.cache_prefix)
+        return self._results[loop]
 
-    @cached_property
+    @property
     def parts_in_use(self) -> dict[str, Any]:
         """The parts that live outside of a call and that something in the catalog needs, by name."""
         catalog = self.catalog
@@ -253,11 +260,15 @@ class Runtime:
         loop = asyncio.get_running_loop()
         before = (self._stopping, self._loop, self._bus, self._queue, self._subscriptions)
         stopping, subscriptions = asyncio.Event(), Subscriptions(self)
-        self._stopping, self._loop, self._bus, self._queue = stopping, loop, None, None
-        self._subscriptions = subscriptions
+        self._stopping, self._loop, self._queue, self._subscriptions = stopping, loop, None, subscriptions
+        if before[1] is not None:
+            self._bus = None
         note_running(self)
         try:
             async with AsyncExitStack() as stack:
+                stack.push_async_callback(self._forget_results)
+                if any(plan.keeping is not None for plan in self._plans.values()):
+                    _ = self.cache  # what it needs may not be there, and that is better said now
                 for service in self.services:
                     await stack.enter_async_context(service(self))
                 try:
@@ -277,7 +288,13 @@ class Runtime:
                     await self._bus.aclose()
             finally:
                 forget_running(self)
-                self._stopping, self._loop, self._bus, self._queue, self._subscriptions = before
+                self._stopping, self._loop, bus, self._queue, self._subscriptions = before
+                self._bus = bus if self._loop is not None else None
+
+    async def _forget_results(self) -> None:
+        results = self._results.pop(asyncio.get_running_loop(), None)
+        if results is not None:
+            await results.aclose()
 
     def check_settings(self) -> None:
         """Makes sure that this app may serve. Errors: ConfigError that says why not, a line for each reason."""

@@ -90,8 +90,11 @@ class Settings(BaseSettings):
         description="the Redis that server and worker processes share: jobs, events, cached results",
     )
 
+    cache_max_entries: int = Field(10_000, ge=0, description="results kept in memory, where there is no Redis")
+    cache_max_bytes: int = Field(64 << 20, ge=0, description="how large all of them may be")
+    cache_prefix: str = Field("servey", description="what keys of results begin with; apps of one Redis need one each")
     channel_connections: int = Field(10_000, ge=1, description="websockets and event streams open in one process")
-    channel_subscriptions: int = Field(128, ge=1, description="channels that one websocket may subscribe to")
+    channel_per_socket: int = Field(128, ge=1, description="channels that one websocket may subscribe to")
     channel_frame_bytes: int = Field(1 << 16, ge=128, description="the largest frame that a websocket client may send")
     channel_queue: int = Field(1000, ge=1, description="events that may wait for one subscriber before it is dropped")
     channel_queue_bytes: int = Field(1 << 20, ge=1, description="bytes that may wait for one subscriber likewise")

@@ -5,13 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from servey.app import Servey
     from servey.aws.dispatch import LambdaHandler
-    from servey.aws.dispatch import build_handler as build_handler
 
     handler: LambdaHandler
     invoke: LambdaHandler
 
 __all__ = ["build_handler", "handler"]
+
+
+def build_handler(app: Servey, *, host: FastAPI | None = None) -> LambdaHandler:
+    """The Lambda handler of an app; ``host`` is the FastAPI app that answers HTTP where this one is installed in it.
+
+    Errors: ConfigError for a function of one action that is not there.
+    """
+    from servey.aws.dispatch import LambdaHandler, Others
+    from servey.jobs.perform import perform_job
+    from servey.jobs.service import jobs_and_schedules_here
+    from servey.ws import frames
+
+    # SQS and EventBridge call the function; nothing of ours may run between two calls.
+    services = app.runtime.services
+    services[:] = [service for service in services if service is not jobs_and_schedules_here]
+    return LambdaHandler(host or app, app.runtime, Others(perform_job, frames))
 
 
 def _handler_of_the_project() -> LambdaHandler:
@@ -21,7 +39,6 @@ def _handler_of_the_project() -> LambdaHandler:
     gc.disable()
     try:
         from servey.app import create_app
-        from servey.aws.dispatch import build_handler
 
         return build_handler(create_app())
     finally:
@@ -31,10 +48,6 @@ def _handler_of_the_project() -> LambdaHandler:
 
 def __getattr__(name: str) -> Any:
     # Lambda asks for it while it starts the process, which is when the app should be built; nobody else has to wait.
-    if name == "build_handler":
-        from servey.aws.dispatch import build_handler
-
-        return build_handler
     if name in ("handler", "invoke"):
         made = globals()["handler"] = globals()["invoke"] = _handler_of_the_project()
         return made

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-
 from servey.aws.clients import AT_ONCE, Client, http_status
 from servey.aws.connections import DynamoConnections, Listener
 from servey.aws.table import table_of

@@ -58,7 +58,9 @@ class SqsQueue:
         """
         body = to_json({"v": 1, "job": job})
         if delay > LONGEST_DELAY_SECONDS:
-            raise ServeyError(f"job '{job.title}': SQS holds a job back for {LONGEST_DELAY_SECONDS} s, not for {delay:g} s")
+            raise ServeyError(
+                f"job '{job.title}': SQS holds a job back for {LONGEST_DELAY_SECONDS} s, not for {delay:g} s"
+            )
         if len(body) > LARGEST_BYTES:
             raise ServeyError(f"job '{job.title}' has {len(body)} bytes, and SQS takes {LARGEST_BYTES}")
         if key is not None:
@@ -89,7 +91,9 @@ class SqsQueue:
 
     async def jobs(self) -> list[JobState]:
         """Errors: ServeyError, since SQS does not list what waits in it."""
-        raise ServeyError("SQS does not list its jobs; look at the queue, and at the one for dead jobs, in AWS's console")
+        raise ServeyError(
+            "SQS does not list its jobs; look at the queue, and at the one for dead jobs, in AWS's console"
+        )
 
     async def retry(self, job_id: str) -> bool:
         """Errors: ServeyError, as `jobs`."""
@@ -129,7 +133,9 @@ class SqsQueue:
     async def hide(self, receipt: str, seconds: float) -> None:
         """Lets a message come back after this time."""
         wait = min(max(0, round(seconds)), LONGEST_WAIT_SECONDS)
-        await self._client("change_message_visibility", QueueUrl=self._url, ReceiptHandle=receipt, VisibilityTimeout=wait)
+        await self._client(
+            "change_message_visibility", QueueUrl=self._url, ReceiptHandle=receipt, VisibilityTimeout=wait
+        )
 
     async def _first_with(self, pk: str, job_id: str) -> str:
         if self._table is None:

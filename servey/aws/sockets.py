@@ -119,6 +119,8 @@ class _Session:
             if frame.type == "Subscribe":
                 await self._subscribe(frame, caller)
             else:
+                if frame.payload not in {each.channel for each in await self._bus.connections.subscriptions(self._id)}:
+                    raise NotFound("This socket is not subscribed to that channel")
                 await self._bus.connections.unsubscribe(self._id, frame.payload)
                 await self._say("Unsubscribed", channel=channel)
         except ActionError as error:

@@ -141,7 +141,7 @@ def _add_route(router: APIRouter, served: Served, path: str, taken_ids: set[str]
         # Said by us, whatever the host's default: a class without a media type leaves a stream's types to `responses`.
         response_class=Response if whole else JSONResponse,
         response_model=None if whole else describe.result_model(action),
-        responses=describe.responses_of(plan, has_body=bool(places.body or in_body)),
+        responses=describe.responses_of(plan, served.trigger, has_body=bool(places.body or in_body)),
         route_class_override=ActionRoute,
     )
     route = router.routes[-1]
@@ -275,9 +275,7 @@ class ActionRoute(APIRoute):
                 let_go()  # open streams are many and idle; they are not what the limit is about
                 media_type = stream_media_type(header(scope, b"accept"))
                 headers = self._headers(context)
-                await send_stream(
-                    result, media_type, headers, receive, answer.send, runtime.stopping, context.request_id
-                )
+                await send_stream(result, media_type, headers, receive, answer.send, runtime, context.request_id)
                 return
             response = with_cache_control(
                 self._rendered(result, context),

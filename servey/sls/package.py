@@ -147,7 +147,9 @@ def _copy_project(root: Path) -> None:
             and not (inside / name / "pyvenv.cfg").exists()
         )
         for name in files:
-            if not (name.startswith(".") or name.endswith(".pyc") or (inside == Path(".") and name.startswith("test_"))):
+            if not (
+                name.startswith(".") or name.endswith(".pyc") or (inside == Path(".") and name.startswith("test_"))
+            ):
                 (root / inside).mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(inside / name, root / inside / name)
 
@@ -214,10 +216,16 @@ def needed_at_start() -> set[str]:
     dropped = {name: "" for name in ("JWT_SECRET_KEY", "SERVEY_JWT_SECRET_KEY") if name in os.environ}
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
     done = subprocess.run(
-        [sys.executable, "-c", _START], env={**environment, **_AS_IF_DEPLOYED}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", _START],
+        env={**environment, **_AS_IF_DEPLOYED},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
-        raise ConfigError(f"the function does not start: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+        raise ConfigError(
+            f"the function does not start: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+        )
     modules = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
     of_module = importlib.metadata.packages_distributions()
     return {_name_of(each) for module in modules for each in of_module.get(module, ())}

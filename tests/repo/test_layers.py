@@ -10,6 +10,7 @@ KERNEL = {
     "errors",
     "access",
     "cache",
+    "canonical",
     "queues",
     "triggers",
     "context",
@@ -20,17 +21,22 @@ KERNEL = {
     "settings",
 }
 RUNTIME = {
+    "backends",
     "compat",
     "conditional",
     "dependencies",
     "encode",
+    "events",
     "enqueue",
     "ids",
     "invoke",
     "jwks",
+    "keeping",
     "limits",
     "parts",
+    "results",
     "runtime",
+    "sending",
     "steps",
     "subscriptions",
     "threads",
@@ -41,6 +47,7 @@ TRANSPORTS = {
     "aws",
     "jobs",
     "routers",
+    "ws",
 }
 COMPOSITION = {
     "__init__",
