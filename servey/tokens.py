@@ -241,7 +241,7 @@ def _check_names(token: str) -> None:
         return named
 
     for part in token.split(".")[:2]:
-        json.loads(base64url_decode(part.encode("ascii")), object_pairs_hook=once_each)
+        json.loads(_decoded(part), object_pairs_hook=once_each)
 
 
 def _is_canonical(part: str) -> bool:
@@ -250,10 +250,13 @@ def _is_canonical(part: str) -> bool:
     Source: RFC 7515 section 2 (no padding), RFC 4648 section 3.5.
     """
     try:
-        padded = part.encode("ascii") + b"=" * (-len(part) % 4)
-        return urlsafe_b64encode(urlsafe_b64decode(padded)).rstrip(b"=").decode() == part
+        return urlsafe_b64encode(_decoded(part)).rstrip(b"=").decode() == part
     except ValueError:
         return False
+
+
+def _decoded(part: str) -> bytes:
+    return urlsafe_b64decode(part.encode("ascii") + b"=" * (-len(part) % 4))
 
 
 def _moment(claims: Mapping[str, Any], name: str) -> float | None:

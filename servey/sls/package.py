@@ -35,7 +35,8 @@ _NOT_NEEDED = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
 def build_package(target: Path, architecture: Architecture, needed: Iterable[str]) -> tuple[int, int]:
     """Writes the zip of the project in the working directory; gives its size, and that of its content, in bytes.
 
-    ``needed`` are those of Servey's optional requirements that the app needs, by name. Versions are those that are installed here.
+    ``needed`` are those of Servey's optional requirements that the app needs, by name. Versions are those that are
+    installed here.
     Errors: ConfigError for what can not be installed, and for a package that Lambda would refuse.
     """
     with TemporaryDirectory() as scratch:
