@@ -56,10 +56,10 @@ class FakeDynamo:
     ) -> dict[str, Any]:  # fmt: skip
         name, value = ExpressionAttributeNames["#name"], ExpressionAttributeValues[":value"]
         assert (IndexName, name) in ((None, "pk"), ("by_channel", "channel"))
-        found = [self.items[key] for key in sorted(self.items) if self.items[key].get(name) == value]
-        begin = ExclusiveStartKey["at"] if ExclusiveStartKey else 0
-        page = {"Items": found[begin : begin + 3]}
-        return page | ({"LastEvaluatedKey": {"at": begin + 3}} if len(found) > begin + 3 else {})
+        after = ExclusiveStartKey or ("", "")
+        found = [key for key in sorted(self.items) if key > after and self.items[key].get(name) == value]
+        page = {"Items": [self.items[key] for key in found[:3]]}
+        return page | ({"LastEvaluatedKey": found[2]} if len(found) > 3 else {})
 
 
 class FakeSqs:
