@@ -25,7 +25,7 @@ from servey.jobs.routes import mount_jobs
 from servey.jobs.schedule import schedules_of, trigger_text, triggers_of
 from servey.jobs.service import jobs_and_schedules_here
 from servey.keeping import not_kept_because
-from servey.parts import Parts, load_plugins
+from servey.parts import Parts, load_plugins, parts_of
 from servey.routers.describe import access_text, default_scheme, valid_in_3_1
 from servey.routers.dispatch import Dispatch, Tables
 from servey.routers.docs import mount_docs
@@ -236,7 +236,7 @@ def build_runtime(
 
     Errors: ConfigError that lists every problem of the project.
     """
-    parts = load_plugins(parts or Parts(), settings)
+    parts = load_plugins(parts or parts_of(settings), settings)
     # Whoever gives one of the two says all that the app is made of.
     given = actions is not None or channels is not None
     if not given:

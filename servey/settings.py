@@ -109,8 +109,32 @@ class Settings(BaseSettings):
     channel_queue_bytes: int = Field(1 << 20, ge=1, description="bytes that may wait for one subscriber likewise")
     channel_idle: float = Field(60, gt=0, description="how long a websocket may stay without a subscription")
     channel_ping: float = Field(15, gt=0, description="how long an event stream may stay silent; then it is pinged")
+    serverless_yml: str = Field(
+        "serverless.yml",
+        validation_alias=_named("SERVEY_SERVERLESS_YML", "MAIN_SERVERLESS_YML_FILE"),
+        description="the file that `servey sls` keeps",
+    )
+    aws_router_for_all: bool = Field(
+        True, description="one Lambda function for everything; 0 gives each action a function of its own"
+    )
     aws_action: str | None = Field(
         None, description="the only action of a Lambda function; an event that is a plain object is then its parameters"
+    )
+    aws_handler: str = Field("servey.aws.handler", description="the Lambda handler, as package.module.name")
+    aws_domain: str | None = Field(None, description="the domain of the static site on CloudFront")
+    aws_certificate_arn: str | None = Field(None, description="that domain's certificate, of the region us-east-1")
+    kms_key_id: str | None = Field(
+        None,
+        validation_alias=_named("SERVEY_KMS_KEY_ID", "KMS_KEY_ID"),
+        description="the ARN of the KMS key that signs tokens: RS256; older ones may follow after commas",
+    )
+    queue_url: str | None = Field(None, description="the SQS queue that jobs wait in")
+    dead_queue_url: str | None = Field(None, description="the SQS queue of jobs that were given up")
+    connection_table: str | None = Field(
+        None, description="the DynamoDB table of websocket connections and of what has been done already"
+    )
+    websocket_endpoint: str | None = Field(
+        None, description="where API Gateway takes messages for its websocket connections"
     )
 
     job_concurrency: int = Field(50, ge=1, description="jobs that one worker process runs at once")
