@@ -18,6 +18,7 @@ from servey.actions import Action
 from servey.catalog import build_catalog, find_actions, find_channels
 from servey.channels import EventChannel
 from servey.errors import ActionError, ConfigError, NotFound
+from servey.graphql.mount import mount_graphql
 from servey.parts import Parts, load_plugins
 from servey.routers.describe import default_scheme, valid_in_3_1
 from servey.routers.docs import mount_docs
@@ -97,6 +98,7 @@ class Servey(FastAPI):
         """Adds what an app and a host have in common."""
         scheme = default_scheme() if self._login is None else login_scheme(prefix)
         mount_actions(router, self.runtime, prefix=prefix, scheme=scheme)
+        mount_graphql(router, self.runtime, prefix=prefix)
         if self._login is not None:
             authorizer, authenticator = self._login
             mount_login(router, authorizer, authenticator, prefix=prefix)

@@ -83,6 +83,15 @@ class Context:
         """Whether there may be something to close."""
         return self._resources is not None
 
+    def another(self) -> Context:
+        """The same caller's next call, which holds nothing open yet: one of several that a request makes at once."""
+        made = Context.__new__(Context)
+        made.runtime, made.via, made.request_id = self.runtime, self.via, self.request_id
+        made.token, made.trusted = self.token, self.trusted
+        made._authorization, made._refused = self._authorization, self._refused
+        made._resources = made.deadline = made.made_at = None
+        return made
+
     async def authorize(self) -> Authorization | None:
         """The caller's authorization, verified on first use; None for the anonymous.
 
