@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -17,10 +18,13 @@ from servey.access import ALLOW_ALL, PasswordAuthenticator, rule_text
 from servey.actions import Action
 from servey.catalog import build_catalog, find_actions, find_channels
 from servey.channels import EventChannel
+from servey.compat.fastapi import is_bare
+from servey.compat.starlette import is_wrapped
 from servey.errors import ActionError, ConfigError, NotFound
 from servey.graphql.mount import mount_graphql
 from servey.parts import Parts, load_plugins
 from servey.routers.describe import default_scheme, valid_in_3_1
+from servey.routers.dispatch import Dispatch, Tables
 from servey.routers.docs import mount_docs
 from servey.routers.health import mount_health
 from servey.routers.login import login_scheme, mount_login
@@ -52,6 +56,7 @@ class Servey(FastAPI):
         settings = settings or Settings()
         self.runtime = build_runtime(settings, actions, channels, parts)
         self._login = _login_of(self.runtime)
+        self._tables: Tables | None = None
         handlers = {**app_exception_handlers(), **(fastapi_kwargs.pop("exception_handlers", None) or {})}
         users_lifespan = fastapi_kwargs.pop("lifespan", None)
         fastapi_kwargs.setdefault("title", settings.api_title)
@@ -103,14 +108,48 @@ class Servey(FastAPI):
             authorizer, authenticator = self._login
             mount_login(router, authorizer, authenticator, prefix=prefix)
 
+    def build_middleware_stack(self) -> ASGIApp:
+        """The app with everything around it; the innermost part looks requests up in a table of the actions' routes."""
+        tables = Tables(self.router.routes)
+        users_own = self.user_middleware
+        self.user_middleware = [*users_own, Middleware(Dispatch, tables=tables)]
+        try:
+            stack = super().build_middleware_stack()
+        finally:
+            self.user_middleware = users_own
+        if not users_own and is_bare(self) and not is_wrapped(self):
+            self._tables = tables
+        return stack
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and "app" in scope and not self.runtime.is_running:
-            # Mounted: a host runs its own lifespan only, and without ours nothing checks the settings or ends streams.
-            problem = (
-                "The mounted Servey app is not running; in the host's lifespan say: async with servey_app.running()"
-            )
-            await error_response(ActionError(500, "internal", problem))(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            if "app" in scope:
+                if not self.runtime.is_running:
+                    # A host runs its own lifespan only; without ours nothing checks the settings or ends streams.
+                    problem = (
+                        "The mounted Servey app is not running; "
+                        "in the host's lifespan say: async with servey_app.running()"
+                    )
+                    await error_response(ActionError(500, "internal", problem))(scope, receive, send)
+                    return
+            elif self._tables is not None and not (self.root_path or scope.get("root_path")):
+                # There is nothing around the routes that would do something.
+                table = self._tables.current
+                path = scope["path"]
+                found = table.find(scope["method"], path)
+                if found is not None:
+                    serve = found[0].serve
+                    if serve is not None:
+                        scope["app"] = self
+                        await serve(scope, receive, send, found[1], self._whole)
+                        return
+                elif self.router.default is nothing_here and table.methods(path) == []:
+                    await error_response(NotFound())(scope, receive, with_request_id(send, request_id_of(scope)))
+                    return
+        await self._whole(scope, receive, send)
+
+    async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request by everything that there is."""
         if scope["type"] == "http":
             send = with_request_id(send, request_id_of(scope))
         await super().__call__(scope, receive, send)
@@ -217,10 +256,12 @@ def _last_resort(settings: Settings) -> ASGIApp:
     if folder.is_dir():
         return StaticSite(folder)
 
-    async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await WebSocketClose()(scope, receive, send)
-        else:
-            await error_response(NotFound())(scope, receive, send)
-
     return nothing_here
+
+
+async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    """The answer where nothing is."""
+    if scope["type"] == "websocket":
+        await WebSocketClose()(scope, receive, send)
+    else:
+        await error_response(NotFound())(scope, receive, send)

@@ -27,17 +27,42 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a channel's history: the ``offset``-th event of an ``epoch``, which ends when history is lost."""
+
+    epoch: str
+    offset: int
+
+    @property
+    def cursor(self) -> str:
+        """What a client gives back to resume after this place."""
+        return f"{self.epoch}:{self.offset}"
+
+    @classmethod
+    def parse(cls, cursor: str) -> Position | None:
+        """The place that a client's cursor names; None for what is no cursor."""
+        epoch, _, offset = cursor.rpartition(":")
+        if not (0 < len(epoch) <= 64 and epoch.isascii() and epoch.isalnum()):
+            return None
+        if not (0 < len(offset) <= 18 and offset.isascii() and offset.isdigit()):
+            return None
+        return cls(epoch, int(offset))
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One event on its way: serialized once, for every subscriber.
 
-    Shape: ``payload`` is the event's JSON; ``subscriber_id`` and ``subject`` narrow down who receives it.
+    Shape: ``payload`` is the event's JSON; ``subscriber_id`` and ``subject`` narrow down who receives it; ``position`` is
+    given by a bus that keeps it.
     """
 
     channel: str
     payload: bytes
     subscriber_id: str | None = None
     subject: str | None = None
+    position: Position | None = None
 
 
 class Publisher(Protocol):

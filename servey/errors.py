@@ -14,6 +14,8 @@
         ├── TooLarge          413
         ├── UnsupportedMediaType 415
         ├── Overloaded        503
+        ├── Restarting        503  a subscription's end, and the next one's beginning
+        ├── TooSlow           408  a subscription's end
         └── ActionTimeout     504
 """
 
@@ -121,6 +123,20 @@ class Overloaded(ActionError):
 
     def __init__(self, detail: str = "Too many requests in flight; try again shortly", *, retry_after: int = 1) -> None:
         super().__init__(503, "overloaded", detail, headers={"Retry-After": str(retry_after)})
+
+
+class Restarting(ActionError):
+    """A subscription that ends because this process does; its client comes back."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "restarting", "The server restarts; come back", headers={"Retry-After": "1"})
+
+
+class TooSlow(ActionError):
+    """A subscription whose client does not read as fast as events are published."""
+
+    def __init__(self) -> None:
+        super().__init__(408, "too_slow", "Too many events wait for this subscriber; come back and read faster")
 
 
 class ActionTimeout(ActionError):

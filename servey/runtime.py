@@ -25,6 +25,7 @@ from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
 from servey.parts import Parts
 from servey.settings import Settings
+from servey.subscriptions import Bus, Subscriptions
 from servey.threads import Threads
 from servey.tokens import NoKeyAuthorizer
 from servey.triggers import CronTrigger, FixedRateTrigger
@@ -57,6 +58,8 @@ class Runtime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._orderly: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._stopping: asyncio.Event | None = None
+        self._bus: Bus | None = None
+        self._subscriptions: Subscriptions | None = None
         self._threads: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
 
     @property
@@ -67,10 +70,19 @@ class Runtime:
             self._threads[loop] = Threads(self.settings.threads)
         return self._threads[loop]
 
-    @cached_property
-    def bus(self) -> Any:
-        """What carries events to the processes that have subscribers."""
-        return self.parts.make_bus(self.settings)
+    @property
+    def bus(self) -> Bus:
+        """What carries events to the processes that have subscribers; a new one for each lifespan."""
+        if self._bus is None:
+            self._bus = self.parts.make_bus(self.settings)
+        return self._bus
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """Who receives events in this process. Errors: ServeyError where the app is not running."""
+        if self._subscriptions is None:
+            raise ServeyError("The app is not running, so that no one can subscribe; enter its lifespan")
+        return self._subscriptions
 
     @cached_property
     def queue(self) -> Any:
@@ -197,8 +209,9 @@ class Runtime:
         """Runs the app: its streams hear of the process's end, and what outlives its call is waited for."""
         # A test may run an app twice at once, each time on a loop of its own.
         loop = asyncio.get_running_loop()
-        before, stopping = (self._stopping, self._loop), asyncio.Event()
-        self._stopping, self._loop = stopping, loop
+        before = (self._stopping, self._loop, self._bus, self._subscriptions)
+        stopping, subscriptions = asyncio.Event(), Subscriptions(self)
+        self._stopping, self._loop, self._bus, self._subscriptions = stopping, loop, None, subscriptions
         note_running(self)
         try:
             async with AsyncExitStack() as stack:
@@ -212,9 +225,14 @@ class Runtime:
                     kept = [task for task in self._kept if task.get_loop() is loop]
                     if kept:
                         await asyncio.wait(kept, timeout=_GRACE_SECONDS)
+                    await subscriptions.aclose()
         finally:
-            forget_running(self)
-            self._stopping, self._loop = before
+            try:
+                if self._bus is not None:
+                    await self._bus.aclose()
+            finally:
+                forget_running(self)
+                self._stopping, self._loop, self._bus, self._subscriptions = before
 
     def check_settings(self) -> None:
         """Makes sure that this app may serve. Errors: ConfigError that says why not, a line for each reason."""

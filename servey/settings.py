@@ -90,6 +90,17 @@ class Settings(BaseSettings):
         description="the Redis that server and worker processes share: jobs, events, cached results",
     )
 
+    channel_connections: int = Field(10_000, ge=1, description="websockets and event streams open in one process")
+    channel_subscriptions: int = Field(128, ge=1, description="channels that one websocket may subscribe to")
+    channel_frame_bytes: int = Field(1 << 16, ge=128, description="the largest frame that a websocket client may send")
+    channel_queue: int = Field(1000, ge=1, description="events that may wait for one subscriber before it is dropped")
+    channel_queue_bytes: int = Field(1 << 20, ge=1, description="bytes that may wait for one subscriber likewise")
+    channel_idle: float = Field(60, gt=0, description="how long a websocket may stay without a subscription")
+    channel_ping: float = Field(15, gt=0, description="how long an event stream may stay silent; then it is pinged")
+    aws_action: str | None = Field(
+        None, description="the only action of a Lambda function; an event that is a plain object is then its parameters"
+    )
+
     max_body_bytes: int = Field(1 << 20, ge=0, description="the largest request body")
     body_timeout: float = Field(15, gt=0, description="how long a client may take to send its body")
     max_in_flight: int = Field(500, ge=1, description="calls that may run at once in one process")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from blockbuster import blockbuster_ctx
 
-from tests.serving import Server, serve
+from tests.serving import RedisServer, Server, redis_server, serve
 
 
 @pytest.fixture
@@ -26,4 +26,11 @@ def _nothing_blocks_the_loop() -> Iterator[None]:
 def tour() -> Iterator[Server]:
     """The tour, served by a real server in a process of its own."""
     with serve("servey.server:discovered_app", factory=True, cwd="examples/tour") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """A Redis for tests that leave it running; those that stop it make one of their own."""
+    with redis_server() as server:
         yield server

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_SECONDS = 20
@@ -114,6 +117,75 @@ def wait_until(happened: "object", what: str, within: float = DEADLINE_SECONDS) 
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not happen within {within} s")
         time.sleep(0.02)
+
+
+class RedisServer:
+    """A Redis of this machine, whose every change is in its append-only file before its client hears of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
+        words += ["--appendonly", "yes", "--appendfsync", "everysec", "--logfile", str(self.folder / "redis.log")]
+        self._process = subprocess.Popen(["redis-server", *words], start_new_session=True)
+        wait_until(lambda: self.command("PING") == b"+PONG\r\n", "Redis' answer")
+
+    def command(self, *words: str) -> bytes:
+        """The first bytes of the answer to one command; none while it is down."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                connection.sendall(" ".join(words).encode() + b"\r\n")
+                return connection.recv(65536)
+        except OSError:
+            return b""
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Ends it in order; `SIGKILL` kills it."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(20)
+
+    def restart(self, number: int = signal.SIGTERM) -> None:
+        self.stop(number)
+        self.start()
+
+    def freeze(self) -> None:
+        """Keeps it from doing anything, with every connection open, until `thaw`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def cut(self) -> None:
+        """Closes every connection of its clients."""
+        self.command("CLIENT", "KILL", "TYPE", "pubsub", "SKIPME", "yes")
+        self.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
+@contextmanager
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis on a free port, with a folder of its own; skips the test where there is no redis-server."""
+    import tempfile
+
+    if shutil.which("redis-server") is None:
+        pytest.skip("skipped: redis-server is not installed (Debian: apt-get install redis-server)")
+    with tempfile.TemporaryDirectory() as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.thaw()
+            server.stop(signal.SIGKILL)
 
 
 PROCESSES = """

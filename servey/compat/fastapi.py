@@ -132,3 +132,17 @@ async def solve(
         async_exit_stack=request_stack,
         embed_body_fields=True,
     )
+
+
+def is_bare(app: fastapi.FastAPI) -> bool:
+    """Whether nothing of FastAPI's own around an app's routes would do something: no telemetry, no limit of bodies."""
+    telemetry = getattr(app, "_native_telemetry", None)
+    watches = telemetry is not None and (not hasattr(telemetry, "enabled") or telemetry.enabled())
+    return not watches and getattr(app, "max_body_size", None) is None
+
+
+def has_frontend(router: Any) -> bool:
+    """Whether a router serves more than its routes: the files of a frontend, where no route is."""
+    return bool(getattr(router, "_low_priority_routes", ())) or any(
+        hasattr(route, "effective_low_priority_routes") for route in router.routes
+    )

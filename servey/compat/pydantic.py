@@ -83,7 +83,11 @@ def _same_in_json(schema: Schema, definitions: Mapping[str, Schema]) -> bool:
                 seen.add(name)
                 waiting.append(definitions[name])
             continue
-        if kind not in _ALIKE or any(each.get(key) for key in _USERS_CODE) or not set(each.get("config") or ()) <= _KNOWN:
+        if (
+            kind not in _ALIKE
+            or any(each.get(key) for key in _USERS_CODE)
+            or not set(each.get("config") or ()) <= _KNOWN
+        ):
             return False
         if each.get("strict") or each.get("default_factory") not in (None, list, dict, set):
             return False

@@ -1,5 +1,6 @@
 """How each transport makes the calls of the table: a function from a case to what came of it."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -108,7 +109,42 @@ def command_line() -> Iterator[Call]:
     processes.close()
 
 
-TRANSPORTS = {"direct": direct, "REST": rest, "REST in a host": rest_in_a_host, "command line": command_line}
+@contextmanager
+def aws_lambda() -> Iterator[Call]:
+    """The Lambda handler: requests of every gateway in turn; a stream, which no gateway passes on, by a direct call."""
+    from servey.aws import build_handler
+    from servey.aws.calls import CallFailed
+    from tests.aws.gateways import GATEWAYS, Request, answer_of
+
+    handler = build_handler(_app())
+    turn = itertools.cycle(GATEWAYS.values())
+
+    def call(case: Case) -> Outcome:
+        if case.action == "stream":
+            try:
+                return handler({"servey": {"action": case.action, "params": case.params}}), None
+            except CallFailed as error:
+                return None, str(error).rpartition(" (")[2].removesuffix(")")
+        token = _token(case)
+        headers = (("content-type", "application/json"), *((("authorization", f"Bearer {token}"),) if token else ()))
+        path = f"/actions/{case.action.replace('_', '-')}"
+        request = Request("POST", path, headers, json.dumps(case.params).encode())
+        answer = answer_of(handler(next(turn)(request)))
+        if answer.status != 200:
+            return None, json.loads(answer.body).get("code", "invalid_params")
+        return json.loads(answer.body), None
+
+    yield call
+    handler.close()
+
+
+TRANSPORTS = {
+    "direct": direct,
+    "REST": rest,
+    "REST in a host": rest_in_a_host,
+    "command line": command_line,
+    "Lambda": aws_lambda,
+}
 
 
 @contextmanager
