@@ -90,6 +90,14 @@ class Settings(BaseSettings):
         description="the Redis that server and worker processes share: jobs, events, cached results",
     )
 
+    graphql_path: str = Field("/graphql", pattern=r"^/[^\s{}?#]*[^/\s{}?#]$", description="where GraphQL is served")
+    graphql_max_depth: int = Field(15, ge=1, description="levels of fields in one GraphQL operation")
+    graphql_max_aliases: int = Field(30, ge=0, description="aliases and repeated fields in one GraphQL document")
+    graphql_max_tokens: int = Field(2000, ge=1, description="tokens in one GraphQL document")
+    graphql_max_nodes: int = Field(10_000, ge=1, description="objects in the answer to one GraphQL operation")
+    graphql_max_batch: int = Field(1, ge=1, description="GraphQL operations in one request; several come as a list")
+    graphql_max_operations: int = Field(100, ge=1, description="operations that one GraphQL websocket may have open")
+
     channel_connections: int = Field(10_000, ge=1, description="websockets and event streams open in one process")
     channel_subscriptions: int = Field(128, ge=1, description="channels that one websocket may subscribe to")
     channel_frame_bytes: int = Field(1 << 16, ge=128, description="the largest frame that a websocket client may send")

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from servey.access import ALLOW_ALL
 from servey.actions import Action
 from servey.channels import WebsocketEventChannel
 from servey.errors import ConfigError
 from servey.graphql.names import field_name
-from servey.graphql.shapes import Field, Leaf, ListOf, ObjectOf, Place, Shape, UnionOf
+from servey.graphql.shapes import Field, Leaf, ListOf, Member, ObjectOf, Place, Shape, UnionOf
 from servey.graphql.types import NotOffered, Types
 from servey.runtime import Runtime
 from servey.triggers import BODY_METHODS, WebTrigger
+
+
+SUBSCRIBER_ID = Member(
+    "subscriberId",
+    "subscriber_id",
+    Place(Leaf("String"), nullable=True),
+    "Also receive what is published to this one subscriber; whoever knows the id can.",
+    required=False,
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,11 @@ class ChannelField:
     name: str
     channel: WebsocketEventChannel[object]
     place: Place
+
+    @property
+    def arguments(self) -> dict[str, Member]:
+        """What a subscriber may say of itself; channels with an access control are told by the token alone."""
+        return {SUBSCRIBER_ID.name: SUBSCRIBER_ID} if self.channel.access_control is ALLOW_ALL else {}
 
 
 @dataclass(frozen=True)
@@ -162,16 +177,13 @@ def shapes_of(made: Fields) -> list[Shape]:
                 for each in shape.actions.values():
                     take_field(each)
 
-    def take_field(each: Field) -> None:
+    def take_field(each: Field | ChannelField) -> None:
         for member in each.arguments.values():
             take(member.place)
         take(each.place)
 
     for root in made.roots():
-        if isinstance(root, ChannelField):
-            take(root.place)
-        else:
-            take_field(root)
+        take_field(root)
     return list(found.values())
 
 

@@ -14,12 +14,13 @@ from servey.graphql.schema import Resolve
 from servey.graphql.shapes import NO_DEFAULT, Field, Place
 from servey.invoke import Plan, ResultError, Stream, admit, perform, validate
 from servey.runtime import Runtime
+from servey.subscriptions import Event, Subscription, open_subscription
 
 
 def resolver_of(runtime: Runtime, each: Field | ChannelField) -> Resolve:
     """``resolve(source, info, **arguments)`` for a field."""
     if isinstance(each, ChannelField):
-        raise NotImplementedError
+        return _of_channel(each, runtime)
     plan = runtime.plan(each.action)
     if each.action.class_name is None:
         return _of_action(each, plan)
@@ -66,6 +67,30 @@ def _of_batch(each: Field, plan: Plan) -> Resolve:
         return _finished(result(info.context, source), each.place)
 
     return resolve
+
+
+def _of_channel(each: ChannelField, runtime: Runtime) -> Resolve:
+    async def subscribe(source: Any, info: Any, /, subscriber_id: str | None = None) -> AsyncIterator[Any]:
+        operation: Operation = info.context
+        context = operation.context.another()
+        authorization = await context.authorize()
+        opened = await open_subscription(runtime, each.channel.name, authorization, subscriber_id=subscriber_id)
+
+        async def close() -> None:
+            opened.close()
+
+        context.resources.on_close(close)
+        operation.end(context)
+        return _values(opened, each.place)
+
+    return subscribe
+
+
+async def _values(opened: Subscription, place: Place) -> AsyncIterator[Any]:
+    async for item in opened:
+        # Of events that were lost there is nothing to show.
+        if isinstance(item, Event):
+            yield item.value if place.dump is None else place.dump(item.value)
 
 
 async def _called(operation: Operation, plan: Plan, given: dict[str, Any]) -> Any:

@@ -20,6 +20,7 @@ from graphql import (
     GraphQLObjectType,
     GraphQLSchema,
     GraphQLUnionType,
+    Undefined,
 )
 from graphql.language import FloatValueNode, IntValueNode, StringValueNode
 from graphql.utilities import value_from_ast_untyped
@@ -119,11 +120,11 @@ class _Twins:
         if each is None:
             return _field(shown, Optional[bool], "There are no queries; a schema has to have one.")  # noqa: UP045
         if isinstance(each, ChannelField):
-            return _field(shown, self.annotation(each.place), each.channel.description)
-        return self._action_field(shown, each)
+            return self._field(shown, each, each.channel.description)
+        return self._field(shown, each, each.action.description)
 
-    def _action_field(self, shown: str, each: Field) -> StrawberryField:
-        made = _field(shown, self.annotation(each.place), each.action.description)
+    def _field(self, shown: str, each: Field | ChannelField, description: str | None) -> StrawberryField:
+        made = _field(shown, self.annotation(each.place), description)
         made.arguments = [self._argument(member) for member in each.arguments.values()]
         return made
 
@@ -165,7 +166,7 @@ class _Twins:
             _field(name, self.annotation(member.place, is_input), member.description)
             for name, member in shape.members.items()
         ]
-        made += [self._action_field(name, each) for name, each in shape.actions.items()]
+        made += [self._field(name, each, each.action.description) for name, each in shape.actions.items()]
         _decorate(cls, made, shape.description, is_input)
 
 
@@ -218,8 +219,6 @@ def _tell(core: GraphQLSchema, shape: Shape, resolver_of: ResolverOf) -> None:
 
 
 def _default(member: Member) -> Any:
-    from graphql import Undefined
-
     return Undefined if member.default is NO_DEFAULT else member.default
 
 
@@ -229,11 +228,10 @@ def _tell_field(found: GraphQLField, each: Field | ChannelField, resolver_of: Re
         found.subscribe, found.resolve = resolve, _event
     else:
         found.resolve = resolve
-    if isinstance(each, Field):
-        for name, member in each.arguments.items():
-            argument: GraphQLArgument = found.args[name]
-            argument.out_name = member.key
-            argument.default_value = _default(member)
+    for name, member in each.arguments.items():
+        argument: GraphQLArgument = found.args[name]
+        argument.out_name = member.key
+        argument.default_value = _default(member)
 
 
 def _event(source: Any, info: Any, /, **arguments: Any) -> Any:

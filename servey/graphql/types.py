@@ -351,9 +351,10 @@ def _visible(default: Any, place: Place) -> Any:
         return default if any(default is value or default == value for value in shape.members.values()) else NO_DEFAULT
     if isinstance(shape, Leaf):
         try:
-            return to_jsonable_python(default)
+            plain = to_jsonable_python(default)
         except Exception:
             return NO_DEFAULT
+        return plain if isinstance(plain, str | int | float) else NO_DEFAULT
     return NO_DEFAULT
 
 
