@@ -42,6 +42,7 @@ class Plan:
     authorization: tuple[tuple[str, bool], ...]
     contexts: tuple[str, ...]
     injection: Injection | None
+    is_coroutine: bool
 
     @property
     def guarded(self) -> bool:
@@ -65,6 +66,7 @@ def plan_of(action: Action) -> Plan:
         authorization=tuple((param.name, not param.nullable) for param in params if param.filled_by == "authorization"),
         contexts=tuple(param.name for param in params if param.filled_by == "context"),
         injection=injection_of(action),
+        is_coroutine=inspect.iscoroutinefunction(action.fn),
     )
 
 
@@ -157,6 +159,15 @@ async def perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
     running = _current.set(context)
     try:
         if plan.injection is None:
+            if plan.is_coroutine:
+                step = action.fn(**values)
+                try:
+                    waits_for = step.send(None)
+                except StopIteration as done:
+                    result = done.value  # it never waited, and needed no timer
+                else:
+                    result = await go_on(step, waits_for, action, context)
+                return checked(action, result)
             async with asyncio.timeout(action.timeout):
                 return await _call(action, values, context)
         return await call_with_dependencies(plan.injection, context, call, timeout=action.timeout)

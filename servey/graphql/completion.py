@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from types import CoroutineType, NoneType
 from typing import Any, TypeAlias
+from uuid import UUID
 
 from graphql import (
     FieldNode,
@@ -28,7 +29,6 @@ from graphql import (
 
 from servey.compat.graphql import Executor, FieldDetails
 from servey.graphql.operation import LimitExceeded, Operation
-from servey.graphql.scalars import instant
 from servey.graphql.schema import MEMBER
 from servey.graphql.shapes import Member, ObjectOf
 
@@ -45,6 +45,9 @@ _EXACT = {
     "Boolean": "type({v}) is bool",
     "Int": "type({v}) is int and -2147483648 <= {v} <= 2147483647",
     "Float": "type({v}) is float and isfinite({v})",
+    "DateTime": "type({v}) is datetime",
+    "Date": "type({v}) is date",
+    "UUID": "type({v}) is UUID",
 }
 
 
@@ -154,8 +157,8 @@ class _Source:
     def __init__(self, executor: CompilingExecutor) -> None:
         self.lines: list[str] = []
         self.names: dict[str, Any] = {
-            "Odd": _Odd, "isfinite": isfinite, "items": _items, "objects": _objects, "written": _written, "instant": instant,
-            "datetime": dt.datetime,
+            "Odd": _Odd, "isfinite": isfinite, "items": _items, "objects": _objects, "written": _written,
+            "datetime": dt.datetime, "date": dt.date, "UUID": UUID,
         }  # fmt: skip
         self._executor = executor
         self._count = 0
@@ -227,8 +230,6 @@ class _Source:
         other = f"written({self._named('write', type_.coerce_output_value)}, {value})"
         if type_.name in _EXACT:
             return f"({value} if {_EXACT[type_.name].format(v=value)} else {other})"
-        if type_.name == "DateTime":
-            return f"(instant({value}) if type({value}) is datetime else {other})"
         return other
 
     def _named(self, kind: str, value: Any) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from servey.graphql.fields import Fields, fields_of
@@ -39,6 +40,18 @@ class GraphQL:
             return self._engine
 
 
+class GraphQLRoute(Route):
+    """The route of the endpoint; `serve` is for whoever has found it already."""
+
+    def __init__(self, path: str, served: GraphQL) -> None:
+        super().__init__(path, served, methods=["GET", "POST"], name="graphql", include_in_schema=False)
+        self._served = served
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, values: Any, generic: Any) -> None:
+        """Answers a request."""
+        await self._served(scope, receive, send)
+
+
 def engine_of(runtime: Runtime, fields: Fields) -> Engine:
     """What runs the documents of these fields; it brings Strawberry in."""
     from servey.graphql.engine import Engine
@@ -62,8 +75,7 @@ def mount_graphql(router: APIRouter, runtime: Runtime, *, prefix: str = "") -> F
         return None
     served = GraphQL(runtime)
     path = prefix + runtime.settings.graphql_path
-    router.add_route(path, served, include_in_schema=False)  # type: ignore[arg-type]
-    router.add_websocket_route(path, served)  # type: ignore[arg-type]
+    router.routes += [GraphQLRoute(path, served), WebSocketRoute(path, served)]
     if runtime.settings.serves_docs:
         mount_ide(router, runtime, prefix=prefix)
     return served.fields

@@ -25,16 +25,16 @@ MARKERS: dict[str, Any] = {name: NewType(name, str) for name in DESCRIPTIONS}
 """What stands for each of them in a twin's annotations."""
 
 
-def instant(value: Any) -> Any:
-    """A datetime or a time as JSON."""
-    if isinstance(value, dt.datetime | dt.time):
-        text = value.isoformat()
-        return text[:-6] + "Z" if text.endswith("+00:00") else text
+def _moment(value: Any) -> Any:
+    """A datetime, a date or a UUID as it is: whatever writes the JSON knows them, and is quicker at it."""
     return value
 
 
-def _iso(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, dt.date) else value
+def _time(value: Any) -> Any:
+    if isinstance(value, dt.time):
+        text = value.isoformat()
+        return text[:-6] + "Z" if text.endswith("+00:00") else text
+    return value
 
 
 def _text(value: Any) -> str:
@@ -53,13 +53,13 @@ def _same(value: Any) -> Any:
 
 WRITERS: dict[str, Callable[[Any], Any]] = {
     "BigInt": _whole,
-    "Date": _iso,
-    "DateTime": instant,
+    "Date": _moment,
+    "DateTime": _moment,
     "Decimal": _text,
     "Duration": to_jsonable_python,
     "JSON": _same,
-    "Time": instant,
-    "UUID": _text,
+    "Time": _time,
+    "UUID": _moment,
     "Void": _same,
 }
 """How each of them is written."""

@@ -176,7 +176,7 @@ def _response(
 def encoded(made: Any) -> bytes:
     """An answer as JSON, numbers of any size included."""
     try:
-        return orjson.dumps(made)
+        return orjson.dumps(made, option=orjson.OPT_UTC_Z)
     except TypeError:
         pass
     try:
