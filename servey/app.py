@@ -21,6 +21,7 @@ from servey.channels import EventChannel
 from servey.compat.fastapi import is_bare
 from servey.compat.starlette import is_wrapped
 from servey.errors import ActionError, ConfigError, NotFound
+from servey.graphql.fields import Fields
 from servey.graphql.mount import mount_graphql
 from servey.parts import Parts, load_plugins
 from servey.routers.describe import default_scheme, valid_in_3_1
@@ -237,14 +238,18 @@ class Exposure:
         return asdict(self)
 
 
-def exposure_of(runtime: Runtime, action: Action) -> Exposure:
-    """What ``servey actions`` says of an action."""
+def exposure_of(runtime: Runtime, action: Action, fields: Fields | None = None) -> Exposure:
+    """What ``servey actions`` says of an action; ``fields`` are those of GraphQL, where it is there."""
     plan = runtime.plan(action)
     places = tuple(
         f"{trigger.method} {path_of(action, trigger)}" for trigger in action.triggers if isinstance(trigger, WebTrigger)
     )
+    if fields is not None:
+        places += tuple(f"GraphQL {place}" for place in fields.places.get(action, ()))
     needed = plan.injection.requests_needed if plan.injection is not None else None
-    absences = (f"not on the command line: it needs {needed}",) if needed else ()
+    absences: tuple[str, ...] = (f"not on the command line: it needs {needed}",) if needed else ()
+    if fields is not None:
+        absences += tuple(fields.absences.get(action, ()))
     access = rule_text(action.access_control)
     if plan.needs_token and action.access_control is ALLOW_ALL:
         access = "any valid token"

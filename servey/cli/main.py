@@ -29,6 +29,7 @@ cli.command(name="run")(serve.run_server)
 cli.command()(call.call)
 cli.command()(describe.actions)
 cli.command()(describe.openapi)
+cli.command(name="graphql-schema")(describe.graphql_schema)
 cli.command()(new.new)
 cli.command()(doctor.doctor)
 
@@ -76,6 +77,7 @@ def _modern(words: list[str]) -> list[str]:
 _MODERN = {
     "server": "dev",
     "openapi": "openapi",
+    "graphql-schema": "graphql-schema",
 }
 """What ``--run`` says, with today's command for it."""
 

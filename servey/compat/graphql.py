@@ -16,7 +16,7 @@ from graphql.execution.execute import create_source_event_stream
 __all__ = ["Executor", "FieldDetails", "create_source_event_stream", "schema_of"]
 
 _NEEDED: dict[str, set[str]] = {
-    "build": {"schema", "document", "context_value", "raw_variable_values", "operation_name", "is_awaitable", "hide_suggestions"},
+    "build": {"schema", "document", "context_value", "raw_variable_values", "operation_name", "is_awaitable"},
     "execute_operation": {"serially"},
     "build_per_event_executor": {"payload"},
     "complete_object_value": {"return_type", "field_details_list", "info", "path", "result", "position_context"},
@@ -36,5 +36,7 @@ def schema_of(schema: object) -> GraphQLSchema:
     """The schema in graphql-core's terms that Strawberry has made."""
     core = getattr(schema, "_schema", None)
     if not isinstance(core, GraphQLSchema):
-        raise ImportError("strawberry-graphql changed its Schema; install a version that this version of servey supports")
+        raise ImportError(
+            "strawberry-graphql changed its Schema; install a version that this version of servey supports"
+        )
     return core

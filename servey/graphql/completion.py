@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from math import isfinite
 from types import CoroutineType, NoneType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 from uuid import UUID
 
 from graphql import (
@@ -59,7 +59,7 @@ class _Odd(Exception):
     """A value that is left to graphql-core."""
 
 
-def is_awaitable(value: Any) -> bool:
+def is_awaitable(value: Any) -> TypeGuard[Awaitable[Any]]:
     """Whether a value has to be waited for; what usually comes is told apart at once."""
     cls = type(value)
     return cls not in _PLAIN and (cls is CoroutineType or hasattr(cls, "__await__"))

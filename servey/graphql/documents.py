@@ -13,6 +13,7 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLError,
     GraphQLSchema,
+    InlineFragmentNode,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     OperationType,
@@ -150,6 +151,7 @@ def _repeated(selected: SelectionSetNode) -> int:
                 if node.selection_set is not None:
                     waiting.append((node.selection_set, set()))
             else:
+                assert isinstance(node, InlineFragmentNode)
                 waiting.append((node.selection_set, names))  # its fields stand in the same selection
                 continue
             if name in names and not (isinstance(node, FieldNode) and node.alias is not None):
@@ -178,6 +180,7 @@ class _Depths:
             elif isinstance(node, FragmentSpreadNode):
                 depth = self._of_fragment(node.name.value)
             else:
+                assert isinstance(node, InlineFragmentNode)
                 depth = self.of(node.selection_set, above)
             deepest = max(deepest, depth)
         return deepest

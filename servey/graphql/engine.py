@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationType
-
 from starlette.types import Receive, Scope, Send
 
 from servey.compat.graphql import create_source_event_stream
+from servey.context import Context
 from servey.errors import ActionError, Unauthenticated
 from servey.graphql.completion import CompilingExecutor, is_awaitable
 from servey.graphql.documents import BadDocument, Document, Documents
@@ -54,23 +53,15 @@ class Engine:
         except BadDocument as error:
             return document_failures(error.errors)
 
-    @asynccontextmanager
-    async def operation(self, context: Any, scope: Any, receive: Any) -> AsyncIterator[Operation]:
-        """An operation to run; leaving it closes what its actions hold open."""
+    async def begin(self, context: Context, scope: Scope, receive: Receive) -> Operation:
+        """An operation to run; whoever runs it closes it, with the error that has ended it."""
         if context.token is not None:
             # Asked once for all of the actions; one that wants no caller never minds a bad token.
             try:
                 await context.authorize()
             except Unauthenticated:
                 pass
-        operation = Operation(context, scope, receive, self.runtime.settings.graphql_max_nodes)
-        try:
-            yield operation
-        except BaseException as error:
-            await operation.close(error)
-            raise
-        else:
-            await operation.close()
+        return Operation(context, scope, receive, self.runtime.settings.graphql_max_nodes)
 
     async def execute(self, document: Document, asked: Asked, operation: Operation) -> Answer:
         """The answer to a query or a mutation."""

@@ -55,7 +55,9 @@ def _known(error: GraphQLError, request_id: str, name: str) -> ActionError:
         text = cause.message
         if text.startswith("Int cannot represent non 32-bit"):
             known = internal_error()
-            return ActionError(known.status, known.code, "A number is beyond GraphQL's 32 bits; its type should be BigInt")
+            return ActionError(
+                known.status, known.code, "A number is beyond GraphQL's 32 bits; its type should be BigInt"
+            )
         if not _is_of_result(text):
             return ActionError(422, INVALID_PARAMS, text)
     return known_error(cause if isinstance(cause, Exception) else error, request_id, name)

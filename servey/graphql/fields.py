@@ -15,7 +15,6 @@ from servey.graphql.types import NotOffered, Types
 from servey.runtime import Runtime
 from servey.triggers import BODY_METHODS, WebTrigger
 
-
 SUBSCRIBER_ID = Member(
     "subscriberId",
     "subscriber_id",
@@ -210,5 +209,3 @@ def _collect(place: Place, where: str, found: dict[str, str], seen: set[int]) ->
         seen.add(id(shape))
         for member in shape.members.values():
             _collect(member.place, f"{shape.name}.{member.name}", found, seen)
-
-

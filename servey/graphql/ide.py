@@ -46,7 +46,7 @@ const events = (params, headers) => {
 const fetcher = (params, options) =>
   isSubscription(params.query, params.operationName) ? events(params, options && options.headers) : answers(params, options);
 ReactDOM.render(
-  React.createElement(GraphiQL, { fetcher, isHeadersEditorEnabled: true, defaultHeaders: CONFIG.headers, defaultQuery: CONFIG.query }),
+  React.createElement(GraphiQL, { fetcher, defaultHeaders: CONFIG.headers, defaultQuery: CONFIG.query }),
   document.getElementById("page"),
 );
 """

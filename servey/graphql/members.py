@@ -54,9 +54,9 @@ def is_named_tuple(cls: Any) -> bool:
 def _has_own_schema(cls: type) -> bool:
     """Whether the class tells pydantic in its own way what it is, or writes itself as something else."""
     for base in cls.__mro__:
-        if base.__module__.partition(".")[0] != "pydantic" and "__get_pydantic_core_schema__" in vars(base):
-            if not hasattr(base, "__pydantic_fields__") or issubclass(base, BaseModel):
-                return True
+        own = base.__module__.partition(".")[0] != "pydantic" and "__get_pydantic_core_schema__" in vars(base)
+        if own and (not hasattr(base, "__pydantic_fields__") or issubclass(base, BaseModel)):
+            return True
     decorators = getattr(cls, "__pydantic_decorators__", None)
     return bool(decorators is not None and decorators.model_serializers)
 
@@ -73,9 +73,7 @@ def parts_of(annotation: Any) -> list[Part]:
     if is_named_tuple(cls):
         hints = typing.get_type_hints(cls, include_extras=True)
         defaults = cls._field_defaults
-        infos = {
-            name: _info(hints.get(name, Any), defaults.get(name, PydanticUndefined)) for name in cls._fields
-        }
+        infos = {name: _info(hints.get(name, Any), defaults.get(name, PydanticUndefined)) for name in cls._fields}
         return list(_of_fields(cls, infos))
     return list(_of_dataclass(cls, given))
 
@@ -119,9 +117,7 @@ def _first_text(alias: Any) -> str | None:
 def _computed(cls: type[BaseModel]) -> Iterator[Part]:
     for name, info in cls.model_computed_fields.items():
         annotation = Any if info.return_type is PydanticUndefined else info.return_type
-        yield Part(
-            name, annotation, name, info.alias or name, description=info.description, goes_in=False
-        )
+        yield Part(name, annotation, name, info.alias or name, description=info.description, goes_in=False)
 
 
 def _dumped(cls: Any, name: str) -> Callable[[Any], Any]:
@@ -134,15 +130,18 @@ def _dumped(cls: Any, name: str) -> Callable[[Any], Any]:
     return read
 
 
+_ABOUT_KEYS: tuple[Any, ...] = (
+    typing.Required,
+    typing.NotRequired,
+    typing_extensions.Required,
+    typing_extensions.NotRequired,
+    typing_extensions.ReadOnly,
+)
+
+
 def _of_typed_dict(cls: Any, given: Mapping[Any, Any]) -> Iterator[Part]:
     for name, hint in typing_extensions.get_type_hints(cls, include_extras=True).items():
-        while get_origin(hint) in (
-            typing.Required,
-            typing.NotRequired,
-            typing_extensions.Required,
-            typing_extensions.NotRequired,
-            typing_extensions.ReadOnly,
-        ):
+        while get_origin(hint) in _ABOUT_KEYS:
             hint = get_args(hint)[0]
         info = _info(filled(hint, given), PydanticUndefined)
         part = _part(name, info, annotated(info))

@@ -30,14 +30,13 @@ class GraphQL:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # In a thread, so that others do not wait for half a second of imports.
-        engine = self._engine or await asyncio.to_thread(self._made)
+        engine: Engine = self._engine or await asyncio.to_thread(self._made)
         await engine.serve(scope, receive, send)
 
     def _made(self) -> Engine:
         with self._making:
-            if self._engine is None:
-                self._engine = engine_of(self._runtime, self.fields)
-            return self._engine
+            engine = self._engine = self._engine or engine_of(self._runtime, self.fields)
+            return engine
 
 
 class GraphQLRoute(Route):

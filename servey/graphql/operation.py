@@ -81,6 +81,13 @@ class Operation:
         """The headers that its actions or their dependencies have set on an injected ``Response``."""
         return [pair for each in self._open if each.response is not None for pair in each.response.raw_headers]
 
+    async def __aenter__(self) -> Operation:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._open:
+            await self.close(error)
+
     async def close(self, failure: BaseException | None = None) -> None:
         """Runs background tasks and closes what the calls hold open, the last one first."""
         error: BaseException | None = None

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from pydantic_core import from_json
 from starlette.types import Scope
 
-from servey.errors import ActionError, InvalidParams, UnsupportedMediaType
+from servey.bodies import parse_json
+from servey.errors import ActionError, UnsupportedMediaType
 from servey.web import JSON, header
 
 RESPONSE_JSON = "application/graphql-response+json"
 EVENT_STREAM = "text/event-stream"
-_MAX_QUERY_CHARACTERS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,6 @@ def asked_of(given: Any) -> Asked:
     return Asked(query, variables or {}, name or None)
 
 
-def parsed(text: bytes | str) -> Any:
-    """JSON, strictly. Errors: InvalidParams of the type ``json_invalid``."""
-    try:
-        return from_json(text, allow_inf_nan=False)
-    except (ValueError, RecursionError) as error:
-        problem = {"type": "json_invalid", "loc": ["body"], "msg": f"Invalid JSON: {str(error)[:200]}", "input": None}
-        raise InvalidParams([problem]) from None
-
-
 def asked_in_query(scope: Scope) -> Asked:
     """What a GET asks for. Errors: BadRequest; InvalidParams for variables that are no JSON."""
     try:
@@ -70,7 +60,7 @@ def asked_in_query(scope: Scope) -> Asked:
     given: dict[str, Any] = {"query": pairs.get("query"), "operationName": pairs.get("operationName")}
     for name in ("variables", "extensions"):
         if pairs.get(name):
-            given[name] = parsed(pairs[name])
+            given[name] = parse_json(pairs[name].encode())
     return asked_of(given)
 
 

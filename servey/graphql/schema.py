@@ -57,7 +57,7 @@ MEMBER = "servey"
 def build_schema(fields: Fields, resolver_of: ResolverOf) -> GraphQLSchema:
     """The schema of these fields, in graphql-core's terms."""
     twins = _Twins()
-    query = fields.queries or {"_empty": None}
+    query: Mapping[str, Field | None] = fields.queries or {"_empty": None}
     schema = strawberry.Schema(
         query=twins.root("Query", query),
         mutation=twins.root("Mutation", fields.mutations),
@@ -272,7 +272,8 @@ def _tell_enum(found: GraphQLEnumType, shape: EnumOf) -> None:
     for name, member in shape.members.items():
         found.values[name].value = member
     plain = GraphQLEnumType
-    found.coerce_output_value = found.serialize = write  # type: ignore[method-assign]
+    for method in ("coerce_output_value", "serialize"):
+        setattr(found, method, write)
     for method in ("coerce_input_value", "coerce_input_literal", "parse_value", "parse_literal"):
         # Strawberry's own would make its twin's members of them.
         setattr(found, method, getattr(plain, method).__get__(found))

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from servey.actions import Action
 
 Scalar: TypeAlias = Literal[
-    "BigInt", "Boolean", "Date", "DateTime", "Decimal", "Duration", "Float", "ID", "Int", "JSON", "String", "Time", "UUID", "Void"
+    "BigInt", "Boolean", "Date", "DateTime", "Decimal", "Duration", "Float", "ID", "Int", "JSON", "String",
+    "Time", "UUID", "Void",
 ]  # fmt: skip
 
 NO_DEFAULT: Any = object()

@@ -201,7 +201,7 @@ class _Connection:
             return {"id": number, "type": "error", "payload": document["errors"]}
         http = {**scope, "type": "http", "method": "GET"}
         context = Context(engine.runtime, "graphql", request_id=request_id_of(scope), token=self._token)
-        async with engine.operation(context, http, _nothing) as operation:
+        async with await engine.begin(context, http, _nothing) as operation:
             if not is_subscription(document, asked):
                 made: Any = await engine.execute(document, asked, operation)
             else:

@@ -58,8 +58,8 @@ _OF_SCHEMA: dict[str, Scalar] = {"string": "String", "integer": "Int", "number":
 _OWN_JSON = {"PlainSerializer", "WrapSerializer", "Json", "EncodedBytes", "EncodedStr", "WithJsonSchema", "Base64Bytes"}
 _NOT_ENUM_VALUES = {"true", "false", "null"}
 _RESERVED = {
-    "Query", "Mutation", "Subscription", "BigInt", "Boolean", "Date", "DateTime", "Decimal", "Duration", "Float", "ID", "Int",
-    "JSON", "String", "Time", "UUID", "Void",
+    "Query", "Mutation", "Subscription", "BigInt", "Boolean", "Date", "DateTime", "Decimal", "Duration", "Float", "ID",
+    "Int", "JSON", "String", "Time", "UUID", "Void",
 }  # fmt: skip
 _DEEPEST = 40
 _BITS_32 = 2**31
@@ -115,9 +115,7 @@ class Types:
                 self.problems.append(str(action.problem(f"is '{shown}' in GraphQL, as another one is", param.name)))
             place = self.input(annotated(param.info))
             default = PydanticUndefined if param.info.default_factory is not None else param.info.default
-            arguments[shown] = _member(
-                shown, param.alias, place, param.info.description, param.required, default
-            )
+            arguments[shown] = _member(shown, param.alias, place, param.info.description, param.required, default)
         return Field(name, action, arguments, self.output(action.result_type))
 
     def output(self, annotation: Any) -> Place:
@@ -138,10 +136,7 @@ class Types:
             found = [(each, marks) for each, marks in alternatives if each is not None and each is not type(None)]
             if not found:
                 return Place(Leaf("Void"), nullable=True)
-            if len(found) == 1:
-                place = self._one(*found[0], is_input)
-            else:
-                place = self._union(found, is_input)
+            place = self._one(*found[0], is_input) if len(found) == 1 else self._union(found, is_input)
             if place.dump is not None and not is_input:
                 return Place(place.shape, nullable or place.nullable, Dump(annotation))
             return Place(place.shape, nullable or place.nullable)
@@ -187,7 +182,7 @@ class Types:
 
     def _union(self, found: list[tuple[Any, tuple[Any, ...]]], is_input: bool) -> Place:
         classes = [each for each, _ in found]
-        whole = typing.Union[tuple(classes)]  # noqa: UP007 - made of a tuple
+        whole: Any = typing.Union[tuple(classes)]  # noqa: UP007 - made of a tuple
         if set(classes) == {int, float}:
             return Place(Leaf("Float"))
         if is_input:
@@ -218,7 +213,11 @@ class Types:
                 self._known[key] = EnumOf(self._named(name), {value: value for value in values})
             place = Place(self._known[key])
         else:
-            place = Place(Leaf(_SCALARS[cls])) if cls in _SCALARS else _json("its values have no GraphQL type", whole, is_input)
+            place = (
+                Place(Leaf(_SCALARS[cls]))
+                if cls in _SCALARS
+                else _json("its values have no GraphQL type", whole, is_input)
+            )
         return Place(place.shape, nullable, place.dump)
 
     def _enum(self, cls: type[enum.Enum], is_input: bool) -> Place:
@@ -262,16 +261,14 @@ class Types:
             assert shown is not None
             if shown in made.members:
                 self.problems.append(
-                    f"type '{cls.__qualname__}' ({cls.__module__}): its fields '{made.members[shown].key}' and '{part.name}' "
-                    f"are both '{shown}' in GraphQL; rename one of them"
+                    f"type '{cls.__qualname__}' ({cls.__module__}): its fields '{made.members[shown].key}' and "
+                    f"'{part.name}' are both '{shown}' in GraphQL; rename one of them"
                 )
             place = self._place(part.annotation, is_input)
             if is_input:
-                made.members[shown] = _member(
-                    shown, part.wire, place, part.description, part.required, part.default
-                )
+                made.members[shown] = _member(shown, part.wire, place, part.description, part.required, part.default)
             else:
-                place = Place(place.shape, place.nullable or not part.required and made.keyed, place.dump)
+                place = Place(place.shape, place.nullable or (not part.required and made.keyed), place.dump)
                 if part.read is not None:
                     place = Place(place.shape, True)  # it is read as plain JSON
                 made.members[shown] = Member(shown, part.name, place, part.description, read=part.read)
@@ -293,7 +290,11 @@ class Types:
         member = made.members.get(shown)
         if member is not None:
             self.problems.append(
-                str(method.problem(f"is '{shown}' in GraphQL, as the field '{member.key}' of {made.name} is; rename one"))
+                str(
+                    method.problem(
+                        f"is '{shown}' in GraphQL, as the field '{member.key}' of {made.name} is; rename one"
+                    )
+                )
             )
         try:
             made.actions[shown] = self.field(shown, method)

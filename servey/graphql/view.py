@@ -15,8 +15,9 @@ import anyio
 import orjson
 from pydantic_core import to_json
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from servey.bodies import parse_json, whole_body
 from servey.context import Context
 from servey.errors import ActionError
 from servey.graphql.engine import Engine, is_mutation, is_subscription
@@ -31,9 +32,7 @@ from servey.graphql.requests import (
     asked_in_query,
     asked_of,
     check_media_type,
-    parsed,
 )
-from servey.limits import read_body
 from servey.web import Answer, bearer_token, error_response, exception_of, header, known_error, replay, request_id_of
 
 logger = logging.getLogger("servey")
@@ -77,7 +76,7 @@ async def _serve(engine: Engine, scope: Scope, receive: Receive, answer: Answer,
         media_type = RESPONSE_JSON if media_type == RESPONSE_JSON else "application/json"
         answers, headers = [], []
         for each in asked:
-            made, status, more = await _answer_to(engine, each, scope, receive, is_get)
+            made, more = await _answer_to(engine, each, scope, receive, is_get)
             answers.append(made)
             headers += more
         await _response(answers, media_type, 200, headers)(scope, receive, answer.send)
@@ -91,13 +90,13 @@ async def _serve(engine: Engine, scope: Scope, receive: Receive, answer: Answer,
 async def _asked_in_body(engine: Engine, scope: Scope, receive: Receive) -> tuple[bytes, Asked | list[Asked]]:
     check_media_type(scope)
     settings = engine.runtime.settings
-    body = await read_body(
-        _chunks(receive),
+    body = await whole_body(
+        receive,
         length=header(scope, b"content-length"),
         limit_bytes=settings.max_body_bytes,
         timeout=settings.body_timeout,
     )
-    given = parsed(body)
+    given = parse_json(body)
     if not isinstance(given, list):
         return body, asked_of(given)
     if len(given) > settings.graphql_max_batch:
@@ -105,16 +104,6 @@ async def _asked_in_body(engine: Engine, scope: Scope, receive: Receive) -> tupl
     if not given:
         raise BadRequest("A list of operations may not be empty")
     return body, [asked_of(each) for each in given]
-
-
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    while True:
-        message: Message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ActionError(400, "http_400", "The client has left")
-        yield message.get("body", b"")
-        if not message.get("more_body", False):
-            return
 
 
 def _context(engine: Engine, scope: Scope) -> Context:
@@ -128,7 +117,7 @@ async def _one(
     if isinstance(document, dict):
         await _response(document, media_type, _status(document, media_type))(scope, receive, answer.send)
         return
-    async with engine.operation(_context(engine, scope), scope, receive) as operation:
+    async with await engine.begin(_context(engine, scope), scope, receive) as operation:
         made = await engine.execute(document, asked, operation)
         response = _response(made, media_type, _status(made, media_type), operation.headers())
         await response(scope, receive, answer.send)
@@ -136,12 +125,12 @@ async def _one(
 
 async def _answer_to(
     engine: Engine, asked: Asked, scope: Scope, receive: Receive, is_get: bool
-) -> tuple[dict[str, Any], int, list[tuple[bytes, bytes]]]:
+) -> tuple[dict[str, Any], list[tuple[bytes, bytes]]]:
     document = _runnable(engine, asked, is_get)
     if isinstance(document, dict):
-        return document, 200, []
-    async with engine.operation(_context(engine, scope), scope, receive) as operation:
-        return await engine.execute(document, asked, operation), 200, operation.headers()
+        return document, []
+    async with await engine.begin(_context(engine, scope), scope, receive) as operation:
+        return await engine.execute(document, asked, operation), operation.headers()
 
 
 def _runnable(engine: Engine, asked: Asked, is_get: bool) -> Any:
@@ -168,7 +157,7 @@ def _status(made: dict[str, Any], media_type: str) -> int:
 def _response(
     made: Any, media_type: str, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None
 ) -> Response:
-    response = Response(encoded(made), status, media_type=f"{media_type}; charset=utf-8" if "+" in media_type else media_type)
+    response = Response(encoded(made), status, media_type=media_type)
     response.raw_headers.extend(headers or ())
     return response
 
@@ -200,7 +189,7 @@ async def _stream(
     document = engine.document(asked)
     if not isinstance(document, dict) and is_get and is_mutation(document, asked):
         raise ActionError(405, "method_not_allowed", "A mutation is sent by POST", headers={"Allow": "POST"})
-    async with engine.operation(_context(engine, scope), scope, receive) as operation:
+    async with await engine.begin(_context(engine, scope), scope, receive) as operation:
         if isinstance(document, dict):
             made: Any = document
         elif is_subscription(document, asked):
@@ -210,7 +199,7 @@ async def _stream(
         let_go()  # open streams are many and idle; they are not what the limit is about
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
         await answer.send({"type": "http.response.start", "status": 200, "headers": [*headers, *operation.headers()]})
-        answers = _alone(made) if isinstance(made, dict) else made
+        answers: Any = _alone(made) if isinstance(made, dict) else made
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(_until_left, receive, group.cancel_scope)
@@ -251,5 +240,3 @@ async def _until_left(receive: Receive, scope: anyio.CancelScope) -> None:
 async def _until(event: asyncio.Event, scope: anyio.CancelScope) -> None:
     await event.wait()
     scope.cancel()
-
-

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from servey import invoke
+from servey.bodies import whole_body
 from servey.compat import pydantic as compat
 from servey.context import Context, _current
 from servey.encode import encoder_of
@@ -29,7 +30,7 @@ from servey.errors import ActionError, InvalidParams
 from servey.ids import new_request_id
 from servey.invoke import Plan
 from servey.limits import readable_errors
-from servey.routers.decode import check_json_type, whole_body
+from servey.routers.decode import check_json_type
 from servey.routers.query import Places, Shape, checked_text, nest, parse_query
 from servey.runtime import Runtime
 from servey.web import (

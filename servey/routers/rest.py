@@ -23,6 +23,7 @@ from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from servey.actions import Action, kebab_case
+from servey.bodies import parse_json, whole_body
 from servey.compat import fastapi as compat
 from servey.conditional import with_cache_control
 from servey.context import Context
@@ -31,7 +32,7 @@ from servey.errors import ActionError, ConfigError, InvalidParams, UnsupportedMe
 from servey.invoke import Plan, Stream, admit, perform, validate
 from servey.routers import describe
 from servey.routers.compiled import AGAIN, Again, Facts, Serve, compile_route
-from servey.routers.decode import FORMS, check_json_type, check_path, parse_json, whole_body
+from servey.routers.decode import FORMS, check_json_type, check_path
 from servey.routers.query import check_shapes, nest, parse_query, places_of, refuse_unknown, shapes_of
 from servey.routers.streams import send_stream, stream_media_type
 from servey.runtime import Runtime

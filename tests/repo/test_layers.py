@@ -20,6 +20,7 @@ KERNEL = {
     "settings",
 }
 RUNTIME = {
+    "bodies",
     "compat",
     "conditional",
     "dependencies",
@@ -37,6 +38,7 @@ RUNTIME = {
     "web",
 }
 TRANSPORTS = {
+    "graphql",
     "aws",
     "routers",
 }
