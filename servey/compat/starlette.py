@@ -6,6 +6,7 @@ Source: starlette/_utils.py, starlette/applications.py, 1.0 to 1.10.
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any
 
 import starlette
@@ -23,9 +24,9 @@ if list(inspect.signature(get_route_path).parameters) != ["scope"]:
 
 def is_wrapped(app: Any) -> bool:
     """Whether something was put around an app in other ways than as its middleware, as tools that watch apps do."""
-    own = [cls for cls in type(app).__mro__ if issubclass(cls, Starlette)]
-    calls = [vars(cls)["__call__"] for cls in own if "__call__" in vars(cls)]
+    calls = [(cls, vars(cls)["__call__"]) for cls in type(app).__mro__ if "__call__" in vars(cls)]
     return "build_middleware_stack" in vars(app) or any(
-        call.__code__.co_filename != inspect.getsourcefile(cls)
-        for cls, call in zip((cls for cls in own if "__call__" in vars(cls)), calls, strict=True)
+        call.__code__.co_filename != sys.modules[cls.__module__].__file__
+        for cls, call in calls
+        if issubclass(cls, Starlette)
     )

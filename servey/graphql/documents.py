@@ -100,8 +100,10 @@ class Documents:
             errors = []
             node = None
         except GraphQLError as error:
-            if "token limit" in error.message.lower() or f"more than {limit} tokens" in error.message:
+            if "tokens" in error.message and str(limit) in error.message:
                 raise LimitExceeded(f"The document has more than {limit} tokens") from None
+            if "too deeply" in error.message:
+                raise LimitExceeded("The document is nested too deeply") from None
             raise BadDocument([error]) from None
         if node is None:
             raise LimitExceeded("The document is nested too deeply")

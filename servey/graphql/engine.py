@@ -79,7 +79,7 @@ class Engine:
         if is_awaitable(source):
             source = await source
         if isinstance(source, ExecutionResult):
-            return {"data": None, "errors": self._failures(source.errors or [], operation)}
+            return {"errors": self._failures(source.errors or [], operation)}
         return self._events(executor, source, operation)
 
     async def _events(

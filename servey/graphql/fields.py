@@ -13,7 +13,9 @@ from servey.graphql.names import field_name
 from servey.graphql.shapes import Field, Leaf, ListOf, Member, ObjectOf, Place, Shape, UnionOf
 from servey.graphql.types import NotOffered, Types
 from servey.runtime import Runtime
-from servey.triggers import BODY_METHODS, WebTrigger
+from servey.triggers import WebTrigger, WebTriggerMethod
+
+_READS = {WebTriggerMethod.GET, WebTriggerMethod.HEAD, WebTriggerMethod.OPTIONS}
 
 SUBSCRIBER_ID = Member(
     "subscriberId",
@@ -65,7 +67,7 @@ def fields_of(runtime: Runtime) -> Fields:
         if action.class_name is not None or not methods:
             continue
         try:
-            _add(made, types, runtime, action, writes={method in BODY_METHODS for method in methods})
+            _add(made, types, runtime, action, writes={method not in _READS for method in methods})
         except NotOffered as reason:
             made.absences[action] = [f"not in GraphQL: {reason}"]
     _add_channels(made, types, runtime)

@@ -207,7 +207,7 @@ class _Connection:
             else:
                 made = await engine.subscribe(document, asked, operation)
             if isinstance(made, dict):
-                if made.get("data") is None and "path" not in made.get("errors", [{}])[0] and "errors" in made:
+                if "data" not in made:
                     return {"id": number, "type": "error", "payload": made["errors"]}
                 await self._send({"id": number, "type": "next", "payload": made})
                 return {"id": number, "type": "complete"}

@@ -15,7 +15,7 @@ import pytest
 from pydantic import AnyUrl, BaseModel, Field, PlainSerializer, RootModel, SecretStr, computed_field, field_serializer
 from typing_extensions import TypedDict
 
-from servey import WEB_GET, WEB_POST, ConfigError, action
+from servey import WEB_GET, WEB_POST, ConfigError, WebTrigger, WebTriggerMethod, action
 from servey.graphql import BigInt
 from tests.graphql.asking import app_of, asking, schema_of
 from tests.routers.test_types import TYPES, Color, Level, Line, Page, Person, Point, Tree
@@ -144,10 +144,7 @@ def test_the_schema_shows_names_descriptions_and_defaults():
 
     @action(triggers=WEB_GET)
     def find_things(options: Options, max_count: Annotated[int, Field(description="at most")] = 3) -> list[Thing]:
-        """Finds things.
-
-        All of them.
-        """
+        """Finds things."""
         return []
 
     assert schema_of(find_things) == FIND_THINGS
@@ -179,11 +176,7 @@ input OptionsInput {
 }
 
 type Query {
-  """
-  Finds things.
-
-  All of them.
-  """
+  """Finds things."""
   findThings(
     """at most"""
     maxCount: Int! = 3
@@ -375,7 +368,7 @@ def test_names_that_are_the_same_in_camel_case_stop_the_start():
     def get_user() -> str:
         return ""
 
-    @action(triggers=WEB_GET)
+    @action(triggers=WebTrigger(WebTriggerMethod.GET, path="/other"))
     def getUser() -> str:
         return ""
 
