@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import platform
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from benchmarks import calls, inprocess, wire
-from benchmarks.cases import CASES
+from benchmarks import calls, inprocess, many, wire
+from benchmarks.cases import CASES, Case
+from benchmarks.peers import is_installed
 
-PEERS = ["fastapi", "servey", "starlette"]
 RESULTS = Path(__file__).parent / "RESULTS.md"
-PACKAGES = ("fastapi", "starlette", "pydantic", "uvicorn")
+PACKAGES = ("fastapi", "starlette", "pydantic", "orjson", "uvicorn", "uvloop", "httptools")
+MANY = 1000
 
 
 def main() -> None:
@@ -25,49 +27,53 @@ def main() -> None:
     unknown = set(options.case) - set(CASES)
     if unknown:
         parser.error(f"there is no case {', '.join(sorted(unknown))}; there are: {', '.join(CASES)}")
-    report = "\n".join(_report([CASES[name] for name in options.case or CASES], quick=options.quick))
-    print(report)
+    lines = []
+    for line in _report([CASES[name] for name in options.case or CASES], quick=options.quick):
+        print(line, flush=True)
+        lines.append(line)
     if options.write:
-        RESULTS.write_text(report + "\n")
+        RESULTS.write_text("\n".join(lines) + "\n")
 
 
-def _report(cases: list, *, quick: bool) -> list[str]:
-    rounds, requests = (2, 300) if quick else (9, 4000)
-    yielded = [
+def _report(cases: list[Case], *, quick: bool) -> Iterator[str]:
+    rounds, seconds = (2, 1) if quick else (9, 2)
+    load = "wrk" if wire.WRK else "a client in Python, since there is no wrk here: its figures mean little"
+    yield from (
         "# Results",
         "",
         "Made by `python3 dev.py bench --write`.",
         f"Ratios are to hand-written FastAPI in the same run, medians of {rounds} interleaved rounds; above 1 is faster.",
         "Microseconds are of one machine, and only mean something beside each other.",
+        f"Behind uvicorn: one worker, {wire.CONNECTIONS} connections, no access log; the load is made by {load}.",
         "",
         f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".",
-        "",
-        "## A call without a transport",
-        "",
-        "| | microseconds | of FastAPI's handler |",
-        "|---|---|---|",
-    ]
-    found = calls.measure(rounds, 200 if quick else 5000)
-    whole = found["FastAPI's handler"]
-    yielded += [f"| {name} | {each:.1f} | {each / whole:.2f} |" for name, each in found.items()]
-    yielded += [
         "",
         "## Requests",
         "",
         "| case | peer | in-process us | x FastAPI | CPU us behind uvicorn | x FastAPI |",
         "|---|---|---|---|---|---|",
-    ]
+    )
     for case in cases:
-        peers = PEERS + (["raw"] if case.name == "text" else [])
+        peers = [name for name in case.peers if is_installed(name)]
         inside = inprocess.measure(peers, case, rounds)
-        outside = wire.measure(peers, case, max(2, rounds // 2), requests)
+        outside = wire.measure(peers, case, max(2, rounds // 2 + 1), seconds)
         for peer in peers:
             (own, ratios), (cpu, cpu_ratios) = inside[peer], outside[peer]
             what = case.what if peer == peers[0] else ""
-            yielded.append(
-                f"| {what} | {peer} | {own:.1f} | {median(ratios):.2f} | {cpu:.0f} | {median(cpu_ratios):.2f} |"
-            )
-    return yielded
+            yield f"| {what} | {peer} | {own:.1f} | {median(ratios):.2f} | {cpu:.0f} | {median(cpu_ratios):.2f} |"
+    yield from ("", "## Many actions", "", f"Of {MANY}; microseconds in-process, the best of 5.", "")
+    yield "| | start, s | the first | the last | a 404 | OpenAPI, on first use, s |"
+    yield "|---|---|---|---|---|---|"
+    for name in ("fastapi", "servey"):
+        cost = many.measure(name, 100 if quick else MANY)
+        yield (
+            f"| {name} | {cost['start']:.2f} | {cost['first']:.1f} | {cost['last']:.1f} | {cost['nowhere']:.1f} "
+            f"| {cost['openapi']:.2f} |"
+        )
+    yield from ("", "## A call without a transport", "", "| | microseconds | of FastAPI's handler |", "|---|---|---|")
+    found = calls.measure(rounds, 200 if quick else 5000)
+    whole = found["FastAPI's handler"]
+    yield from (f"| {name} | {each:.1f} | {each / whole:.2f} |" for name, each in found.items())
 
 
 if __name__ == "__main__":

@@ -3,10 +3,17 @@
 import json
 from dataclasses import dataclass, field
 
+import jwt
+
+from benchmarks.peers.model import SECRET
+
+STANDARD = ("fastapi", "servey", "starlette", "litestar", "blacksheep", "raw")
+
 
 @dataclass(frozen=True)
 class Case:
-    """One request; ``what`` says it in words."""
+    """One request; ``what`` says it in words, ``peers`` are those that answer it, the first one being what the others are
+    measured by."""
 
     name: str
     what: str
@@ -15,6 +22,12 @@ class Case:
     query: str = ""
     body: bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+    peers: tuple[str, ...] = STANDARD
+
+    @property
+    def sent_headers(self) -> list[tuple[bytes, bytes]]:
+        """What a client says of itself, but for what its library says."""
+        return [*self.headers, *([(b"content-type", b"application/json")] if self.body else [])]
 
     @property
     def all_headers(self) -> list[tuple[bytes, bytes]]:
@@ -32,25 +45,39 @@ ORDER = {
     }
 }
 
+TOKEN = jwt.encode({"sub": "ada", "scope": "root", "exp": 4102444800}, SECRET, algorithm="HS256")
+BEARER = ((b"authorization", f"Bearer {TOKEN}".encode()),)
+SINCE = "since=2026-01-01T00%3A00%3A00Z&limit=5"
+
 CASES = {
     case.name: case
     for case in (
-        Case("text", "GET one string", "GET", "/actions/hello", "name=World"),
-        Case("text-def", "the same, as a plain def", "GET", "/actions/hello-def", "name=World"),
+        Case("text", "(a) GET one string", "GET", "/actions/hello", "name=World", peers=(*STANDARD, "promises")),
         Case(
             "order",
-            "POST a nested order with 20 lines",
+            "(b) POST a nested order with 20 lines",
             "POST",
             "/actions/place-order",
             body=json.dumps(ORDER).encode(),
         ),
-        Case("list", "GET 100 objects of 5 fields", "GET", "/actions/list-users"),
+        Case("list", "(c) GET 100 models, others each time", "GET", "/actions/list-users"),
+        Case("path", "(d) path, enum, datetime, optional query", "GET", "/items/tools/7", SINCE),
         Case(
-            "path",
-            "path, enum, date and optional query",
+            "token",
+            "(e) guarded by a token",
             "GET",
-            "/items/tools/7",
-            "since=2026-01-01T00%3A00%3A00Z&limit=5",
+            "/actions/who",
+            headers=BEARER,
+            peers=(*STANDARD, "fastapi_cached", "servey_uncached"),
+        ),
+        Case("text-def", "(f) the same as (a), as a plain def", "GET", "/actions/hello-def", "name=World"),
+        Case(
+            "middleware",
+            "(a) under a middleware of the user's",
+            "GET",
+            "/actions/hello",
+            "name=World",
+            peers=("fastapi_middleware", "servey_middleware"),
         ),
     )
 }

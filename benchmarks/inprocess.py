@@ -12,12 +12,14 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from benchmarks.cases import CASES, Case
+from benchmarks.peers import python_of
 
 TURN_SECONDS = 0.06
 
@@ -29,7 +31,7 @@ class Peer:
     name: str
 
     def __post_init__(self) -> None:
-        command = [sys.executable, "-m", "benchmarks.inprocess", self.name]
+        command = [python_of(self.name), "-m", "benchmarks.inprocess", self.name]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, *words: object) -> str:
@@ -48,7 +50,7 @@ class Peer:
         self.process.wait(10)
 
 
-def measure(names: list[str], case: Case, rounds: int) -> dict[str, tuple[float, list[float]]]:
+def measure(names: Sequence[str], case: Case, rounds: int) -> dict[str, tuple[float, list[float]]]:
     """For each peer the median of its microseconds, and its ratio to the first peer in every round."""
     peers = [Peer(name) for name in names]
     try:
@@ -126,7 +128,9 @@ async def run(app: Any, case: Case, times: int) -> float:
 async def child(name: str) -> None:
     app = importlib.import_module(f"benchmarks.peers.{name}_app").app
     async with AsyncExitStack() as stack:
-        if hasattr(app, "router"):
+        if hasattr(app, "start"):
+            await app.start()
+        elif hasattr(getattr(app, "router", None), "lifespan_context"):
             await stack.enter_async_context(app.router.lifespan_context(app))
         for line in sys.stdin:
             command, case, *times = line.split()

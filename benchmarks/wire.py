@@ -1,26 +1,33 @@
 """CPU microseconds a request behind a real uvicorn on loopback: what a server costs, which a noisy machine blurs least.
 
-The server is pinned to one processor and the clients to another, where there are two. The client is asyncio of our own:
-32 connections that each send the next request when they have the answer to the last.
+The server is pinned to one processor and the clients to another, where there are two. 32 connections each send the next
+request when they have the answer to the last: by wrk, or without one by asyncio. That is slower than some of the servers,
+which then wait between requests and cost more for each: install wrk (https://github.com/wg/wrk, ``apt install wrk``) for
+figures that mean something.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shutil
 import socket
 import subprocess
-import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 from benchmarks.cases import Case
+from benchmarks.peers import python_of
 
 CONNECTIONS = 32
+WRK = shutil.which("wrk")
 
 
-def measure(names: list[str], case: Case, rounds: int, requests: int) -> dict[str, tuple[float, list[float]]]:
+def measure(names: Sequence[str], case: Case, rounds: int, seconds: float) -> dict[str, tuple[float, list[float]]]:
     """For each peer the median of its CPU microseconds a request, and its ratio to the first peer in every round."""
     servers = {name: _serve(name) for name in names}
     try:
@@ -28,11 +35,12 @@ def measure(names: list[str], case: Case, rounds: int, requests: int) -> dict[st
             _wait(port, name)
         costs: dict[str, list[float]] = {name: [] for name in names}
         for _, port in servers.values():
-            asyncio.run(_load(port, case, requests // 10))
-        for _ in range(rounds):
-            for name, (process, port) in servers.items():
+            _load(port, case, seconds / 2)
+        for turn in range(rounds):
+            order = list(servers.items())
+            for name, (process, port) in order[turn % len(order) :] + order[: turn % len(order)]:
                 before = _cpu_seconds(process.pid)
-                asyncio.run(_load(port, case, requests))
+                requests = _load(port, case, seconds)
                 costs[name].append((_cpu_seconds(process.pid) - before) / requests)
     finally:
         for process, _ in servers.values():
@@ -50,8 +58,11 @@ def _serve(name: str) -> tuple[subprocess.Popen[bytes], int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", f"benchmarks.peers.{name}_app:app", "--port", str(port)]
-    process = subprocess.Popen([*command, "--no-access-log", "--log-level", "error"])
+    command = [python_of(name), "-m", "uvicorn", f"benchmarks.peers.{name}_app:app", "--port", str(port)]
+    lifespan = ["--lifespan", "off"] if name in ("raw", "promises") else []
+    process = subprocess.Popen(
+        [*command, *lifespan, "--no-access-log", "--log-level", "error", "--loop", "uvloop", "--http", "httptools"]
+    )
     _pin(process.pid, 0)
     _pin(0, 1)
     return process, port
@@ -82,26 +93,49 @@ def _cpu_seconds(pid: int) -> float:
     return total / 1e9
 
 
-async def _load(port: int, case: Case, requests: int) -> None:
-    """So many requests, over a few connections; every answer must be a 200."""
+def _load(port: int, case: Case, seconds: float) -> int:
+    """How many requests were answered in so many seconds; every answer must be a 200."""
+    return _load_by_wrk(port, case, seconds) if WRK else asyncio.run(_load_by_hand(port, case, seconds))
+
+
+def _load_by_wrk(port: int, case: Case, seconds: float) -> int:
+    lines = [f'wrk.method = "{case.method}"']
+    lines += [f'wrk.headers["{name.decode()}"] = "{value.decode()}"' for name, value in case.sent_headers]
+    if case.body:
+        lines.append(f"wrk.body = [==[{case.body.decode()}]==]")
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write("\n".join(lines))
+        script.flush()
+        url = f"http://127.0.0.1:{port}{case.path}" + (f"?{case.query}" if case.query else "")
+        command = [str(WRK), "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", script.name, url]
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    counted = re.search(r"(\d+) requests in", told)
+    if counted is None or "Non-2xx" in told:
+        raise RuntimeError(f"{case.name}: {told}")
+    return int(counted[1])
+
+
+async def _load_by_hand(port: int, case: Case, seconds: float) -> int:
     path = case.path + (f"?{case.query}" if case.query else "")
     lines = [f"{case.method} {path} HTTP/1.1".encode(), *(name + b": " + value for name, value in case.all_headers)]
     request = b"\r\n".join([*lines, b"", b""]) + case.body
-    left = requests
+    end = time.monotonic() + seconds
+    answered = 0
 
     async def client() -> None:
-        nonlocal left
+        nonlocal answered
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while left > 0:
-            left -= 1
+        while time.monotonic() < end:
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
                 raise RuntimeError(f"{case.name}: {head.splitlines()[0].decode()}")
             length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             await reader.readexactly(int(length.split(b":")[1]))
+            answered += 1
         writer.close()
         await writer.wait_closed()
 
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(seconds + 60):
         await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
+    return answered

@@ -12,6 +12,7 @@ from servey.channels import background_action_channel, webhook_event_channel, we
 from servey.context import Context
 from servey.errors import ActionError, ConfigError, Conflict, Forbidden, NotFound, ServeyError
 from servey.queues import Retry
+from servey.results import invalidate
 from servey.triggers import (
     WEB_GET,
     WEB_POST,
@@ -60,6 +61,7 @@ __all__ = [
     "action",
     "background_action_channel",
     "create_app",
+    "invalidate",
     "webhook_event_channel",
     "websocket_event_channel",
 ]

@@ -14,17 +14,21 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from servey.access import ALLOW_ALL, PasswordAuthenticator, rule_text
+from servey.access import PasswordAuthenticator
 from servey.actions import Action
 from servey.catalog import build_catalog, find_actions, find_channels
-from servey.channels import EventChannel
+from servey.channels import BackgroundActionChannel, EventChannel, WebsocketEventChannel
 from servey.compat.fastapi import is_bare
 from servey.compat.starlette import is_wrapped
 from servey.errors import ActionError, ConfigError, NotFound
 from servey.graphql.fields import Fields
 from servey.graphql.mount import mount_graphql
+from servey.jobs.routes import mount_jobs
+from servey.jobs.schedule import schedules_of, trigger_text, triggers_of
+from servey.jobs.service import jobs_and_schedules_here
+from servey.keeping import not_kept_because
 from servey.parts import Parts, load_plugins
-from servey.routers.describe import default_scheme, valid_in_3_1
+from servey.routers.describe import access_text, default_scheme, valid_in_3_1
 from servey.routers.dispatch import Dispatch, Tables
 from servey.routers.docs import mount_docs
 from servey.routers.health import mount_health
@@ -68,6 +72,8 @@ class Servey(FastAPI):
             lifespan=self._running(users_lifespan),
         )
         self.runtime.app = self
+        self.runtime.services.append(jobs_and_schedules_here)
+        schedules_of(self.runtime)  # a schedule that can not be is told at once
         self._mount(self.router, "")
         mount_health(self, self.runtime)
         if settings.serves_docs:
@@ -105,6 +111,11 @@ class Servey(FastAPI):
         scheme = default_scheme() if self._login is None else login_scheme(prefix)
         mount_actions(router, self.runtime, prefix=prefix, scheme=scheme)
         mount_graphql(router, self.runtime, prefix=prefix)
+        if self.runtime.catalog.channels_of(WebsocketEventChannel):
+            from servey.ws.routes import mount_channels  # an app without channels does not pay for their library
+
+            mount_channels(router, self.runtime, prefix=prefix)
+        mount_jobs(router, self.runtime, prefix=prefix)
         if self._login is not None:
             authorizer, authenticator = self._login
             mount_login(router, authorizer, authenticator, prefix=prefix)
@@ -230,6 +241,7 @@ class Exposure:
     places: tuple[str, ...]
     absences: tuple[str, ...]
     access: str
+    cache: str
     summary: str
     defined_at: str
 
@@ -244,16 +256,20 @@ def exposure_of(runtime: Runtime, action: Action, fields: Fields | None = None) 
     places = tuple(
         f"{trigger.method} {path_of(action, trigger)}" for trigger in action.triggers if isinstance(trigger, WebTrigger)
     )
+    places += tuple(map(trigger_text, triggers_of(action)))
+    channels = runtime.catalog.channels_of(BackgroundActionChannel)
+    places += tuple(f"channel {channel.name}" for channel in channels if channel.action is action)
     if fields is not None:
         places += tuple(f"GraphQL {place}" for place in fields.places.get(action, ()))
     needed = plan.injection.requests_needed if plan.injection is not None else None
-    absences: tuple[str, ...] = (f"not on the command line: it needs {needed}",) if needed else ()
+    absences = [f"not on the command line, not as a job: it needs {needed}"] if needed else []
     if fields is not None:
-        absences += tuple(fields.absences.get(action, ()))
-    access = rule_text(action.access_control)
-    if plan.needs_token and action.access_control is ALLOW_ALL:
-        access = "any valid token"
-    return Exposure(action.name, places, absences, access, action.summary, action.place)
+        absences += fields.absences.get(action, [])
+    unkept = not_kept_because(action, plan.injection)
+    if unkept:
+        absences.append(f"not kept on the server: {unkept}")
+    cache = "" if action.cache_control is None else str(action.cache_control) + (", kept" if plan.keeping else "")
+    return Exposure(action.name, places, tuple(absences), access_text(plan), cache, action.summary, action.place)
 
 
 def _last_resort(settings: Settings) -> ASGIApp:

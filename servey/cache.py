@@ -38,8 +38,7 @@ class TtlCacheControl:
             raise ConfigError(f"TtlCacheControl({given!r}): give a number of seconds above 0")
 
     def __str__(self) -> str:
-        words = [f"{self.ttl:g} s", _whose(self.private)]
-        return ", ".join(words + (["on the server too"] if self.server else []))
+        return f"{self.ttl:g} s, {_whose(self.private)}"
 
 
 @dataclass(frozen=True)

@@ -84,17 +84,25 @@ class EventFilterABC(ABC, Generic[T]):
 EventFilter: TypeAlias = Callable[[Any, Authorization | None], bool] | EventFilterABC[Any]
 
 
-class Published:
-    """What `publish` gives: awaited, it comes back when the event is handed over; left alone, that happens all the same."""
+class HandedOver(Generic[T]):
+    """Something that the app's own loop was given to do: awaited, it comes back with what came of it when that is done;
+    left alone, it is done all the same. In a worker thread it is done already, and ``value`` is what came of it.
+    """
 
-    __slots__ = ("_done",)
+    __slots__ = ("_done", "value")
 
-    def __init__(self, done: asyncio.Future[None] | None = None) -> None:
+    value: T
+
+    def __init__(self, done: asyncio.Future[T] | None = None) -> None:
         self._done = done
 
-    def __await__(self) -> Generator[Any, None, None]:
+    def __await__(self) -> Generator[Any, None, T]:
         if self._done is not None:
-            yield from asyncio.shield(self._done).__await__()
+            self.value = yield from asyncio.shield(self._done).__await__()
+        return self.value
+
+
+Published: TypeAlias = HandedOver[None]
 
 
 @dataclass(frozen=True, eq=False)

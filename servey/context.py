@@ -10,6 +10,9 @@ from servey.access import Authorization, AuthorizationError
 from servey.errors import ServeyError, Unauthenticated
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from servey.channels import HandedOver
     from servey.runtime import Runtime
 
 logger = logging.getLogger("servey")
@@ -28,7 +31,8 @@ class Context:
     callers (the operator's command line, the scheduler) are not asked for a token; ``resources`` is what the call holds
     open.
     Units: ``deadline`` is on the running loop's clock, in seconds, or None while no action runs; ``made_at`` is in seconds
-    since 1970, when a result was made that the server had kept, or None for one that was made now.
+    since 1970, when a result was made that the server had kept, or None for one that was made now; ``job_id`` is that of
+    the job that calls, or None.
     """
 
     __slots__ = (
@@ -36,6 +40,7 @@ class Context:
         "_refused",
         "_resources",
         "deadline",
+        "job_id",
         "made_at",
         "request_id",
         "runtime",
@@ -63,6 +68,7 @@ class Context:
         self._resources = resources
         self.deadline: float | None = None
         self.made_at: float | None = None
+        self.job_id: str | None = None
         # Given where it was verified before: a job's enqueuer, a socket's subscriber.
         self._authorization: Authorization | None = authorization
         self._refused: Unauthenticated | None = None if token is None else _UNREAD
@@ -117,11 +123,39 @@ class Context:
             raise self._refused
         return self._authorization
 
+    def enqueue(
+        self,
+        action: Callable[..., Any] | str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        delay: float = 0,
+        key: str | None = None,
+    ) -> HandedOver[str]:
+        """Has an action called later, as a job, on behalf of this call's caller; await it for the job's id. A plain
+        ``def`` finds the id in its ``value``.
+
+        ``params`` are checked now, so that a mistake fails here. A ``key`` makes it once: with one that was used for this
+        action before, nothing is enqueued, and the id is that of the first job.
+        Units: ``delay`` in seconds.
+        Errors: InvalidParams, Unauthenticated, Forbidden; ServeyError for an action that can not be called by a job.
+        """
+        return self.runtime.enqueue(self, action, params or {}, delay=delay, key=key)
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Tells whoever looks at this job how far it has come; in a call that is no job it does nothing."""
+        if self.job_id is not None:
+            self.runtime.report_progress(self.job_id, done, total)
+
     def __repr__(self) -> str:
         return f"Context(via={self.via!r}, request_id={self.request_id!r}, trusted={self.trusted})"
 
 
 _current: ContextVar[Context] = ContextVar("servey_context")
+
+
+def running_context() -> Context | None:
+    """The call that this code runs in; None outside of any call."""
+    return _current.get(None)
 
 
 def current_context() -> Context:
@@ -153,7 +187,7 @@ def current_runtime() -> Runtime:
 
     Errors: ServeyError where none runs, or more than one.
     """
-    context = _current.get(None)
+    context = running_context()
     if context is not None:
         return context.runtime
     running = list(dict.fromkeys(_running))

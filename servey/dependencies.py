@@ -81,6 +81,22 @@ class Injection:
         )
 
     @cached_property
+    def from_request(self) -> tuple[str, ...]:
+        """The names of what is filled in by the action's own parameters and can differ from request to request."""
+        own = self.dependant
+        fields = (*own.header_params, *own.cookie_params, *own.query_params, *own.path_params, *own.body_params)
+        made = [each.name for each in own.dependencies if any(map(compat.reads_request, compat.tree(each)))]
+        return (*(field.name for field in fields), *(name for name in made if name is not None))
+
+    @cached_property
+    def takes_http(self) -> str | None:
+        """Which of the two it takes whole, ``request`` or ``response``; None where it takes neither."""
+        own = self.dependant
+        if own.request_param_name or own.http_connection_param_name or own.websocket_param_name:
+            return "request"
+        return "response" if own.response_param_name else None
+
+    @cached_property
     def without_request(self) -> compat.Dependant:
         return compat.without_request(self.dependant)
 

@@ -2,7 +2,7 @@
 
 A call takes four steps, each of them here and nowhere else: `admit` (may this caller call at all), `validate` (do the
 parameters fit, and may this caller call with them), `perform` (dependencies, the function under its deadline, its result
-checked). `invoke` is all of them in a row.
+checked, or a result that the server has kept). `invoke` is all of them in a row.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from servey.actions import Action
 from servey.context import Context, _current
 from servey.dependencies import Injection, Resources, call_with_dependencies, injection_of
 from servey.errors import ActionTimeout, InvalidParams, Overloaded, ServeyError, Unauthenticated
+from servey.keeping import Keeping, keeping_of
 from servey.limits import readable_errors
 from servey.steps import rest_of
 
@@ -33,7 +34,8 @@ class ResultError(ServeyError):
 class Plan:
     """What is decided of an action once, so that a call has not to ask again.
 
-    ``early`` is the part of the access control that needs no parameters, ``late`` the part that does.
+    ``early`` is the part of the access control that needs no parameters, ``late`` the part that does; ``keeping`` says how
+    the server keeps its results, where it does.
     """
 
     action: Action
@@ -43,6 +45,7 @@ class Plan:
     contexts: tuple[str, ...]
     injection: Injection | None
     is_coroutine: bool
+    keeping: Keeping | None
 
     @property
     def guarded(self) -> bool:
@@ -59,14 +62,16 @@ def plan_of(action: Action) -> Plan:
     """Decides what can be decided before the first call. Errors: ConfigError."""
     early, late = _split(action.access_control)
     params = action.signature.params
+    injection = injection_of(action)
     return Plan(
         action=action,
         early=early,
         late=late,
         authorization=tuple((param.name, not param.nullable) for param in params if param.filled_by == "authorization"),
         contexts=tuple(param.name for param in params if param.filled_by == "context"),
-        injection=injection_of(action),
+        injection=injection,
         is_coroutine=inspect.iscoroutinefunction(action.fn),
+        keeping=keeping_of(action, injection),
     )
 
 
@@ -153,13 +158,19 @@ async def perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
         values[name] = context
 
     async def call(injected: Mapping[str, Any]) -> Any:
-        return await _call(action, {**values, **injected}, context)
+        # Dependencies have run by now, also for a result that is kept: some of them are what lets a caller in.
+        whole = {**values, **injected}
+        if plan.keeping is None:
+            return await _call(action, whole, context)
+        return await context.runtime.cache.result_of(
+            action, plan.keeping, whole, context, lambda: _call(action, whole, context)
+        )
 
     context.deadline = asyncio.get_running_loop().time() + action.timeout
     running = _current.set(context)
     try:
         if plan.injection is None:
-            if plan.is_coroutine:
+            if plan.is_coroutine and plan.keeping is None:
                 step = action.fn(**values)
                 try:
                     waits_for = step.send(None)
@@ -169,7 +180,7 @@ async def perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
                     result = await go_on(step, waits_for, action, context)
                 return checked(action, result)
             async with asyncio.timeout(action.timeout):
-                return await _call(action, values, context)
+                return await (_call(action, values, context) if plan.keeping is None else call({}))
         return await call_with_dependencies(plan.injection, context, call, timeout=action.timeout)
     except TimeoutError as error:
         raise _over_time(error, action, context) from None

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from servey.access import Authorizer, PasswordAuthenticator
 from servey.errors import ConfigError
+from servey.queues import Queue
 from servey.settings import Settings
 
 Part: TypeAlias = str | Callable[[Settings], Any]
@@ -28,6 +29,7 @@ class Parts:
     password_authenticator: Part = "servey.routers.login:password_authenticator_of"
     bus: Part = "servey.ws.bus:bus_of"
     queue: Part = "servey.jobs.queue:queue_of"
+    webhook_network: Part = "servey.jobs.webhooks:network_of"
     cache: Part = "servey.results:cache_of"
 
     def make_authorizer(self, settings: Settings) -> Authorizer:
@@ -46,9 +48,14 @@ class Parts:
         """The part that carries events to the processes that have subscribers. Errors: ConfigError."""
         return _made(self.bus, settings, "bus", "publish")
 
-    def make_queue(self, settings: Settings) -> Any:
+    def make_queue(self, settings: Settings) -> Queue:
         """The part that keeps jobs until a worker takes them. Errors: ConfigError."""
-        return _made(self.queue, settings, "queue", "enqueue")
+        made: Queue = _made(self.queue, settings, "queue", "enqueue")
+        return made
+
+    def make_webhook_network(self, settings: Settings) -> Any:
+        """What webhooks are delivered through: a network of httpcore's. Errors: ConfigError."""
+        return _made(self.webhook_network, settings, "webhook_network", "connect_tcp")
 
     def make_cache(self, settings: Settings) -> Any:
         """The part that keeps results on the server. Errors: ConfigError."""

@@ -6,26 +6,30 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from servey.access import Authorization, Authorizer
-from servey.actions import Action
+from servey.actions import Action, get_action
 from servey.cache import TtlCacheControl
 from servey.catalog import Catalog
-from servey.channels import BackgroundActionChannel, Published, WebhookEventChannel, WebsocketEventChannel
+from servey.channels import BackgroundActionChannel, HandedOver, WebhookEventChannel, WebsocketEventChannel
 from servey.context import Context, Transport, forget_running, note_running
 from servey.dependencies import Resources
+from servey.enqueue import enqueue, enqueue_event
 from servey.errors import ConfigError, ServeyError
+from servey.events import Bus
 from servey.ids import new_request_id
 from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
 from servey.parts import Parts
+from servey.queues import Queue
+from servey.results import Results
 from servey.settings import Settings
-from servey.subscriptions import Bus, Subscriptions
+from servey.subscriptions import Subscriptions
 from servey.threads import Threads
 from servey.tokens import NoKeyAuthorizer
 from servey.triggers import CronTrigger, FixedRateTrigger
@@ -34,6 +38,9 @@ logger = logging.getLogger("servey")
 
 _GRACE_SECONDS = 10
 _CHECK_SECONDS = 1
+_REPORT_SECONDS = 0.1
+
+T = TypeVar("T")
 
 Service = Callable[["Runtime"], AbstractAsyncContextManager[None]]
 """Something that runs as long as the app does; a bus, a scheduler."""
@@ -54,11 +61,15 @@ class Runtime:
         self.in_flight = InFlight(settings.max_in_flight)
         self.app: Any = None
         self._plans = _plans(catalog)
-        self._kept: set[asyncio.Task[None]] = set()
+        self._kept: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._orderly: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._stopping: asyncio.Event | None = None
-        self._bus: Bus | None = None
+        self._results: WeakKeyDictionary[asyncio.AbstractEventLoop, Results] = WeakKeyDictionary()
+        self._reported: dict[str, float] = {}
+        # Made here and not on first use: its libraries are slow to import, and an event loop would have to wait.
+        self._bus: Bus | None = parts.make_bus(settings) if catalog.channels_of(WebsocketEventChannel) else None
+        self._queue: Queue | None = None
         self._subscriptions: Subscriptions | None = None
         self._threads: WeakKeyDictionary[asyncio.AbstractEventLoop, Threads] = WeakKeyDictionary()
 
@@ -73,9 +84,10 @@ class Runtime:
     @property
     def bus(self) -> Bus:
         """What carries events to the processes that have subscribers; a new one for each lifespan."""
-        if self._bus is None:
-            self._bus = self.parts.make_bus(self.settings)
-        return self._bus
+        bus = self._bus
+        if bus is None:
+            bus = self._bus = self.parts.make_bus(self.settings)
+        return bus
 
     @property
     def subscriptions(self) -> Subscriptions:
@@ -84,17 +96,22 @@ class Runtime:
             raise ServeyError("The app is not running, so that no one can subscribe; enter its lifespan")
         return self._subscriptions
 
-    @cached_property
-    def queue(self) -> Any:
-        """What keeps jobs until a worker takes them."""
-        return self.parts.make_queue(self.settings)
+    @property
+    def queue(self) -> Queue:
+        """What keeps jobs until a worker takes them; a new one for each lifespan."""
+        if self._queue is None:
+            self._queue = self.parts.make_queue(self.settings)
+        return self._queue
 
-    @cached_property
-    def cache(self) -> Any:
-        """What keeps results on the server."""
-        return self.parts.make_cache(self.settings)
+    @property
+    def cache(self) -> Results:
+        """The results that the server keeps: this loop's."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._results:
+            self._results[loop] = Results(self.parts.make_cache(self.settings), self.settings.cache_prefix)
+        return self._results[loop]
 
-    @cached_property
+    @property
     def parts_in_use(self) -> dict[str, Any]:
         """The parts that live outside of a call and that something in the catalog needs, by name."""
         catalog = self.catalog
@@ -116,14 +133,8 @@ class Runtime:
         """
         return {name: await _problem_of(part) for name, part in self.parts_in_use.items()}
 
-    async def enqueue_event(
-        self, channel: BackgroundActionChannel[Any] | WebhookEventChannel[Any], payload: bytes
-    ) -> None:
-        """Makes a job of an event: to call the channel's action, or to post it to the channel's URL."""
-        raise NotImplementedError
-
-    def hand_over(self, deliver: Callable[[], Awaitable[None]]) -> Published:
-        """Delivers something on the app's own loop, one after another in the order of the calls.
+    def hand_over(self, deliver: Callable[[], Awaitable[T]]) -> HandedOver[T]:
+        """Has the app's own loop do something, one after another in the order of the calls.
 
         In a worker thread it is waited for; on a loop, what is given back can be awaited.
         """
@@ -138,17 +149,55 @@ class Runtime:
             task = home.create_task(self._in_order(deliver))
             self.keep(task)
             task.add_done_callback(_log_failure)
-            return Published(task)
+            return HandedOver(task)
         elsewhere = asyncio.run_coroutine_threadsafe(self._in_order(deliver), home)
         if here is not None:
-            return Published(asyncio.wrap_future(elsewhere, loop=here))
-        elsewhere.result()
-        return Published()
+            return HandedOver(asyncio.wrap_future(elsewhere, loop=here))
+        done: HandedOver[T] = HandedOver()
+        done.value = elsewhere.result()
+        return done
 
-    async def _in_order(self, deliver: Callable[[], Awaitable[None]]) -> None:
+    async def _in_order(self, deliver: Callable[[], Awaitable[T]]) -> T:
         lock = self._orderly.setdefault(asyncio.get_running_loop(), asyncio.Lock())
         async with lock:
-            await deliver()
+            return await deliver()
+
+    def enqueue(
+        self,
+        context: Context,
+        action: Callable[..., Any] | str,
+        params: Mapping[str, Any],
+        *,
+        delay: float,
+        key: str | None,
+    ) -> HandedOver[str]:
+        """Has an action called later; see `Context.enqueue`. Errors: ServeyError for an action that this app has not."""
+        if isinstance(action, str):
+            found = next((each for each in self.catalog if each.name == action), None)
+        else:
+            found = action if isinstance(action, Action) else get_action(action)
+        if found is None or found not in self._plans:
+            raise ServeyError(f"{action!r} is no action of this app")
+        return self.hand_over(lambda: enqueue(context, found, params, delay=delay, key=key))
+
+    async def enqueue_event(
+        self, channel: BackgroundActionChannel[Any] | WebhookEventChannel[Any], payload: bytes
+    ) -> None:
+        """Makes a job of an event: to call the channel's action, or to post it to the channel's URL."""
+        await enqueue_event(self, channel, payload)
+
+    def report_progress(self, job_id: str, done: float, total: float | None) -> None:
+        """Notes how far a running job has come; what comes faster than ten times a second is left out."""
+        moment = time.monotonic()
+        if done != total and moment - self._reported.get(job_id, 0.0) < _REPORT_SECONDS:
+            return
+        self._reported = {**{k: v for k, v in self._reported.items() if moment - v < 1}, job_id: moment}
+        self.hand_over(lambda: self.queue.report(job_id, {"done": done, "total": total}))
+
+    async def reports_told(self, job_id: str) -> None:
+        """Waits until everything that a job has reported is noted."""
+        if self._reported.pop(job_id, None) is not None:
+            await self.hand_over(_nothing)
 
     def plan(self, action: Action) -> Plan:
         """What was decided of an action. Errors: KeyError for one that is not in the catalog."""
@@ -188,7 +237,7 @@ class Runtime:
         """The resources of a call that has not opened anything yet."""
         return Resources(app=self.app)
 
-    def keep(self, task: asyncio.Task[None]) -> None:
+    def keep(self, task: asyncio.Task[Any]) -> None:
         """Holds on to a task that may outlive its call, so that it is neither lost nor forgotten at the end."""
         self._kept.add(task)
         task.add_done_callback(self._kept.discard)
@@ -209,12 +258,17 @@ class Runtime:
         """Runs the app: its streams hear of the process's end, and what outlives its call is waited for."""
         # A test may run an app twice at once, each time on a loop of its own.
         loop = asyncio.get_running_loop()
-        before = (self._stopping, self._loop, self._bus, self._subscriptions)
+        before = (self._stopping, self._loop, self._bus, self._queue, self._subscriptions)
         stopping, subscriptions = asyncio.Event(), Subscriptions(self)
-        self._stopping, self._loop, self._bus, self._subscriptions = stopping, loop, None, subscriptions
+        self._stopping, self._loop, self._queue, self._subscriptions = stopping, loop, None, subscriptions
+        if before[1] is not None:
+            self._bus = None
         note_running(self)
         try:
             async with AsyncExitStack() as stack:
+                stack.push_async_callback(self._forget_results)
+                if any(plan.keeping is not None for plan in self._plans.values()):
+                    _ = self.cache  # what it needs may not be there, and that is better said now
                 for service in self.services:
                     await stack.enter_async_context(service(self))
                 try:
@@ -228,11 +282,19 @@ class Runtime:
                     await subscriptions.aclose()
         finally:
             try:
+                if self._queue is not None:
+                    await self._queue.aclose()
                 if self._bus is not None:
                     await self._bus.aclose()
             finally:
                 forget_running(self)
-                self._stopping, self._loop, self._bus, self._subscriptions = before
+                self._stopping, self._loop, bus, self._queue, self._subscriptions = before
+                self._bus = bus if self._loop is not None else None
+
+    async def _forget_results(self) -> None:
+        results = self._results.pop(asyncio.get_running_loop(), None)
+        if results is not None:
+            await results.aclose()
 
     def check_settings(self) -> None:
         """Makes sure that this app may serve. Errors: ConfigError that says why not, a line for each reason."""
@@ -244,10 +306,14 @@ class Runtime:
             )
 
 
-def _log_failure(task: asyncio.Task[None]) -> None:
+async def _nothing() -> None:
+    pass
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
     # Whoever published may not be waiting for it.
     if not task.cancelled() and task.exception() is not None:
-        logger.error("an event could not be handed over", exc_info=task.exception())
+        logger.error("an event or a job could not be handed over", exc_info=task.exception())
 
 
 class OpenContext:

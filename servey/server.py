@@ -24,6 +24,12 @@ GRACE_SECONDS = 10
 """How long requests that are being answered may take when the process is asked to end."""
 RELOADED = ("*.py", "*.j2", "*.html")
 
+WEBSOCKETS: dict[str, Any] = {
+    "ws": "servey.ws.fanout:FanoutProtocol",
+    "ws_max_size": 1 << 20,
+    "ws_per_message_deflate": False,  # it costs each connection more memory than all the rest of it
+}
+
 
 def discovered_app() -> Servey:
     """The app of the project in the working directory, for uvicorn's processes to make.
@@ -63,6 +69,7 @@ def serve_dev(app: str | None, host: str | None, port: int | None) -> None:
         reload=True,
         reload_includes=list(RELOADED),
         timeout_graceful_shutdown=GRACE_SECONDS,
+        **WEBSOCKETS,
         **_logging(settings),
         **where,
     )
@@ -82,6 +89,7 @@ def serve(app: str | None, host: str | None, port: int | None, workers: int) -> 
         factory=workers > 1 and app is None,
         workers=workers,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        **WEBSOCKETS,
         **_logging(settings),
         **_address(settings, host, port),
     )

@@ -98,8 +98,11 @@ class Settings(BaseSettings):
     graphql_max_batch: int = Field(1, ge=1, description="GraphQL operations in one request; several come as a list")
     graphql_max_operations: int = Field(100, ge=1, description="operations that one GraphQL websocket may have open")
 
+    cache_max_entries: int = Field(10_000, ge=0, description="results kept in memory, where there is no Redis")
+    cache_max_bytes: int = Field(64 << 20, ge=0, description="how large all of them may be")
+    cache_prefix: str = Field("servey", description="what keys of results begin with; apps of one Redis need one each")
     channel_connections: int = Field(10_000, ge=1, description="websockets and event streams open in one process")
-    channel_subscriptions: int = Field(128, ge=1, description="channels that one websocket may subscribe to")
+    channel_per_socket: int = Field(128, ge=1, description="channels that one websocket may subscribe to")
     channel_frame_bytes: int = Field(1 << 16, ge=128, description="the largest frame that a websocket client may send")
     channel_queue: int = Field(1000, ge=1, description="events that may wait for one subscriber before it is dropped")
     channel_queue_bytes: int = Field(1 << 20, ge=1, description="bytes that may wait for one subscriber likewise")
@@ -108,6 +111,11 @@ class Settings(BaseSettings):
     aws_action: str | None = Field(
         None, description="the only action of a Lambda function; an event that is a plain object is then its parameters"
     )
+
+    job_concurrency: int = Field(50, ge=1, description="jobs that one worker process runs at once")
+    job_grace: float = Field(30, ge=0, description="how long running jobs may take when their process is asked to end")
+    job_lease: float = Field(15, ge=1, description="how long a job stays with a worker that gives no sign of life")
+    job_keep: float = Field(86_400, ge=1, description="how long what came of a job is kept, and its key remembered")
 
     max_body_bytes: int = Field(1 << 20, ge=0, description="the largest request body")
     body_timeout: float = Field(15, gt=0, description="how long a client may take to send its body")

@@ -10,15 +10,23 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from servey.access import ALLOW_ALL, Authorization, allows, refusal
 from servey.channels import Message, Position, WebsocketEventChannel
-from servey.errors import ActionError, Forbidden, NotFound, Overloaded, Restarting, TooSlow, Unauthenticated
+from servey.errors import (
+    ActionError,
+    Forbidden,
+    InvalidParams,
+    NotFound,
+    Overloaded,
+    Restarting,
+    TooSlow,
+    Unauthenticated,
+)
+from servey.events import Bus, Event, Gap, Item, Lost
 
 if TYPE_CHECKING:
     from servey.runtime import Runtime
@@ -28,88 +36,6 @@ logger = logging.getLogger("servey")
 MAX_ID_CHARACTERS = 128
 _TIMER_SECONDS = 3600.0
 _BACKOFF_SECONDS = (0.05, 2.0)
-
-
-@dataclass(frozen=True)
-class Gap:
-    """In the place of events that a bus may have lost."""
-
-
-@dataclass(frozen=True)
-class Past:
-    """What a bus keeps of a channel.
-
-    Shape: ``position`` is that of the newest event; ``messages`` are all since the position that was asked for, or None
-    where one of them is not kept any more.
-    """
-
-    position: Position
-    messages: tuple[Message, ...] | None
-
-
-class Bus(Protocol):
-    """Carries events from whoever publishes to the processes that have subscribers.
-
-    Errors: Overloaded while it can not be reached.
-    """
-
-    async def publish(self, message: Message, *, history: int = 0) -> None:
-        """Takes a message over; keeps the last ``history`` ones of its channel."""
-        ...
-
-    def subscribe(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[Message | Gap]]:
-        """What is published on a channel from now on; it outlives outages, and yields a `Gap` after each."""
-        ...
-
-    async def recall(self, channel: str, after: Position | None) -> Past:
-        """What was published after a position; with None, only where the channel is now."""
-        ...
-
-    async def aclose(self) -> None:
-        """Lets go of what it holds open."""
-        ...
-
-
-class Event:
-    """One event, shared by all subscribers of this process.
-
-    Shape: ``cursor`` is where a client resumes after it, None for channels without history; ``frames`` keeps what
-    transports make of the event, by transport, so that it is made once.
-    """
-
-    __slots__ = ("_value", "channel", "cursor", "frames", "message")
-
-    def __init__(self, channel: WebsocketEventChannel[Any], message: Message) -> None:
-        self.channel = channel
-        self.message = message
-        self.cursor = None if message.position is None else message.position.cursor
-        self.frames: dict[str, Any] = {}
-        self._value: Any = _UNREAD
-
-    @property
-    def payload(self) -> bytes:
-        """The event's JSON."""
-        return self.message.payload
-
-    @property
-    def value(self) -> Any:
-        """The event as its type; the same object for everyone. Errors: ValidationError where another version sent it."""
-        if self._value is _UNREAD:
-            self._value = self.channel.event.validate_json(self.message.payload)
-        return self._value
-
-
-_UNREAD = object()
-
-
-@dataclass(frozen=True)
-class Lost:
-    """Events were lost; ``cursor`` is where the channel goes on, None for channels without history."""
-
-    cursor: str | None
-
-
-Item: TypeAlias = Event | Lost
 
 
 class Subscription:
@@ -180,6 +106,10 @@ class Subscription:
         self._deliver, self._ended = deliver, ended
         for item in waiting:
             deliver(item)
+
+    def on_end(self, ended: Callable[[ActionError], None]) -> None:
+        """Has ``ended`` called with why it ends, for a consumer that is busy with something else."""
+        self._ended = ended
 
     async def reauthorize(self, authorization: Authorization | None) -> None:
         """Goes on with another token of the same subscriber. Errors: Unauthenticated, Forbidden."""
@@ -264,7 +194,8 @@ class Feed:
 
     def leave(self, member: Subscription) -> None:
         """Forgets a subscription."""
-        if self.members.pop(member, self) is None and not self.members and not self.waiting:
+        if member in self.members:
+            del self.members[member]
             self._emptied(self)
 
     async def _run(self) -> None:
@@ -473,4 +404,6 @@ async def _check_access(
             "its publisher reaches one caller by subject"
         )
     if not (subscriber_id and subscriber_id.isprintable() and len(subscriber_id) <= MAX_ID_CHARACTERS):
-        raise ActionError(422, "invalid_frame", f"A subscriber_id has 1 to {MAX_ID_CHARACTERS} printable characters")
+        text = f"1 to {MAX_ID_CHARACTERS} printable characters are expected"
+        place = ["path", "subscriber_id"]
+        raise InvalidParams([{"type": "value_error", "loc": place, "msg": text, "input": subscriber_id[:200]}])

@@ -7,6 +7,7 @@ Source: RFC 7515 section 4.1.11 (crit), RFC 7519 section 4.1, RFC 8725.
 
 from __future__ import annotations
 
+import json
 import math
 import secrets
 import time
@@ -25,6 +26,9 @@ from servey.errors import ConfigError
 from servey.settings import Settings
 
 MAX_TOKEN_CHARACTERS = 8192
+REMEMBERED_TOKENS = 4096
+REMEMBERED_CHARACTERS = 2048
+"""How many verified tokens are remembered, and up to which length: 8 MB of them at most."""
 _TYPES = {"JWT", "AT+JWT"}
 _SECRET_BYTES = 32
 """RFC 7518 section 3.2: a key of at least the hash's size."""
@@ -61,8 +65,26 @@ class OneKey:
         return self.key
 
 
+@dataclass(frozen=True)
+class _Verified:
+    """What a token says whose signature was found good, with what has to be asked again each time.
+
+    Units: moments in seconds since 1970.
+    """
+
+    key: VerifyKey
+    header: Mapping[str, Any]
+    authorization: Authorization
+    expire_at: float | None
+    starts_at: float
+
+
 class JwtAuthorizer:
-    """Verifies tokens, and signs them where the app's one key is a secret."""
+    """Verifies tokens, and signs them where the app's one key is a secret.
+
+    A verified token is remembered, the last ones first: the next time only its key has to be the same one still, and the
+    moment within its bounds. ``remembered=0`` verifies each token each time.
+    """
 
     def __init__(
         self,
@@ -73,6 +95,7 @@ class JwtAuthorizer:
         require_exp: bool = True,
         leeway: float = 30,
         clock: Callable[[], float] = time.time,
+        remembered: int = REMEMBERED_TOKENS,
     ) -> None:
         self._keys = keys
         self._issuer = issuer
@@ -80,14 +103,41 @@ class JwtAuthorizer:
         self._require_exp = require_exp
         self._leeway = leeway
         self._clock = clock
+        self._remembered = remembered
+        self._verified: dict[str, _Verified] = {}
 
     async def authorize(self, token: str) -> Authorization:
         """What a valid token says. Errors: AuthorizationError, whose text is for the log alone."""
+        known = self._verified.pop(token, None)
+        if known is not None and await self._keys.key_for(known.header) is known.key:
+            self._check_moment(known)
+            self._remember(token, known)
+            return known.authorization
+        known = await self._verify(token)
+        self._check_moment(known)
+        if len(token) <= REMEMBERED_CHARACTERS:
+            self._remember(token, known)
+        return known.authorization
+
+    def _remember(self, token: str, verified: _Verified) -> None:
+        self._verified[token] = verified
+        if len(self._verified) > self._remembered:
+            del self._verified[next(iter(self._verified))]
+
+    def _check_moment(self, verified: _Verified) -> None:
+        now = self._clock()
+        if verified.expire_at is not None and verified.expire_at + self._leeway <= now:
+            raise AuthorizationError("the token has expired")
+        if verified.starts_at - self._leeway > now:
+            raise AuthorizationError("the token is not valid yet")
+
+    async def _verify(self, token: str) -> _Verified:
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise AuthorizationError("the token is too long")
         if token.count(".") != 2 or not all(map(_is_canonical, token.split("."))):
             raise AuthorizationError("this is no signed token")
         try:
+            _check_names(token)
             header = jws.get_unverified_header(token)
             key = await self._keys.key_for(header)
             _check_header(header, key)
@@ -108,7 +158,7 @@ class JwtAuthorizer:
             )
         except (JOSEError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise AuthorizationError(f"{type(error).__name__}: {error}") from None
-        return self._authorization(claims)
+        return self._read(key, header, claims)
 
     def sign(self, authorization: Authorization, *, lifetime: float) -> str:
         """A token that says this, for ``lifetime`` seconds. Errors: ServeyError without a secret to sign with."""
@@ -141,27 +191,23 @@ class JwtAuthorizer:
         is_secret = isinstance(self._keys, OneKey) and self._keys.key.algorithm.startswith("HS")
         return self._keys.key if isinstance(self._keys, OneKey) and is_secret else None
 
-    def _authorization(self, claims: Mapping[str, Any]) -> Authorization:
-        now = self._clock()
+    def _read(self, key: VerifyKey, header: Mapping[str, Any], claims: Mapping[str, Any]) -> _Verified:
         expire_at = _moment(claims, "exp")
         not_before = _moment(claims, "nbf")
         issued_at = _moment(claims, "iat")
         if expire_at is None and self._require_exp:
             raise AuthorizationError("the token never expires")
-        if expire_at is not None and expire_at + self._leeway <= now:
-            raise AuthorizationError("the token has expired")
-        for name, moment in (("nbf", not_before), ("iat", issued_at)):
-            if moment is not None and moment - self._leeway > now:
-                raise AuthorizationError(f"the token is not valid yet ({name})")
         subject = claims.get("sub")
         if subject is not None and not isinstance(subject, str):
             raise AuthorizationError("sub is no text")
-        return Authorization(
+        authorization = Authorization(
             subject_id=subject,
             scopes=_scopes(claims),
             not_before=_datetime(not_before),
             expire_at=_datetime(expire_at),
         )
+        starts_at = max(-math.inf if moment is None else moment for moment in (not_before, issued_at))
+        return _Verified(key, header, authorization, expire_at, starts_at)
 
 
 def _check_header(header: Mapping[str, Any], key: VerifyKey) -> None:
@@ -172,6 +218,22 @@ def _check_header(header: Mapping[str, Any], key: VerifyKey) -> None:
     kind = header.get("typ", "JWT")
     if not isinstance(kind, str) or kind.upper().removeprefix("APPLICATION/") not in _TYPES:
         raise AuthorizationError("the token is of another type")
+
+
+def _check_names(token: str) -> None:
+    """Refuses a token that says one thing twice: who reads the first may see another caller than who reads the last.
+
+    Source: RFC 7515 section 4 and RFC 7519 section 4 (names must be unique).
+    """
+
+    def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        named = dict(pairs)
+        if len(named) != len(pairs):
+            raise AuthorizationError("the token says one thing twice")
+        return named
+
+    for part in token.split(".")[:2]:
+        json.loads(base64url_decode(part.encode("ascii")), object_pairs_hook=once_each)
 
 
 def _is_canonical(part: str) -> bool:
@@ -189,7 +251,7 @@ def _moment(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None and name not in claims:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > 1e11:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e11 <= value <= 1e11:
         raise AuthorizationError(f"{name} is no moment in time")
     return float(value)
 

@@ -90,7 +90,10 @@ def known_error(error: Exception, request_id: str, action_name: str) -> ActionEr
 
 
 def exception_of(raised: BaseException) -> Exception:
-    """What was raised inside of a call, as its failure. Errors: CancelledError where it is the request that was cancelled."""
+    """What was raised inside of a call, as its failure.
+
+    Errors: CancelledError where it is the request that was cancelled.
+    """
     if isinstance(raised, asyncio.CancelledError):
         task = asyncio.current_task()
         if task is None or task.cancelling() > 0:

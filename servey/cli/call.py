@@ -100,10 +100,12 @@ async def _call(runtime: Any, action: Any, given: dict[str, Any], token: str | N
     from starlette.responses import Response
 
     from servey.invoke import Stream, invoke
+    from servey.jobs.service import jobs_here
 
     injection = runtime.plan(action).injection
     if injection is not None and injection.requests_needed:
         raise ConfigError(f"action '{action.name}' can only be called over HTTP: it needs {injection.requests_needed}")
+    runtime.services.append(jobs_here)
     async with runtime.lifespan(), runtime.context("cli", token=token, trusted=trusted) as context:
         result = await invoke(action, given, context)
         if isinstance(result, Response):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from servey.cli.output import Output, fail, print_table, write
 
 
 def actions(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
-    """List every action: where it is exposed, who may call it, and why it is not where it is not."""
+    """List every action: where it is exposed, who may call it, what is cached, and why it is not where it is not."""
     from servey.app import build_runtime, exposure_of
     from servey.graphql.fields import fields_of
     from servey.graphql.mount import is_installed
@@ -23,12 +24,14 @@ def actions(as_json: Annotated[bool, typer.Option("--json", help="for programs")
     if as_json:
         print(json.dumps([row.as_json() for row in rows], indent=2))
         return
-    table = [("ACTION", "EXPOSED AT", "ACCESS", "SUMMARY")]
+    table = [("ACTION", "EXPOSED AT", "ACCESS", "CACHE", "SUMMARY")]
     for row in rows:
         first, *others = [*row.places, *(f"({reason})" for reason in row.absences)] or ["-"]
-        table.append((row.name, first, row.access, row.summary))
-        table += [("", other, "", "") for other in others]
-    print_table(table)
+        table.append((row.name, first, row.access, row.cache, row.summary))
+        table += [("", other, "", "", "") for other in others]
+    # A column that no action has anything in is left out.
+    shown = [column != 3 or any(row.cache for row in rows) for column in range(5)]
+    print_table([tuple(itertools.compress(row, shown)) for row in table])
 
 
 def openapi(output: Output = "openapi.json") -> None:

@@ -12,7 +12,7 @@ except ImportError:
     sys.exit('The command line needs Servey\'s extra "standard"; in a clone: pip install -e ".[standard]"')
 
 from servey import __version__
-from servey.cli import call, describe, doctor, new, serve
+from servey.cli import call, describe, doctor, jobs, new, serve
 from servey.cli.output import fail
 from servey.errors import ConfigError
 
@@ -26,10 +26,12 @@ cli = typer.Typer(
 )
 cli.command()(serve.dev)
 cli.command(name="run")(serve.run_server)
+cli.command()(serve.worker)
 cli.command()(call.call)
 cli.command()(describe.actions)
 cli.command()(describe.openapi)
 cli.command(name="graphql-schema")(describe.graphql_schema)
+cli.add_typer(jobs.jobs)
 cli.command()(new.new)
 cli.command()(doctor.doctor)
 

@@ -28,6 +28,15 @@ def run_server(
     _server().serve(app, host, port, workers)
 
 
+def worker(
+    processes: Annotated[int, typer.Option(min=1, help="worker processes")] = 1,
+) -> None:
+    """Work on jobs and schedules, from the Redis that SERVEY_REDIS_URL names. Asked to end, it finishes what runs."""
+    from servey.worker import serve_workers
+
+    serve_workers(processes)
+
+
 def _server() -> Any:
     try:
         from servey import server

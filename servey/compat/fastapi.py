@@ -93,6 +93,15 @@ def requests_needed(dependant: Dependant) -> str | None:
     return None
 
 
+def reads_request(dependant: Dependant) -> bool:
+    """Whether a callable by itself, without what it depends on, is given something of the request."""
+    fields = ("header_params", "cookie_params", "query_params", "path_params", "body_params")
+    names = ("request_param_name", "http_connection_param_name", "websocket_param_name")
+    return any(getattr(dependant, each) for each in fields) or any(
+        getattr(dependant, each) is not None for each in names
+    )
+
+
 def without_request(dependant: Dependant) -> Dependant:
     """The same, for calls that no HTTP request stands behind: what is filled from one keeps its default."""
     return dataclasses.replace(

@@ -30,13 +30,14 @@ class GraphQL:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # In a thread, so that others do not wait for half a second of imports.
-        engine: Engine = self._engine or await asyncio.to_thread(self._made)
+        engine = self._engine if self._engine is not None else await asyncio.to_thread(self._made)
         await engine.serve(scope, receive, send)
 
     def _made(self) -> Engine:
         with self._making:
-            engine = self._engine = self._engine or engine_of(self._runtime, self.fields)
-            return engine
+            if self._engine is None:
+                self._engine = engine_of(self._runtime, self.fields)
+            return self._engine
 
 
 class GraphQLRoute(Route):

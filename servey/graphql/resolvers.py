@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from servey.events import Event
 from servey.graphql.batches import Batch
 from servey.graphql.fields import ChannelField
 from servey.graphql.operation import Operation
@@ -14,7 +15,7 @@ from servey.graphql.schema import Resolve
 from servey.graphql.shapes import NO_DEFAULT, Field, Place
 from servey.invoke import Plan, ResultError, Stream, admit, perform, validate
 from servey.runtime import Runtime
-from servey.subscriptions import Event, Subscription, open_subscription
+from servey.subscriptions import Subscription, open_subscription
 
 
 def resolver_of(runtime: Runtime, each: Field | ChannelField) -> Resolve:

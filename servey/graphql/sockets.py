@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import Any
 
+import anyio
 from pydantic_core import from_json
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -82,14 +83,15 @@ class _Connection:
                 reading.result()
         except _Closed as closed:
             code, reason = closed.code, closed.reason
-        except (WebSocketDisconnect, asyncio.CancelledError):
+        except WebSocketDisconnect:
             pass
         except Exception:
             logger.exception("a GraphQL websocket failed")
             code, reason = 1011, "Internal Server Error"
         finally:
-            await self._end([stopping, reading])
-            await self._close(code, reason)
+            with anyio.CancelScope(shield=True):
+                await self._end([stopping, reading])
+                await self._close(code, reason)
 
     async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
         tasks = [*tasks, *self._operations.values()]

@@ -11,8 +11,9 @@ from fastapi.utils import create_model_field
 from pydantic import BaseModel, GetCoreSchemaHandler, PydanticUserError
 from pydantic_core import CoreSchema, to_jsonable_python
 
-from servey.access import required_scopes
+from servey.access import ALLOW_ALL, required_scopes, rule_text
 from servey.actions import Action, camel_case
+from servey.cache import CacheControl, TimestampCacheControl, TtlCacheControl
 from servey.compat import fastapi as compat
 from servey.dependencies import Injection
 from servey.invoke import Plan
@@ -70,7 +71,7 @@ def default_scheme() -> Any:
     return HTTPBearer(bearerFormat="JWT", scheme_name="Bearer", auto_error=False)
 
 
-def responses_of(plan: Plan, *, has_body: bool) -> dict[int | str, dict[str, Any]]:
+def responses_of(plan: Plan, trigger: WebTrigger, *, has_body: bool) -> dict[int | str, dict[str, Any]]:
     """The answers of an action beside its result."""
     answers: dict[int | str, dict[str, Any]] = {
         "default": {"model": ErrorBody, "description": "Any other error"},
@@ -79,7 +80,7 @@ def responses_of(plan: Plan, *, has_body: bool) -> dict[int | str, dict[str, Any
     }
     if plan.guarded:
         answers[401] = {"model": ErrorBody, "description": "No valid token"}
-        answers[403] = {"model": ErrorBody, "description": "Not allowed"}
+        answers[403] = {"model": ErrorBody, "description": f"Not allowed: {access_text(plan)}"}
     if has_body:
         answers[413] = {"model": ErrorBody, "description": "The body is too large"}
         answers[415] = {"model": ErrorBody, "description": "The body is in another media type"}
@@ -93,9 +94,34 @@ def responses_of(plan: Plan, *, has_body: bool) -> dict[int | str, dict[str, Any
         ok = {"description": "A stream of items", "content": {"application/jsonl": shown, "text/event-stream": shown}}
     if plan.action.result is None:
         ok = {"description": "Whatever the action answers", "content": {"*/*": {}}}
+    control = plan.action.cache_control
+    if control is not None and not plan.action.signature.streams:
+        reads = trigger.method in ("GET", "HEAD")
+        ok = {**ok, "headers": _cache_headers(control, reads=reads)}
+        if reads:
+            answers[304] = {"description": "The client has it already", "headers": ok["headers"]}
+            answers[412] = {"model": ErrorBody, "description": "It is not what the client has"}
     if ok:
         answers[200] = ok
     return answers
+
+
+def _cache_headers(control: CacheControl, *, reads: bool) -> dict[str, Any]:
+    described = {"Cache-Control": f"How long it holds good: {control}"}
+    if isinstance(control, TtlCacheControl):
+        described["Expires"] = "The same as a date"
+    if reads:
+        described["ETag"] = "A hash of its bytes, for `If-None-Match`"
+    if reads and isinstance(control, TimestampCacheControl):
+        described["Last-Modified"] = f"Its `{control.updated_at_attr}`, for `If-Modified-Since`"
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in described.items()}
+
+
+def access_text(plan: Plan) -> str:
+    """Who may call an action, in words."""
+    if plan.needs_token and plan.action.access_control is ALLOW_ALL:
+        return "any valid token"
+    return rule_text(plan.action.access_control)
 
 
 def check_result(action: Action) -> None:

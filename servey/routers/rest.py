@@ -33,6 +33,7 @@ from servey.invoke import Plan, Stream, admit, perform, validate
 from servey.routers import describe
 from servey.routers.compiled import AGAIN, Again, Facts, Serve, compile_route
 from servey.routers.decode import FORMS, check_json_type, check_path
+from servey.routers.deferred import accepted, may_be_later, prefers_later
 from servey.routers.query import check_shapes, nest, parse_query, places_of, refuse_unknown, shapes_of
 from servey.routers.streams import send_stream, stream_media_type
 from servey.runtime import Runtime
@@ -83,7 +84,7 @@ def mount_actions(router: APIRouter, runtime: Runtime, *, prefix: str = "", sche
                     f"{trigger.method} {path} is a route of action '{other.name}' ({other.place}) "
                     f"and of action '{action.name}' ({action.place}); give one of them another path"
                 )
-            _add_route(router, Served(runtime, action, trigger, scheme), prefix + path, taken_ids)
+            _add_route(router, Served(runtime, action, trigger, scheme, prefix), prefix + path, taken_ids)
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -92,12 +93,15 @@ def mount_actions(router: APIRouter, runtime: Runtime, *, prefix: str = "", sche
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """What a route serves: one trigger of one action; ``scheme`` is the security scheme that documents show."""
+    """What a route serves: one trigger of one action; ``scheme`` is the security scheme that documents show, ``prefix`` what
+    stands before all of an app's paths.
+    """
 
     runtime: Runtime
     action: Action
     trigger: WebTrigger
     scheme: Any
+    prefix: str
 
     @property
     def takes_body(self) -> bool:
@@ -138,7 +142,7 @@ def _add_route(router: APIRouter, served: Served, path: str, taken_ids: set[str]
         # Said by us, whatever the host's default: a class without a media type leaves a stream's types to `responses`.
         response_class=Response if whole else JSONResponse,
         response_model=None if whole else describe.result_model(action),
-        responses=describe.responses_of(plan, has_body=bool(places.body or in_body)),
+        responses=describe.responses_of(plan, served.trigger, has_body=bool(places.body or in_body)),
         route_class_override=ActionRoute,
     )
     route = router.routes[-1]
@@ -166,6 +170,7 @@ class ActionRoute(APIRoute):
         self._plan = dataclasses.replace(
             self.served.runtime.plan(action), injection=_route_injection(self.dependant, self.served.scheme)
         )
+        self._may_be_later = may_be_later(self.served.runtime.plan(action), self._plan)
         self._places = places_of(action, self.param_convertors, takes_body=self.served.takes_body)
         shapes = shapes_of(action)
         self._query_shapes = {name: shapes[name] for name in self._places.query}
@@ -259,6 +264,11 @@ class ActionRoute(APIRoute):
                 values = await validate(self._plan, given, context)
             except InvalidParams as error:
                 raise self._located(error) from None
+            if self._may_be_later and prefers_later(scope):
+                path = scope.get("root_path", "") + self.served.prefix
+                later = await accepted(runtime.plan(self.served.action), values, context, path)
+                await later(scope, receive, answer.send)
+                return
             result = await perform(self._plan, values, context)
             if isinstance(result, Stream):
                 if scope["method"] == "HEAD":
@@ -266,9 +276,7 @@ class ActionRoute(APIRoute):
                 let_go()  # open streams are many and idle; they are not what the limit is about
                 media_type = stream_media_type(header(scope, b"accept"))
                 headers = self._headers(context)
-                await send_stream(
-                    result, media_type, headers, receive, answer.send, runtime.stopping, context.request_id
-                )
+                await send_stream(result, media_type, headers, receive, answer.send, runtime, context.request_id)
                 return
             response = with_cache_control(
                 self._rendered(result, context),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from collections.abc import AsyncGenerator
 from typing import Literal
 
-import anyio
 from pydantic_core import to_json
 from starlette.types import Receive, Send
 
 from servey.invoke import Stream
+from servey.runtime import Runtime
+from servey.sending import SSE_PING, send_chunks
 from servey.web import known_error
 
 MediaType = Literal["text/event-stream", "application/jsonl"]
@@ -38,47 +39,33 @@ async def send_stream(
     headers: list[tuple[bytes, bytes]],
     receive: Receive,
     send: Send,
-    stopping: asyncio.Event,
+    runtime: Runtime,
     request_id: str,
 ) -> None:
     """Sends a stream to its end, to its client's leaving or to the process's end, whichever comes first.
 
     Source: WHATWG HTML section 9.2 (server-sent events); jsonlines.org.
     """
-    content_type = f"{media_type}; charset=utf-8" if media_type == "text/event-stream" else media_type
-    start = [(b"content-type", content_type.encode()), (b"cache-control", b"no-store"), *headers]
-    await send({"type": "http.response.start", "status": 200, "headers": start})
-    async with anyio.create_task_group() as group:
-        group.start_soon(_cancel_when_left, receive, group.cancel_scope)
-        group.start_soon(_cancel_when_stopping, stopping, group.cancel_scope)
-        await _send_items(stream, media_type, send, request_id)
-        group.cancel_scope.cancel()
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _send_items(stream: Stream, media_type: MediaType, send: Send, request_id: str) -> None:
     is_sse = media_type == "text/event-stream"
+    content_type = f"{media_type}; charset=utf-8" if is_sse else media_type
+    start = [(b"content-type", content_type.encode()), (b"cache-control", b"no-store"), *headers]
+    await send_chunks(
+        _chunks(stream, is_sse, request_id),
+        start,
+        receive,
+        send,
+        runtime.stopping,
+        ping=(SSE_PING, runtime.settings.channel_ping) if is_sse else None,
+    )
+
+
+async def _chunks(stream: Stream, is_sse: bool, request_id: str) -> AsyncGenerator[bytes, None]:
     serializer = stream.action.result
     assert serializer is not None
     try:
         async for item in stream:
             line = serializer.serializer.to_json(item, by_alias=True, warnings=False)
-            body = b"data: " + line + b"\n\n" if is_sse else line + b"\n"
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-            # Neither a function that never waits nor a send to a client that has left gives way to anything else.
-            await asyncio.sleep(0)
+            yield b"data: " + line + b"\n\n" if is_sse else line + b"\n"
     except Exception as error:
         known = to_json(known_error(error, request_id, stream.action.name).body(), fallback=str)
-        body = b"event: error\ndata: " + known + b"\n\n" if is_sse else b'{"error":' + known + b"}\n"
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-async def _cancel_when_left(receive: Receive, scope: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
-
-
-async def _cancel_when_stopping(stopping: asyncio.Event, scope: anyio.CancelScope) -> None:
-    await stopping.wait()
-    scope.cancel()
+        yield b"event: error\ndata: " + known + b"\n\n" if is_sse else b'{"error":' + known + b"}\n"

@@ -27,6 +27,7 @@ from servey import (
     ScopeAccessControl,
     action,
 )
+from tests.contract.access import GUARDED
 
 
 class Size(Enum):
@@ -156,8 +157,9 @@ async def stream(upto: int) -> AsyncIterator[int]:
 
 ACTIONS = [
     add, concat, in_place, order, nothing, odd_names, with_session, fail, lies, slow, slow_def, who, must_know, only_root,
-    closed, owned, has_context, stream,
+    closed, owned, has_context, stream, *GUARDED.values(),
 ]  # fmt: skip
+globals().update(GUARDED)  # for the command line, which finds what has a name in the module
 
 ANONYMOUS = None
 ADA = Authorization("ada", frozenset({"read"}))

@@ -2,8 +2,6 @@
 
 import pytest
 
-from tests.contract.transports import TRANSPORTS
-
 MATRIX = pytest.StashKey[dict[str, dict[str, str]]]()
 
 
@@ -21,12 +19,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     matrix = config.stash.get(MATRIX, {})
     if not matrix:
         return
-    widths = [max(len(name), 15) for name in TRANSPORTS]
+    columns = list(dict.fromkeys(name for row in matrix.values() for name in row))
+    widths = [max(len(name), 15) for name in columns]
     first = max(map(len, matrix))
     terminalreporter.section("calls by transports")
     terminalreporter.write_line(
-        "  ".join([" " * first, *(n.ljust(w) for n, w in zip(TRANSPORTS, widths, strict=True))]).rstrip()
+        "  ".join([" " * first, *(n.ljust(w) for n, w in zip(columns, widths, strict=True))]).rstrip()
     )
     for case, row in matrix.items():
-        cells = [row.get(name, "-").ljust(width) for name, width in zip(TRANSPORTS, widths, strict=True)]
+        cells = [row.get(name, "-").ljust(width) for name, width in zip(columns, widths, strict=True)]
         terminalreporter.write_line("  ".join([case.ljust(first), *cells]).rstrip())

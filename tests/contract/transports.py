@@ -12,12 +12,14 @@ from fastapi import FastAPI
 from servey import Authorization, Servey, Settings, create_app
 from servey.errors import ActionError
 from servey.invoke import Stream, invoke
-from servey.testing import client, token_for
+from servey.testing import client
+from servey.tokens import JwtAuthorizer, OneKey, secret_key
 from servey.web import as_action_error
 from tests.contract.cases import ACTIONS, BAD_TOKEN, Case
 from tests.serving import CommandLine
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
+SIGNER = JwtAuthorizer(OneKey(secret_key(SECRET)))
 Outcome = tuple[Any, str | None]
 Call = Callable[[Case], Outcome]
 
@@ -30,7 +32,7 @@ def _token(case: Case) -> str | None:
     if case.caller is None:
         return None
     if isinstance(case.caller, Authorization):
-        return token_for(_app(), case.caller)
+        return SIGNER.sign(case.caller, lifetime=3600)
     assert case.caller == BAD_TOKEN
     return "not.a.token"
 

@@ -7,7 +7,7 @@ from tests.serving import ROOT, run
 
 def test_its_own_tests_pass():
     done = run("-m", "pytest", "-q", "tests", cwd=ROOT / "examples" / "tour", timeout=60)
-    assert (done.returncode, "13 passed" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert (done.returncode, " passed" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 def test_it_is_served(tour):

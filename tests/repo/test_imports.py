@@ -11,6 +11,7 @@ HEAVY = (
     "strawberry",
     "arq",
     "redis",
+    "fastapi_cache",
     "jinja2",
     "boto3",
     "uvicorn",
@@ -49,6 +50,7 @@ PUBLIC = {
     "action",
     "background_action_channel",
     "create_app",
+    "invalidate",
     "webhook_event_channel",
     "websocket_event_channel",
 }

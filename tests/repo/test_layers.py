@@ -10,6 +10,7 @@ KERNEL = {
     "errors",
     "access",
     "cache",
+    "canonical",
     "queues",
     "triggers",
     "context",
@@ -21,16 +22,22 @@ KERNEL = {
 }
 RUNTIME = {
     "bodies",
+    "backends",
     "compat",
     "conditional",
     "dependencies",
     "encode",
+    "events",
+    "enqueue",
     "ids",
     "invoke",
     "jwks",
+    "keeping",
     "limits",
     "parts",
+    "results",
     "runtime",
+    "sending",
     "steps",
     "subscriptions",
     "threads",
@@ -40,7 +47,9 @@ RUNTIME = {
 TRANSPORTS = {
     "graphql",
     "aws",
+    "jobs",
     "routers",
+    "ws",
 }
 COMPOSITION = {
     "__init__",
@@ -52,6 +61,7 @@ COMPOSITION = {
     "seed_imports",
     "server",
     "testing",
+    "worker",
 }
 TEMPLATES = {"new_project"}
 LEVELS = {name: level for level, names in enumerate((KERNEL, RUNTIME, TRANSPORTS, COMPOSITION)) for name in names}

@@ -18,6 +18,8 @@ from servey import (
     ScopeAccessControl,
     Servey,
     Settings,
+    TimestampCacheControl,
+    TtlCacheControl,
     WebTrigger,
     action,
     create_app,
@@ -248,3 +250,36 @@ def test_a_mounted_apps_pages_know_their_prefix():
     with client(host) as http:
         assert '"/below/openapi.json"' in http.get("/below/docs").text
         assert http.get("/below/openapi.json").json()["servers"] == [{"url": "/below"}]
+
+
+def test_rules_and_caches_are_described():
+    def is_owner(authorization: Authorization | None, params: dict[str, object]) -> bool:
+        return False
+
+    @action(triggers=WEB_GET, access_control=ScopeAccessControl("root") | is_owner)
+    async def ruled() -> str: ...
+
+    @action(triggers=WEB_GET)
+    async def known(authorization: Authorization) -> str: ...
+
+    @action(triggers=(WEB_GET, WebTrigger("POST", "/dated")), cache_control=TimestampCacheControl("changed"))
+    async def dated() -> str: ...
+
+    @action(triggers=WEB_GET, cache_control=TtlCacheControl(30, private=False))
+    async def timed() -> str: ...
+
+    document = create_app(actions=[ruled, known, dated, timed], settings=DEV).openapi()
+    validate(document)
+    paths = document["paths"]
+    refused = paths["/actions/ruled"]["get"]["responses"]["403"]
+    assert refused["description"] == "Not allowed: (scope root | is_owner)"
+    assert paths["/actions/known"]["get"]["responses"]["403"]["description"] == "Not allowed: any valid token"
+    told = {path: paths[path][method]["responses"] for path, method in (("/actions/dated", "get"), ("/dated", "post"))}
+    assert set(told["/actions/dated"]["200"]["headers"]) == {"Cache-Control", "ETag", "Last-Modified"}
+    assert {"304", "412"} <= set(told["/actions/dated"])
+    assert set(told["/dated"]["200"]["headers"]) == {"Cache-Control"}
+    assert not {"304", "412"} & set(told["/dated"])
+    timing = paths["/actions/timed"]["get"]["responses"]["200"]["headers"]
+    assert timing["Cache-Control"]["description"] == "How long it holds good: 30 s, public"
+    assert set(timing) == {"Cache-Control", "Expires", "ETag"}
+    assert "headers" not in paths["/actions/ruled"]["get"]["responses"]["200"]

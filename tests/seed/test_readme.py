@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import httpx
 import pytest
@@ -73,6 +74,25 @@ def only_for_root() -> str:
     This can only be executed if the user has the root scope
     """
     return 'Some Secret Data!'
+'''
+
+CACHING = '''
+from datetime import datetime
+from time import sleep
+
+from servey.action.action import action
+from servey.cache_control.ttl_cache_control import TtlCacheControl
+from servey.trigger.web_trigger import WEB_POST
+
+
+@action(triggers=(WEB_POST,), cache_control=TtlCacheControl(30))
+def slow_get_with_ttl() -> datetime:
+    """
+    This function demonstrates http caching with a slow function. The function will take 3 seconds to return, but
+    the client should cache the results for 30 seconds.
+    """
+    sleep(3)
+    return datetime.now()
 '''
 
 NESTED = '''
@@ -190,6 +210,20 @@ def test_authorization(project):
         assert (echoed["subject_id"], echoed["scopes"]) == ("ada", ["root"])
         assert httpx.get(f"{url}/only-for-root").status_code == 401
         assert httpx.get(f"{url}/only-for-root", headers=bearer).json() == "Some Secret Data!"
+
+
+def test_a_slow_function_is_slow_once(project):
+    with serve(project(CACHING)) as server:
+        took, found = [], []
+        for _ in range(3):
+            begun = time.monotonic()
+            answer = httpx.post(f"{server.url}/actions/slow-get-with-ttl")
+            took.append(time.monotonic() - begun)
+            found.append(answer.json())
+    assert took[0] >= 3
+    assert max(took[1:]) < 1
+    assert len(set(found)) == 1
+    assert answer.headers["cache-control"].startswith("private, max-age=2")
 
 
 def test_nested_actions(project):

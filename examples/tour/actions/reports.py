@@ -1,6 +1,10 @@
-"""Plain functions: one that takes its time gets a worker thread, one that is over at once needs none."""
+"""Plain functions: one that takes its time gets a worker thread, one that is over at once needs none.
+
+And caching: a report that the server makes once a minute for everyone, until somebody wants it fresh.
+"""
 
 import hashlib
+import time
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated
@@ -8,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 from shop import PRODUCTS, SHOP, Department, OrderState
 
-from servey import WEB_GET, action
+from servey import WEB_GET, WEB_POST, TtlCacheControl, action, invalidate
 
 
 @dataclass(frozen=True)
@@ -18,9 +22,10 @@ class Sales:
     sum: Decimal
 
 
-@action(triggers=WEB_GET, timeout=5, tags=("reports",))
+@action(triggers=WEB_GET, timeout=5, tags=("reports",), cache_control=TtlCacheControl(60, private=False))
 def sales() -> list[Sales]:
-    """What each department has sold."""
+    """What each department has sold, as of a minute ago at most."""
+    time.sleep(0.5)  # what a large shop's would take
     report = []
     # A copy, since this runs in a thread, and the event loop may change the orders meanwhile.
     placed = [order for order in list(SHOP.orders.values()) if order.state is not OrderState.cancelled]
@@ -29,6 +34,12 @@ def sales() -> list[Sales]:
         total = sum((line.quantity * PRODUCTS[line.product].price for line in lines), Decimal(0))
         report.append(Sales(department, len(lines), total))
     return report
+
+
+@action(triggers=WEB_POST, tags=("reports",))
+def refresh_sales() -> None:
+    """Have the server forget the report that it has kept."""
+    invalidate(sales)
 
 
 @action(triggers=WEB_GET, tags=("reports",))

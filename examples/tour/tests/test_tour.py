@@ -61,6 +61,17 @@ def test_an_import_tells_its_progress(http):
     assert [review["stars"] for review in http.get("/products/4/reviews").json()] == [5, 1]
 
 
+def test_the_report_is_kept_until_it_is_to_be_fresh(http):
+    before = http.get("/actions/sales")
+    assert before.headers["cache-control"] == "public, max-age=60"
+    http.post("/orders", json={"lines": [{"product": 6, "quantity": 9}], "ship_to": ADDRESS})
+    assert http.get("/actions/sales").content == before.content
+    again = http.get("/actions/sales", headers={"If-None-Match": before.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    http.post("/actions/refresh-sales")
+    assert http.get("/actions/sales").content != before.content
+
+
 def test_an_upload(http):
     file = b"5,4,Sharp\n5,9,too many stars\n"
     answer = http.post("/actions/upload-reviews", files={"file": file}, data={"written_on": "2026-05-01"})

@@ -1,0 +1,385 @@
+"""Jobs and schedules inside the process: what is promised of them, on a running app."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from servey import (
+    WEB_GET,
+    WEB_POST,
+    ActionError,
+    Authorization,
+    Context,
+    FixedRateTrigger,
+    NotFound,
+    Retry,
+    ScopeAccessControl,
+    ServeyError,
+    Settings,
+    action,
+    background_action_channel,
+    create_app,
+)
+from servey.errors import InvalidParams, Unauthenticated
+from servey.testing import client, token_for
+
+pytestmark = pytest.mark.anyio
+
+DEV = Settings(env="dev", job_grace=2)
+QUICK = Retry(max_tries=3, backoff=0.01)
+SEEN: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_seen():
+    SEEN.clear()
+
+
+@action(triggers=WEB_POST, retry=QUICK)
+async def note(what: str, context: Context, authorization: Authorization | None) -> str:
+    SEEN.append((what, context.via, authorization.subject_id if authorization else None))
+    return what.upper()
+
+
+@action(triggers=WEB_POST)
+def note_def(what: str) -> None:
+    SEEN.append(what)
+
+
+@action(retry=QUICK)
+async def fails(times: int) -> int:
+    SEEN.append(time.monotonic())
+    if len(SEEN) <= times:
+        raise RuntimeError("secret text")
+    return len(SEEN)
+
+
+@action(retry=QUICK)
+async def refuses() -> None:
+    SEEN.append(1)
+    raise NotFound("no such thing")
+
+
+@action(retry=QUICK, timeout=0.05)
+async def too_slow() -> None:
+    SEEN.append(1)
+    await asyncio.sleep(30)
+
+
+@action(triggers=WEB_POST, access_control=ScopeAccessControl("root"))
+async def only_root() -> str:
+    return "in"
+
+
+@action(triggers=WEB_POST)
+async def counts(upto: int, context: Context) -> int:
+    for number in range(upto):
+        context.progress(number, upto)
+        await asyncio.sleep(0.01)
+    context.progress(upto, upto)
+    return upto
+
+
+def app(*functions: Callable[..., Any], **more: Any):
+    return create_app(actions=functions, settings=DEV, **more)
+
+
+@asynccontextmanager
+async def running(made):
+    async with made.router.lifespan_context(made):
+        yield made.runtime
+
+
+async def ended(runtime, job_id: str):
+    async with asyncio.timeout(10):
+        while (state := await runtime.queue.state(job_id)).state in ("queued", "running"):
+            await asyncio.sleep(0.01)
+    return state
+
+
+async def enqueued(runtime, act, params=None, *, caller=None, trusted=False, **more):
+    async with runtime.context("test", authorization=caller, trusted=trusted) as context:
+        return await context.enqueue(act, params, **more)
+
+
+async def test_a_job_is_done_and_its_result_kept():
+    async with running(app(note)) as runtime:
+        state = await ended(runtime, await enqueued(runtime, note, {"what": "a"}, caller=Authorization("ada")))
+        assert (state.state, state.result, state.tries) == ("done", "A", 1)
+        assert SEEN == [("a", "job", "ada")]
+
+
+async def test_an_action_is_named_too():
+    async with running(app(note)) as runtime:
+        assert (await ended(runtime, await enqueued(runtime, "note", {"what": "a"}))).result == "A"
+        with pytest.raises(ServeyError, match="'nothing' is no action of this app"):
+            await enqueued(runtime, "nothing")
+
+
+async def test_a_mistake_fails_where_it_is_made():
+    async with running(app(note, only_root)) as runtime:
+        with pytest.raises(InvalidParams):
+            await enqueued(runtime, note, {"what": 5})
+        with pytest.raises(Unauthenticated):
+            await enqueued(runtime, only_root)
+        assert await runtime.queue.jobs() == []
+
+
+async def test_a_delay_is_kept():
+    async with running(app(note)) as runtime:
+        begun = time.monotonic()
+        job_id = await enqueued(runtime, note, {"what": "a"}, delay=0.2)
+        await enqueued(runtime, note, {"what": "b"})
+        await ended(runtime, job_id)
+        assert time.monotonic() - begun >= 0.2
+        assert [what for what, *_ in SEEN] == ["b", "a"]
+
+
+async def test_a_key_makes_it_once():
+    async with running(app(note, note_def)) as runtime:
+        first = await enqueued(runtime, note, {"what": "a"}, key="k")
+        assert await enqueued(runtime, note, {"what": "b"}, key="k") == first
+        assert await enqueued(runtime, note, {"what": "c"}, key="l") != first
+        assert await enqueued(runtime, note_def, {"what": "d"}, key="k") != first
+        await ended(runtime, first)
+        assert await enqueued(runtime, note, {"what": "e"}, key="k") == first
+
+
+async def test_what_fails_is_tried_again():
+    async with running(app(fails)) as runtime:
+        state = await ended(runtime, await enqueued(runtime, fails, {"times": 2}))
+        assert (state.state, state.result, state.tries) == ("done", 3, 3)
+
+
+async def test_what_goes_on_failing_is_kept_dead_without_its_inner_text(caplog):
+    async with running(app(fails)) as runtime:
+        job_id = await enqueued(runtime, fails, {"times": 99})
+        state = await ended(runtime, job_id)
+        assert (state.state, state.tries) == ("dead", 3)
+        assert state.error == {"detail": "Internal Server Error", "code": "internal"}
+        assert [each.job.id for each in await runtime.queue.jobs()] == [job_id]
+        assert "secret text" in caplog.text
+
+        SEEN[:] = range(99)
+        assert await runtime.queue.retry(job_id)
+        assert (await ended(runtime, job_id)).state == "done"
+        assert not await runtime.queue.retry(job_id)
+
+
+async def test_a_dead_job_can_be_dropped():
+    async with running(app(fails)) as runtime:
+        job_id = await enqueued(runtime, fails, {"times": 99})
+        await ended(runtime, job_id)
+        assert await runtime.queue.drop(job_id)
+        assert await runtime.queue.state(job_id) is None
+        assert not await runtime.queue.drop(job_id)
+
+
+async def test_what_can_not_become_better_is_not_tried_again():
+    async with running(app(refuses)) as runtime:
+        state = await ended(runtime, await enqueued(runtime, refuses))
+        assert (state.state, state.tries, state.error["code"]) == ("dead", 1, "not_found")
+
+
+async def test_over_its_time_counts_as_a_failure():
+    async with running(app(too_slow)) as runtime:
+        state = await ended(runtime, await enqueued(runtime, too_slow))
+        assert (state.state, state.tries, state.error["code"]) == ("dead", 3, "timeout")
+
+
+async def test_an_enqueuer_is_checked_again_when_the_job_runs():
+    soon = Authorization("ada", frozenset({"root"}), expire_at=datetime.now(UTC) + timedelta(seconds=0.2))
+    async with running(app(only_root)) as runtime:
+        assert (await ended(runtime, await enqueued(runtime, only_root, caller=soon))).state == "done"
+        state = await ended(runtime, await enqueued(runtime, only_root, caller=soon, delay=0.3))
+        assert (state.state, state.error["code"]) == ("dead", "unauthenticated")
+
+
+async def test_the_app_itself_needs_no_token():
+    async with running(app(only_root)) as runtime:
+        assert (await ended(runtime, await enqueued(runtime, only_root, trusted=True))).result == "in"
+
+
+async def test_progress_is_told():
+    async with running(app(counts)) as runtime:
+        job_id = await enqueued(runtime, counts, {"upto": 20})
+        told = []
+        async with asyncio.timeout(5):
+            while (state := await runtime.queue.state(job_id)).state != "done":
+                told.append(state.progress)
+                await asyncio.sleep(0.005)
+        assert any(each is not None and 0 < each["done"] < 20 for each in told)
+        assert state.progress == {"done": 20, "total": 20}
+
+
+async def test_jobs_that_are_due_are_finished_at_the_end(caplog):
+    async with running(app(note)) as runtime:
+        await enqueued(runtime, note, {"what": "now"})
+        await enqueued(runtime, note, {"what": "later"}, delay=60)
+    assert [what for what, *_ in SEEN] == ["now"]
+    assert "1 jobs end with this process; with SERVEY_REDIS_URL they would outlive it" in caplog.text
+
+
+# ------------------------------------------------------------------------------------------------------ channels
+
+
+@action(triggers=WEB_POST)
+def publishes(what: str) -> str:
+    channel.publish(what)
+    return what
+
+
+@action(triggers=WEB_POST)
+async def publishes_async(what: str) -> str:
+    await channel.publish(what)
+    return what
+
+
+@action(access_control=ScopeAccessControl("root"), retry=QUICK)
+async def resize(image: str, authorization: Authorization | None) -> None:
+    SEEN.append((image, authorization.subject_id if authorization else None))
+
+
+channel = background_action_channel(resize)
+
+
+@pytest.mark.parametrize("act", [publishes, publishes_async])
+async def test_a_background_channel_calls_its_action_for_the_publisher(act):
+    made = app(act, channels=[channel])
+    async with running(made) as runtime:
+        async with runtime.context("test", authorization=Authorization("ada")) as context:
+            from servey.invoke import invoke
+
+            await invoke(act.servey_action, {"what": "cat.png"}, context)
+        async with asyncio.timeout(5):
+            while not SEEN:
+                await asyncio.sleep(0.01)
+    assert SEEN == [("cat.png", "ada")]
+
+
+async def test_code_outside_of_any_call_publishes_too():
+    async with running(app(channels=[channel])):
+        await channel.publish("dog.png")
+        async with asyncio.timeout(5):
+            while not SEEN:
+                await asyncio.sleep(0.01)
+    assert SEEN == [("dog.png", None)]
+    with pytest.raises(ServeyError, match="No Servey app is running"):
+        channel.publish("late.png")
+
+
+async def test_a_delayed_channel():
+    later = background_action_channel(resize, delay=0.2, name="later")
+    async with running(app(channels=[later])) as runtime:
+        await later.publish("x")
+        [state] = await runtime.queue.jobs()
+        assert 0 < state.due_at - time.time() <= 0.2
+
+
+# ----------------------------------------------------------------------------------------------------- schedules
+
+RUNS: list[float] = []
+
+
+@action(triggers=FixedRateTrigger(0.5))
+def every_half_second() -> None:
+    RUNS.append(time.time())
+    if len(RUNS) == 2:
+        raise RuntimeError("once")
+
+
+@action(triggers=FixedRateTrigger(0.5))
+async def takes_longer() -> None:
+    RUNS.append(time.time())
+    await asyncio.sleep(0.8)
+
+
+async def test_a_schedule_runs_in_its_slots_and_goes_on_after_an_error(caplog):
+    RUNS.clear()
+    async with running(app(every_half_second)), asyncio.timeout(10):
+        while len(RUNS) < 4:
+            await asyncio.sleep(0.02)
+    slots = [round(moment * 2) for moment in RUNS]
+    assert slots == list(range(slots[0], slots[0] + len(slots)))
+    assert all(moment * 2 - slot >= 0 for moment, slot in zip(RUNS, slots, strict=True))
+    assert "schedule 'every_half_second' failed in its slot" in caplog.text
+
+
+async def test_a_run_that_takes_longer_is_not_overtaken_but_its_slot_skipped():
+    RUNS.clear()
+    async with running(app(takes_longer)), asyncio.timeout(10):
+        while len(RUNS) < 3:
+            await asyncio.sleep(0.02)
+    assert all(later - earlier > 0.9 for earlier, later in pairwise(RUNS))
+
+
+# ------------------------------------------------------------------------------------------------------ over HTTP
+
+
+def until_done(http, path: str, **headers: str) -> dict[str, Any]:
+    end = time.monotonic() + 10
+    while (body := http.get(path, headers=headers).json())["state"] in ("queued", "running"):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return body
+
+
+def test_prefer_respond_async():
+    with client(app(note)) as http:
+        answer = http.post("/actions/note", json={"what": "a"}, headers={"Prefer": "respond-async, wait=5"})
+        assert answer.status_code == 202
+        assert answer.headers["preference-applied"] == "respond-async"
+        assert answer.headers["location"] == f"/jobs/{answer.json()['id']}"
+        assert answer.json()["action"] == "note"
+        body = until_done(http, answer.headers["location"])
+        assert body == {
+            "id": answer.json()["id"], "action": "note", "state": "done", "progress": None, "result": "A", "error": None
+        }  # fmt: skip
+
+
+def test_what_is_wrong_is_said_at_once():
+    with client(app(note, only_root)) as http:
+        later = {"Prefer": "respond-async"}
+        assert http.post("/actions/note", json={"what": 5}, headers=later).status_code == 422
+        assert http.post("/actions/only-root", headers=later).status_code == 401
+
+
+def test_a_job_is_its_enqueuers_own():
+    made = app(note)
+    ada, bob = (f"Bearer {token_for(made, Authorization(name))}" for name in ("ada", "bob"))
+    with client(made) as http:
+        headers = {"Prefer": "respond-async", "Authorization": ada}
+        path = http.post("/actions/note", json={"what": "a"}, headers=headers).headers["location"]
+        assert until_done(http, path, Authorization=ada)["result"] == "A"
+        for answer in (http.get(path), http.get(path, headers={"Authorization": bob}), http.get("/jobs/nothing")):
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert http.get(path, headers={"Authorization": "Bearer bad"}).status_code == 401
+
+
+@action(triggers=WEB_POST)
+async def fails_for_good() -> None:
+    raise ActionError(409, "twice", "not again")
+
+
+def test_a_call_that_fails_has_one_try():
+    with client(app(fails_for_good)) as http:
+        path = http.post("/actions/fails-for-good", headers={"Prefer": "respond-async"}).headers["location"]
+        body = until_done(http, path)
+        assert (body["state"], body["error"]) == ("failed", {"detail": "not again", "code": "twice"})
+
+
+@action(triggers=WEB_GET)
+async def streams():
+    yield 1
+
+
+def test_what_can_not_be_later_is_answered_now():
+    with client(app(streams)) as http:
+        answer = http.get("/actions/streams", headers={"Prefer": "respond-async"})
+        assert (answer.status_code, answer.text) == (200, "1\n")
