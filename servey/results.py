@@ -26,6 +26,7 @@ from servey.channels import Published
 from servey.context import Context, current_runtime
 from servey.errors import ConfigError, ServeyError
 from servey.keeping import Keeping, call_key, digest
+from servey.metrics import CACHE
 
 if TYPE_CHECKING:
     from servey.settings import Settings
@@ -120,6 +121,7 @@ class Results:
             self._warn(action, f"its results are not kept on the server: a call depends on what has no key: {error}")
             return await compute()
         found, stamps = await self._read(key, action, keeping)
+        context.runtime.metrics.add(CACHE, action.name, "miss" if found is None else "hit")
         leads = False
         if found is None:
             found, leads = await self._computed(key, stamps, action, keeping, compute)
