@@ -47,7 +47,9 @@ class GraphQLRoute(Route):
         super().__init__(path, served, methods=["GET", "POST"], name="graphql", include_in_schema=False)
         self._served = served
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, values: Any, generic: Any) -> None:
+    async def serve(
+        self, scope: Scope, receive: Receive, send: Send, values: Any, generic: Any, request_id: str | None
+    ) -> None:
         """Answers a request."""
         await self._served(scope, receive, send)
 
