@@ -3,7 +3,7 @@
 import pytest
 
 from tests.contract.cases import CASES, Case
-from tests.contract.transports import TRANSPORTS, all_transports
+from tests.contract.transports import DIFFERENCES, TRANSPORTS, all_transports
 
 
 @pytest.fixture(scope="module")
@@ -17,4 +17,5 @@ def transports():
 def test_the_outcome_is_the_same(transports, transport: str, case: Case, record_outcome):
     value, error = transports[transport](case)
     record_outcome(case.id, transport, error or "value")
-    assert (value, error) == (case.value, case.error)
+    expected = DIFFERENCES.get((transport, case.id.partition(" ")[2]), (case.value, case.error))
+    assert (value, error) == expected

@@ -20,3 +20,24 @@ def test_it_is_served(tour):
 def test_it_is_called_from_the_command_line():
     done = run("-m", "servey", "call", "search_products", "text=knife", cwd=ROOT / "examples" / "tour")
     assert done.stdout == '[{"id":6,"name":"Chef\'s knife","department":"kitchen","price":"89.00"}]\n'
+
+
+def test_its_graphql_schema_is_the_one_that_is_kept_here():
+    done = run("-m", "servey", "graphql-schema", "-o", "-", cwd=ROOT / "examples" / "tour")
+    assert done.stderr == ""
+    assert done.stdout == (ROOT / "tests" / "examples" / "tour.graphql").read_text()
+
+
+def test_it_answers_in_graphql(tour):
+    query = """{
+      browse(department: garden) { product { name department price } stars similar(limit: 1) { product { name } } }
+      makeBasket(products: [1, 2]) { products total(discountPercent: 10) }
+    }"""
+    answer = httpx.post(f"{tour.url}/graphql", json={"query": query}).json()
+    assert "errors" not in answer
+    assert answer["data"]["browse"][0] == {
+        "product": {"name": "Watering can", "department": "garden", "price": "24.95"},
+        "stars": None,
+        "similar": [{"product": {"name": "Secateurs"}}],
+    }
+    assert answer["data"]["makeBasket"] == {"products": [1, 2], "total": "70.56"}
