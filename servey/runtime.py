@@ -72,7 +72,9 @@ class Runtime:
         self._is_draining = False
         self._results: WeakKeyDictionary[asyncio.AbstractEventLoop, Results] = WeakKeyDictionary()
         self._reported: dict[str, float] = {}
-        # Made here and not on first use: its libraries are slow to import, and an event loop would have to wait.
+        # Made here and not on first use: their libraries are slow to import, and an event loop would have to wait.
+        webhooks = catalog.channels_of(WebhookEventChannel)
+        self.webhook_network: Any = parts.make_webhook_network(settings) if webhooks else None
         self._bus: Bus | None = parts.make_bus(settings) if catalog.channels_of(WebsocketEventChannel) else None
         self._queue: Queue | None = None
         self._subscriptions: Subscriptions | None = None

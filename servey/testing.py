@@ -10,7 +10,7 @@ import asyncio
 import re
 import unittest
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -24,6 +24,9 @@ from servey.actions import Action, Example
 from servey.app import Servey, create_app
 from servey.errors import ActionError, ConfigError
 from servey.invoke import Stream, invoke
+from servey.jobs.memory import MemoryQueue
+from servey.jobs.schedule import triggers_of
+from servey.queues import ONE_TRY, Job
 from servey.routers.rest import path_of
 from servey.settings import Settings
 from servey.tokens import JwtAuthorizer
@@ -109,6 +112,8 @@ def _serialized(action: Action, value: Any) -> Any:
 
 def example_cases(actions: Iterable[Action]) -> list[ExampleCase]:
     """Every example that is meant for tests, with each transport that its action has."""
+    actions = tuple(actions)
+    called_by_jobs = {action.fn for action in actions if action.retry is not None or any(triggers_of(action))}
     cases = []
     for action in actions:
         for example in action.examples:
@@ -118,7 +123,27 @@ def example_cases(actions: Iterable[Action]) -> list[ExampleCase]:
                     if isinstance(trigger, WebTrigger):
                         name = f"{trigger.method} {path_of(action, trigger)}"
                         cases.append(ExampleCase(action, example, name, _through_rest(trigger)))
+                if action.fn in called_by_jobs:
+                    cases.append(ExampleCase(action, example, "job", _through_job))
     return cases
+
+
+def _through_job(app: Servey, action: Action, example: Example, authorization: Authorization | None) -> Outcome:
+    """A job of the app itself, in a queue inside this process."""
+
+    async def run() -> Outcome:
+        runtime = app.runtime
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(runtime.lifespan())
+            queue = MemoryQueue(keep=_TOKEN_SECONDS, at_once=1, grace=action.timeout)
+            await stack.enter_async_context(queue.working(runtime))
+            job = Job("example", action.name, _plain_params(example), None, authorization, True, retry=ONE_TRY)
+            await queue.enqueue(job)
+            ended = await queue.ended(job.id)
+        error = ended.error
+        return Outcome(ended.result) if error is None else Outcome(error=error["code"], detail=error["detail"])
+
+    return asyncio.run(run())
 
 
 def _through_call(app: Servey, action: Action, example: Example, authorization: Authorization | None) -> Outcome:
