@@ -25,7 +25,7 @@ from servey.jobs.routes import mount_jobs
 from servey.jobs.schedule import schedules_of, trigger_text, triggers_of
 from servey.jobs.service import jobs_and_schedules_here
 from servey.keeping import not_kept_because
-from servey.parts import Parts, load_plugins
+from servey.parts import Parts, load_plugins, parts_of
 from servey.routers.describe import access_text, default_scheme, valid_in_3_1
 from servey.routers.dispatch import Dispatch, Tables
 from servey.routers.docs import mount_docs
@@ -35,6 +35,7 @@ from servey.routers.rest import mount_actions, path_of
 from servey.routers.statics import StaticSite
 from servey.runtime import Runtime
 from servey.settings import Settings
+from servey.telemetry import NOTED, Observer
 from servey.tokens import JwtAuthorizer
 from servey.triggers import WebTrigger
 from servey.web import app_exception_handlers, error_response, request_id_of, with_request_id
@@ -114,6 +115,10 @@ class Servey(FastAPI):
             from servey.ws.routes import mount_channels  # an app without channels does not pay for their library
 
             mount_channels(router, self.runtime, prefix=prefix)
+        if self.runtime.settings.serves_docs:
+            from servey.ws.studio import mount_studio
+
+            mount_studio(router, self.runtime, prefix=prefix)
         mount_jobs(router, self.runtime, prefix=prefix)
         if self._login is not None:
             authorizer, authenticator = self._login
@@ -136,6 +141,10 @@ class Servey(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            observer = self.runtime.observer
+            if observer is not None and NOTED not in scope:
+                await observer.request(self, scope, receive, send)
+                return
             if "app" in scope:
                 if not self.runtime.is_running:
                     # A host runs its own lifespan only; without ours nothing checks the settings or ends streams.
@@ -145,7 +154,7 @@ class Servey(FastAPI):
                     )
                     await error_response(ActionError(500, "internal", problem))(scope, receive, send)
                     return
-            elif self._tables is not None and not (self.root_path or scope.get("root_path")):
+            elif self._tables is not None and not (self.root_path or scope.get("root_path") or _is_traced(observer)):
                 # There is nothing around the routes that would do something.
                 table = self._tables.current()
                 path = scope["path"]
@@ -154,6 +163,8 @@ class Servey(FastAPI):
                     serve = found[0].serve
                     if serve is not None:
                         scope["app"] = self
+                        if observer is not None:
+                            scope["route"] = found[0]
                         await serve(scope, receive, send, found[1], self._generic, None)
                         return
                 elif self.router.default is nothing_here and table.methods(path) == []:
@@ -194,6 +205,11 @@ class Servey(FastAPI):
         return lifespan
 
 
+def _is_traced(observer: Observer | None) -> bool:
+    """Whether calls have spans; FastAPI's own is around ours then."""
+    return observer is not None and observer.tracer is not None
+
+
 def create_app(
     *,
     actions: Iterable[Callable[..., Any] | Action] | None = None,
@@ -220,7 +236,7 @@ def build_runtime(
 
     Errors: ConfigError that lists every problem of the project.
     """
-    parts = load_plugins(parts or Parts(), settings)
+    parts = load_plugins(parts or parts_of(settings), settings)
     # Whoever gives one of the two says all that the app is made of.
     given = actions is not None or channels is not None
     if not given:

@@ -106,6 +106,9 @@ class Context:
             try:
                 self._authorization = await self.runtime.authorizer.authorize(self.token)
                 self._refused = None
+                note = _note.get(None)
+                if note is not None:
+                    note.subject = self._authorization.subject_id
             except AuthorizationError as error:
                 self._refused = Unauthenticated()
                 logger.info("a token was refused: %s", error, extra={"request_id": self.request_id})
@@ -120,6 +123,11 @@ class Context:
         if self._refused is not None:
             raise self._refused
         return self._authorization
+
+    @property
+    def subject_id(self) -> str | None:
+        """Whose call it is, as far as that is known by now; for the log."""
+        return self._authorization.subject_id if self._authorization is not None else None
 
     def enqueue(
         self,
@@ -149,6 +157,8 @@ class Context:
 
 
 _current: ContextVar[Context] = ContextVar("servey_context")
+_note: ContextVar[Any] = ContextVar("servey_note")
+"""What an observer notes of the request that this code runs in; nothing where no one observes."""
 
 
 def running_context() -> Context | None:
@@ -180,6 +190,11 @@ def forget_running(runtime: Runtime) -> None:
     _running.remove(runtime)
 
 
+def running_runtimes() -> list[Runtime]:
+    """Every app that this process runs."""
+    return list(dict.fromkeys(_running))
+
+
 def current_runtime() -> Runtime:
     """The app that this code runs in: that of the current call, else the only one that this process runs.
 
@@ -188,7 +203,7 @@ def current_runtime() -> Runtime:
     context = running_context()
     if context is not None:
         return context.runtime
-    running = list(dict.fromkeys(_running))
+    running = running_runtimes()
     if len(running) == 1:
         return running[0]
     if not running:

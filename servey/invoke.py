@@ -89,6 +89,13 @@ async def invoke(action: Action, params: Mapping[str, Any], context: Context) ->
 
     Errors: ActionError for whatever the caller may know; anything that the function raises, unchanged.
     """
+    observer = context.runtime.observer
+    if observer is not None:
+        return await observer.call(_invoke, action, params, context)
+    return await _invoke(action, params, context)
+
+
+async def _invoke(action: Action, params: Mapping[str, Any], context: Context) -> Any:
     plan = context.runtime.plan(action)
     await admit(plan, context)
     return await perform(plan, await validate(plan, params, context), context)
@@ -146,6 +153,14 @@ async def perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
 
     Errors: ActionTimeout over the action's timeout, Overloaded without a free thread; anything that it raises.
     """
+    observer = context.runtime.observer
+    if observer is None or observer.tracer is None:
+        return await _perform(plan, values, context)
+    with observer.performing(plan.action, context):
+        return await _perform(plan, values, context)
+
+
+async def _perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
     action = plan.action
     for name, required in plan.authorization:
         if required and context.authorization is None:

@@ -36,6 +36,7 @@ from servey.routers.forms import AGAIN, Again, Facts, Serve
 from servey.routers.query import check_shapes, nest, parse_query, places_of, refuse_unknown, shapes_of
 from servey.routers.streams import send_stream, stream_media_type
 from servey.runtime import Runtime
+from servey.telemetry import NOTED
 from servey.triggers import BODY_METHODS, WebTrigger
 from servey.web import (
     JSON,
@@ -207,9 +208,15 @@ class ActionRoute(APIRoute):
         )
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        observer = self.served.runtime.observer
+        if observer is not None and NOTED not in scope:
+            scope["route"] = self
+            await observer.request(self.handle, scope, receive, send)
+            return
         method = scope["method"]
         again: Again | None = scope.pop(AGAIN, None)
-        if again is None and method == self.served.trigger.method and self.serve is not None:
+        is_traced = observer is not None and observer.tracer is not None
+        if again is None and not is_traced and method == self.served.trigger.method and self.serve is not None:
             values = [scope["path_params"][name] for name in self.param_convertors]
             await self.serve(scope, receive, send, values, self.handle, request_id_of(scope))
             return
