@@ -21,6 +21,8 @@ from servey.channels import BackgroundActionChannel, EventChannel, WebsocketEven
 from servey.compat.fastapi import is_bare
 from servey.compat.starlette import is_wrapped
 from servey.errors import ActionError, ConfigError, NotFound
+from servey.graphql.fields import Fields
+from servey.graphql.mount import mount_graphql
 from servey.jobs.routes import mount_jobs
 from servey.jobs.schedule import schedules_of, trigger_text, triggers_of
 from servey.jobs.service import jobs_and_schedules_here
@@ -111,6 +113,7 @@ class Servey(FastAPI):
         """Adds what an app and a host have in common."""
         scheme = default_scheme() if self._login is None else login_scheme(prefix)
         mount_actions(router, self.runtime, prefix=prefix, scheme=scheme)
+        mount_graphql(router, self.runtime, prefix=prefix)
         if self.runtime.catalog.channels_of(WebsocketEventChannel):
             from servey.ws.routes import mount_channels  # an app without channels does not pay for their library
 
@@ -270,8 +273,8 @@ class Exposure:
         return asdict(self)
 
 
-def exposure_of(runtime: Runtime, action: Action) -> Exposure:
-    """What ``servey actions`` says of an action."""
+def exposure_of(runtime: Runtime, action: Action, fields: Fields | None = None) -> Exposure:
+    """What ``servey actions`` says of an action; ``fields`` are those of GraphQL, where it is there."""
     plan = runtime.plan(action)
     places = tuple(
         f"{trigger.method} {path_of(action, trigger)}" for trigger in action.triggers if isinstance(trigger, WebTrigger)
@@ -279,8 +282,12 @@ def exposure_of(runtime: Runtime, action: Action) -> Exposure:
     places += tuple(map(trigger_text, triggers_of(action)))
     channels = runtime.catalog.channels_of(BackgroundActionChannel)
     places += tuple(f"channel {channel.name}" for channel in channels if channel.action is action)
+    if fields is not None:
+        places += tuple(f"GraphQL {place}" for place in fields.places.get(action, ()))
     needed = plan.injection.requests_needed if plan.injection is not None else None
     absences = [f"not on the command line, not as a job: it needs {needed}"] if needed else []
+    if fields is not None:
+        absences += fields.absences.get(action, [])
     unkept = not_kept_because(action, plan.injection)
     if unkept:
         absences.append(f"not kept on the server: {unkept}")

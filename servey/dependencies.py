@@ -50,6 +50,11 @@ class Injection:
         return compat.requests_needed(self.dependant)
 
     @cached_property
+    def places_needed(self) -> str | None:
+        """What can only come from a path or a body of the action's own, in words; None where it can do without."""
+        return compat.places_needed(self.dependant)
+
+    @cached_property
     def in_body(self) -> tuple[Param, ...]:
         """What it takes from a request's body, by wire name; a form's model stands for its fields."""
         found: dict[str, Param] = {}

@@ -99,6 +99,14 @@ class Settings(BaseSettings):
         False, description="in production too, take a Redis over the network that has neither a password nor TLS"
     )
 
+    graphql_path: str = Field("/graphql", pattern=r"^/[^\s{}?#]*[^/\s{}?#]$", description="where GraphQL is served")
+    graphql_max_depth: int = Field(15, ge=1, description="levels of fields in one GraphQL operation")
+    graphql_max_aliases: int = Field(30, ge=0, description="aliases and repeated fields in one GraphQL document")
+    graphql_max_tokens: int = Field(2000, ge=1, description="tokens in one GraphQL document")
+    graphql_max_nodes: int = Field(10_000, ge=1, description="objects in the answer to one GraphQL operation")
+    graphql_max_batch: int = Field(1, ge=1, description="GraphQL operations in one request; several come as a list")
+    graphql_max_operations: int = Field(100, ge=1, description="operations that one GraphQL websocket may have open")
+
     cache_max_entries: int = Field(10_000, ge=0, description="results kept in memory, where there is no Redis")
     cache_max_bytes: int = Field(64 << 20, ge=0, description="how large all of them may be")
     cache_prefix: str = Field("servey", description="what keys of results begin with; apps of one Redis need one each")

@@ -18,12 +18,13 @@ from starlette.responses import Response
 
 from servey import invoke
 from servey.access import ScopeAccessControl
+from servey.bodies import whole_body
 from servey.compat import pydantic as compat
 from servey.context import Context, _current
 from servey.encode import encoder_of
 from servey.errors import ActionError, InvalidParams
 from servey.ids import new_request_id
-from servey.routers.decode import check_json_type, whole_body
+from servey.routers.decode import check_json_type
 from servey.routers.forms import ODD_HEADERS, Begun, Facts, Serve, again, failed, invalid, why_generic
 from servey.routers.query import checked_text, nest, parse_query
 from servey.web import (

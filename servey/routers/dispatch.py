@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -16,20 +17,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servey.compat.starlette import get_route_path
 from servey.routers.forms import AGAIN
-from servey.routers.rest import ActionRoute
 from servey.web import request_id_of
 
 _PARAMETER = re.compile(r"\{[a-zA-Z_]\w*\}")
 
-Found = tuple[ActionRoute, Sequence[str]]
-"""The route of an action, and the values of its path parameters."""
+Found = tuple[Any, Sequence[str]]
+"""A route of ours, and the values of its path parameters. Its ``serve`` answers a request; None where the router has to."""
 
 
 @dataclass(eq=False)
 class _Leaf:
     """What is at one path: by method, the route that was added first and its place; None is a route that is not ours."""
 
-    routes: dict[str, tuple[int, ActionRoute | None]] = field(default_factory=dict)
+    routes: dict[str, tuple[int, BaseRoute | None]] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -60,7 +60,7 @@ class Table:
         if leaf is not None and method in leaf.routes:
             route = leaf.routes[method][1]
             return None if route is None else (route, ())
-        best: tuple[int, ActionRoute | None] = (self.count, None)
+        best: tuple[int, BaseRoute | None] = (self.count, None)
         values: Sequence[str] = ()
         for each, given in self._with_parameters(path):
             found = each.routes.get(method)
@@ -96,7 +96,8 @@ class Table:
     def _add(self, place: int, route: BaseRoute) -> None:
         if type(route) is WebSocketRoute:
             return
-        known = type(route) in (ActionRoute, APIRoute, Route) and getattr(route, "methods", None)
+        is_ours = hasattr(type(route), "serve")
+        known = (is_ours or type(route) in (APIRoute, Route)) and getattr(route, "methods", None)
         path: str = getattr(route, "path", "")
         parts = path.split("/")
         start = path.partition("{")[0]
@@ -106,7 +107,7 @@ class Table:
         if any(start.startswith(other) or other.startswith(start) for other in self._unknown):
             self._unknown.append(start)  # the one before may take its requests
             return
-        ours = route if isinstance(route, ActionRoute) else None
+        ours = route if is_ours else None
         methods: set[str] = route.methods  # type: ignore[attr-defined]
         if "{" in path:
             node = self._tree

@@ -23,6 +23,7 @@ from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from servey.actions import Action, kebab_case
+from servey.bodies import parse_json, whole_body
 from servey.conditional import with_cache_control
 from servey.context import Context
 from servey.dependencies import injected_part, injection_of_route
@@ -30,7 +31,7 @@ from servey.errors import ActionError, ConfigError, InvalidParams, UnsupportedMe
 from servey.invoke import Stream, admit, perform, validate
 from servey.routers import describe
 from servey.routers.compiled import compile_route
-from servey.routers.decode import FORMS, check_json_type, check_path, parse_json, whole_body
+from servey.routers.decode import FORMS, check_json_type, check_path
 from servey.routers.deferred import accepted, may_be_later, prefers_later
 from servey.routers.forms import AGAIN, Again, Facts, Serve
 from servey.routers.query import check_shapes, nest, parse_query, places_of, refuse_unknown, shapes_of

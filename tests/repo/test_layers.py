@@ -22,6 +22,7 @@ KERNEL = {
 }
 RUNTIME = {
     "audit",
+    "bodies",
     "backends",
     "compat",
     "condition",
@@ -51,6 +52,7 @@ RUNTIME = {
     "web",
 }
 TRANSPORTS = {
+    "graphql",
     "aws",
     "jobs",
     "routers",
