@@ -1,8 +1,10 @@
 """The tour works, as its own tests and a user see it."""
 
 import httpx
+import pytest
 
-from tests.serving import ROOT, run
+from tests.browsing import browser, page_of
+from tests.serving import ROOT, free_port, run, started
 
 
 def test_its_own_tests_pass():
@@ -20,3 +22,23 @@ def test_it_is_served(tour):
 def test_it_is_called_from_the_command_line():
     done = run("-m", "servey", "call", "search_products", "text=knife", cwd=ROOT / "examples" / "tour")
     assert done.stdout == '[{"id":6,"name":"Chef\'s knife","department":"kitchen","price":"89.00"}]\n'
+
+
+@pytest.mark.browser
+def test_the_chat_survives_a_restart_of_its_server():
+    port = free_port()
+    words = ["-m", "servey", "run", "--port", str(port)]
+    with browser() as opened, page_of(opened, allowed=("WebSocket connection",)) as page:
+        with started(words, port, cwd="examples/tour", SERVEY_ENV="dev") as server:
+            page.goto(f"{server.url}/chat.html")
+            page.locator("#state", has_text="connected").wait_for()
+            page.locator("[name=name]").fill("Ada")
+            page.locator("[name=text]").fill("<b>before</b>")
+            page.get_by_role("button").click()
+            page.locator("li", has_text="Ada: <b>before</b>").wait_for()
+        page.locator("#state", has_text="trying again").wait_for()
+        with started(words, port, cwd="examples/tour", SERVEY_ENV="dev"):
+            page.locator("#state", has_text="connected").wait_for()
+            page.locator("[name=text]").fill("after")
+            page.get_by_role("button").click()
+            page.locator("li", has_text="Ada: after").wait_for()
