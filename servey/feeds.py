@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from servey.access import Authorization
 from servey.channels import Message, Position, WebsocketEventChannel
 from servey.errors import Overloaded, Restarting
-from servey.events import Bus, Event, Gap, Lost
+from servey.events import Event, Gap, Lost
+from servey.metrics import DELIVERED, SUBSCRIBERS_DROPPED
 from servey.subscriptions import Subscription, check_access
 
 if TYPE_CHECKING:
@@ -23,17 +24,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("servey")
 
 _BACKOFF_SECONDS = (0.05, 2.0)
+_DROPPED_BECAUSE = {"too_slow": "slow", "unauthenticated": "expired", "forbidden": "forbidden"}
 
 
 class Feed:
     """The one subscription of this process to a channel's bus, and everyone here who listens."""
 
-    def __init__(self, channel: WebsocketEventChannel[Any], bus: Bus, emptied: Callable[[Feed], None]) -> None:
+    def __init__(self, channel: WebsocketEventChannel[Any], runtime: Runtime, emptied: Callable[[Feed], None]) -> None:
         self.channel = channel
         self.position: Position | None = None
         self.members: dict[Subscription, None] = {}
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._bus = bus
+        self._bus = runtime.bus
+        self._metrics = runtime.metrics
         self._emptied = emptied
         self.waiting = 0
         self.task = asyncio.create_task(self._run(), name=f"feed of channel '{channel.name}'")
@@ -42,6 +45,8 @@ class Feed:
         """Forgets a subscription."""
         if member in self.members:
             del self.members[member]
+            if member.error is not None and member.error.code in _DROPPED_BECAUSE:
+                self._metrics.add(SUBSCRIBERS_DROPPED, self.channel.name, _DROPPED_BECAUSE[member.error.code])
             self._emptied(self)
 
     async def _run(self) -> None:
@@ -100,9 +105,12 @@ class Feed:
         event = Event(self.channel, message)
         if self.position is not None and message.position is not None:
             self.position = message.position
+        seen = 0
         for member in tuple(self.members):
             if member.sees(event):
                 member.offer(event)
+                seen += 1
+        self._metrics.add(DELIVERED, self.channel.name, amount=seen)
 
 
 class Subscriptions:
@@ -118,6 +126,11 @@ class Subscriptions:
     def count(self) -> int:
         """The subscriptions that are open."""
         return sum(len(feed.members) for feed in self._feeds.values())
+
+    @property
+    def counts(self) -> dict[tuple[str, ...], float]:
+        """The subscriptions that are open, by channel, as a gauge has them."""
+        return {(name,): float(len(feed.members)) for name, feed in self._feeds.items()}
 
     async def open(
         self,
@@ -135,7 +148,7 @@ class Subscriptions:
             self._watch = asyncio.create_task(self._end_when(stopping), name="subscriptions' end")
         feed = self._feeds.get(channel.name)
         if feed is None:
-            feed = self._feeds[channel.name] = Feed(channel, self._runtime.bus, self._emptied)
+            feed = self._feeds[channel.name] = Feed(channel, self._runtime, self._emptied)
         feed.waiting += 1
         try:
             await asyncio.shield(feed.ready)

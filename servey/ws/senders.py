@@ -61,6 +61,8 @@ class Sender(Protocol):
     async def refuse(self, code: int, reason: str) -> None: ...
     async def aclose(self) -> None: ...
 
+    closed_with: int | None
+
 
 def sender_of(scope: Scope, send: Send, settings: Settings) -> Sender:
     """The quickest sender that this connection's server has."""
@@ -73,13 +75,14 @@ def sender_of(scope: Scope, send: Send, settings: Settings) -> Sender:
 class _Closing:
     """What both senders do at the end of a connection."""
 
-    __slots__ = ("_closing", "_on_closing", "_send", "_stuck")
+    __slots__ = ("_closing", "_on_closing", "_send", "_stuck", "closed_with")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._closing: asyncio.Task[None] | None = None
         self._on_closing: Callable[[], None] | None = None
         self._stuck: Callable[[], object] | None = None
+        self.closed_with: int | None = None
 
     def watch(self, closing: Callable[[], None], stuck: Callable[[], object]) -> None:
         """Has ``closing`` called when this closes the connection, ``stuck`` when its client lets it not."""
@@ -150,6 +153,7 @@ class AsgiSender(_Closing):
     def close(self, code: int, reason: str) -> None:
         """Closes the connection; what waits is dropped."""
         if self._closing is None:
+            self.closed_with = code
             self._outbox.clear()
             self._begin_to_close(self._finish(code, reason))
 
@@ -236,6 +240,7 @@ class DirectSender(_Closing):
     def close(self, code: int, reason: str) -> None:
         """Closes the connection, for a client that does not read by force."""
         if self._closing is None:
+            self.closed_with = code
             self._begin_to_close(self._close(code, reason))
             loop = asyncio.get_running_loop()
             self._abort = loop.call_later(_RESTART_SECONDS if code == RESTART else _CLOSE_SECONDS, self._frames.abort)

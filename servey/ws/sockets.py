@@ -28,6 +28,7 @@ from servey.errors import (
     internal_error,
 )
 from servey.events import Item, Lost
+from servey.metrics import SUBSCRIBERS_DROPPED
 from servey.runtime import Runtime
 from servey.subscriptions import Subscription, open_subscription
 from servey.web import bearer_token
@@ -265,6 +266,9 @@ async def serve_socket(connections: Connections, scope: Scope, receive: Receive,
     finally:
         if socket is not None:
             connections.open.discard(socket)
+            if sender.closed_with == CLOSE_CODES["too_slow"]:
+                for channel in socket.subscriptions:
+                    runtime.metrics.add(SUBSCRIBERS_DROPPED, channel, "slow")
             socket.leave()
         await sender.aclose()
 
