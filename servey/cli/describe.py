@@ -52,6 +52,8 @@ def asyncapi(output: Output = "asyncapi.json") -> None:
     host = f"{settings.host}:{settings.port}"
     document = asyncapi_document(app.runtime, title=app.title, version=app.version, host=host)
     write(output, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
 def graphql_schema(output: Output = "servey_schema.graphql") -> None:
     """Write the GraphQL schema of the project."""
     from servey.app import build_runtime

@@ -27,7 +27,7 @@ def test_it_is_called_from_the_command_line():
 @pytest.mark.browser
 def test_the_chat_survives_a_restart_of_its_server():
     port = free_port()
-    words = ["-m", "servey", "run", "--port", str(port)]
+    words = ["-m", "uvicorn", "servey.server:discovered_app", "--factory", "--port", str(port)]
     with browser() as opened, page_of(opened, allowed=("WebSocket connection",)) as page:
         with started(words, port, cwd="examples/tour", SERVEY_ENV="dev") as server:
             page.goto(f"{server.url}/chat.html")

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from tests.browsing import browser, page_of
-from tests.ws.conftest import publish, run_server, token
+from tests.serving import free_port, serve, started
+from tests.ws.conftest import APP, ENV, PROTOCOL, publish, run_server, token
 
 JSON_HEADERS = {"Content-Type": "application/json"}
 
@@ -49,18 +50,18 @@ def test_test_events(server, channel, body, headers, status):
 
 
 def test_production_publishes_no_test_events():
-    with run_server(SERVEY_ENV="prod", SERVEY_DOCS="1") as server:
+    with run_server(SERVEY_DOCS="1") as server:
         assert httpx.get(f"{server.url}/asyncapi").status_code == 200
         assert "data-publish" not in httpx.get(f"{server.url}/asyncapi").text
         assert httpx.post(f"{server.url}/_servey/publish/kept", json={"event": 1}).status_code == 404
-    with run_server(SERVEY_ENV="prod") as server:
+    with run_server() as server:
         assert httpx.get(f"{server.url}/asyncapi").status_code == 404
         assert httpx.get(f"{server.url}/asyncapi.json").status_code == 404
 
 
 @pytest.mark.browser
 def test_in_a_browser():
-    with run_server() as server, browser() as started, page_of(started, allowed=("422",)) as page:
+    with serve(APP, words=PROTOCOL, **ENV) as server, browser() as opened, page_of(opened, allowed=("422",)) as page:
         page.goto(f"{server.url}/asyncapi")
         assert page.locator("nav button").all_inner_texts()[0].startswith("plain")
         assert "Anything at all." in page.locator("#about").inner_text()
@@ -116,19 +117,17 @@ def test_in_a_browser():
 
 @pytest.mark.browser
 def test_a_page_that_outlives_its_server(tmp_path):
-    from tests.serving import free_port
-    from tests.serving import started as run
 
     port = free_port()
-    words = ["-m", "servey", "run", "tests.ws.app:servey_app", "--port", str(port)]
+    words = ["-m", "uvicorn", APP, *PROTOCOL, "--port", str(port)]
     with browser() as opened, page_of(opened, allowed=("WebSocket connection",)) as page:
-        with run(words, port, SERVEY_ENV="dev") as server:
+        with started(words, port, SERVEY_ENV="dev") as server:
             page.goto(f"{server.url}/asyncapi")
             page.locator("#subscribe").click()
             page.locator("#events .notice", has_text="subscribed as").wait_for()
             server.end()
         page.locator("#status.waiting").wait_for()
-        with run(words, port, SERVEY_ENV="dev") as server:
+        with started(words, port, SERVEY_ENV="dev") as server:
             page.locator("#status.open").wait_for(timeout=20_000)
             page.locator("#events .notice", has_text="subscribed as").nth(1).wait_for()
             publish(server, "plain", {"text": "back again"})
