@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic_core import from_json, to_jsonable_python
 from starlette.responses import Response
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketTestSession
 
 from servey.access import Authorization, required_scopes
 from servey.actions import Action, Example
@@ -52,6 +52,45 @@ def token_for(app: Servey, authorization: Authorization) -> str:
     if not isinstance(authorizer, JwtAuthorizer):
         raise ConfigError("this app can not sign tokens; set JWT_SECRET_KEY for the tests")
     return authorizer.sign(authorization, lifetime=_TOKEN_SECONDS)
+
+
+class Subscriber:
+    """A client of an event channel, connected by websocket.
+
+    Shape: ``id`` is what a publisher reaches it by; ``cursor`` is where another one resumes after what this one has
+    received, None for channels without history; ``recovered`` says whether it has resumed without a loss.
+    """
+
+    def __init__(self, socket: WebSocketTestSession, told: Mapping[str, Any]) -> None:
+        self._socket = socket
+        self.id: str = told["subscriber_id"]
+        self.cursor: str | None = told.get("cursor")
+        self.recovered: bool | None = told.get("recovered")
+
+    def next(self) -> Any:
+        """The next event, as JSON; waits for it. Errors: AssertionError where events were lost."""
+        frame = self._socket.receive_json()
+        if frame["type"] != "Event":
+            raise AssertionError(f"expected an event, got {frame}")
+        self.cursor = frame.get("cursor")
+        return frame["payload"]
+
+
+@contextmanager
+def subscribe(
+    http: TestClient, channel: str, *, after: str | None = None, subscriber_id: str | None = None
+) -> Iterator[Subscriber]:
+    """A subscriber of a channel, as the `client`'s bearer; ``after`` a cursor it resumes.
+
+    Errors: AssertionError with the app's answer where it may not subscribe.
+    """
+    asked = {"type": "Subscribe", "payload": channel, "after": after, "subscriber_id": subscriber_id}
+    with http.websocket_connect("/subscription") as socket:
+        socket.send_json({name: value for name, value in asked.items() if value is not None})
+        told = socket.receive_json()
+        if told["type"] != "Subscribed":
+            raise AssertionError(f"can not subscribe to '{channel}': {told['detail']} ({told['code']})")
+        yield Subscriber(socket, told)
 
 
 @dataclass(frozen=True)
