@@ -38,7 +38,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def run_server(**env: str):
     """The tests' app under `servey run`."""
     port = free_port()
-    return started(["-m", "servey", "run", APP, "--port", str(port)], port, **{**ENV, **env})
+    return started(
+        ["-m", "servey", "run", APP, "--port", str(port)],
+        port,
+        **{**ENV, "SERVEY_ENV": "prod", "SERVEY_DRAIN": "0", **env},
+    )
 
 
 def open_socket(server: Server, path: str = "", **options) -> ClientConnection:
