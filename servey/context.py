@@ -53,7 +53,6 @@ class Context:
         self,
         runtime: Runtime,
         via: Transport,
-        *,
         request_id: str,
         token: str | None = None,
         authorization: Authorization | None = None,
@@ -88,6 +87,23 @@ class Context:
     def holds_resources(self) -> bool:
         """Whether there may be something to close."""
         return self._resources is not None
+
+    def accept(self, authorization: Authorization | None) -> bool:
+        """Takes what was found out of its token before, if anything was; whether that is so."""
+        if authorization is None:
+            return False
+        self._authorization = authorization
+        self._refused = None
+        return True
+
+    def another(self) -> Context:
+        """The same caller's next call, which holds nothing open yet: one of several that a request makes at once."""
+        made = Context.__new__(Context)
+        made.runtime, made.via, made.request_id = self.runtime, self.via, self.request_id
+        made.token, made.trusted = self.token, self.trusted
+        made._authorization, made._refused = self._authorization, self._refused
+        made._resources = made.deadline = made.made_at = made.job_id = None
+        return made
 
     async def authorize(self) -> Authorization | None:
         """The caller's authorization, verified on first use; None for the anonymous.

@@ -22,6 +22,7 @@ from servey.dependencies import Resources
 from servey.enqueue import enqueue, enqueue_event
 from servey.errors import ConfigError, ServeyError
 from servey.events import Bus
+from servey.feeds import Subscriptions
 from servey.ids import new_request_id
 from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
@@ -31,7 +32,6 @@ from servey.queues import Queue
 from servey.results import Results
 from servey.settings import Settings
 from servey.signals import told_of_the_end
-from servey.subscriptions import Subscriptions
 from servey.telemetry import Observer, observer_of, sending
 from servey.threads import Threads
 from servey.triggers import CronTrigger, FixedRateTrigger

@@ -99,6 +99,14 @@ class Settings(BaseSettings):
         False, description="in production too, take a Redis over the network that has neither a password nor TLS"
     )
 
+    graphql_path: str = Field("/graphql", pattern=r"^/[^\s{}?#]*[^/\s{}?#]$", description="where GraphQL is served")
+    graphql_max_depth: int = Field(15, ge=1, description="levels of fields in one GraphQL operation")
+    graphql_max_aliases: int = Field(30, ge=0, description="aliases and repeated fields in one GraphQL document")
+    graphql_max_tokens: int = Field(2000, ge=1, description="tokens in one GraphQL document")
+    graphql_max_nodes: int = Field(10_000, ge=1, description="objects in the answer to one GraphQL operation")
+    graphql_max_batch: int = Field(1, ge=1, description="GraphQL operations in one request; several come as a list")
+    graphql_max_operations: int = Field(100, ge=1, description="operations that one GraphQL websocket may have open")
+
     cache_max_entries: int = Field(10_000, ge=0, description="results kept in memory, where there is no Redis")
     cache_max_bytes: int = Field(64 << 20, ge=0, description="how large all of them may be")
     cache_prefix: str = Field("servey", description="what keys of results begin with; apps of one Redis need one each")
@@ -109,8 +117,32 @@ class Settings(BaseSettings):
     channel_queue_bytes: int = Field(1 << 20, ge=1, description="bytes that may wait for one subscriber likewise")
     channel_idle: float = Field(60, gt=0, description="how long a websocket may stay without a subscription")
     channel_ping: float = Field(15, gt=0, description="how long an event stream may stay silent; then it is pinged")
+    serverless_yml: str = Field(
+        "serverless.yml",
+        validation_alias=_named("SERVEY_SERVERLESS_YML", "MAIN_SERVERLESS_YML_FILE"),
+        description="the file that `servey sls` keeps",
+    )
+    aws_router_for_all: bool = Field(
+        True, description="one Lambda function for everything; 0 gives each action a function of its own"
+    )
     aws_action: str | None = Field(
         None, description="the only action of a Lambda function; an event that is a plain object is then its parameters"
+    )
+    aws_handler: str = Field("servey.aws.handler", description="the Lambda handler, as package.module.name")
+    aws_domain: str | None = Field(None, description="the domain of the static site on CloudFront")
+    aws_certificate_arn: str | None = Field(None, description="that domain's certificate, of the region us-east-1")
+    kms_key_id: str | None = Field(
+        None,
+        validation_alias=_named("SERVEY_KMS_KEY_ID", "KMS_KEY_ID"),
+        description="the ARN of the KMS key that signs tokens: RS256; older ones may follow after commas",
+    )
+    queue_url: str | None = Field(None, description="the SQS queue that jobs wait in")
+    dead_queue_url: str | None = Field(None, description="the SQS queue of jobs that were given up")
+    connection_table: str | None = Field(
+        None, description="the DynamoDB table of websocket connections and of what has been done already"
+    )
+    websocket_endpoint: str | None = Field(
+        None, description="where API Gateway takes messages for its websocket connections"
     )
 
     job_concurrency: int = Field(50, ge=1, description="jobs that one worker process runs at once")

@@ -22,6 +22,7 @@ KERNEL = {
 }
 RUNTIME = {
     "audit",
+    "bodies",
     "backends",
     "compat",
     "condition",
@@ -29,6 +30,7 @@ RUNTIME = {
     "dependencies",
     "encode",
     "events",
+    "feeds",
     "enqueue",
     "ids",
     "invoke",
@@ -50,6 +52,7 @@ RUNTIME = {
     "web",
 }
 TRANSPORTS = {
+    "graphql",
     "aws",
     "jobs",
     "routers",
