@@ -179,7 +179,7 @@ class _Writer:
             self._use(validate=self.action.params.validator.validate_json)
             self._say(
                 # One byte is found faster than many; most bodies have neither of these two.
-            "      if not raw or b'N' in raw and b'NaN' in raw or b'I' in raw and b'Infinity' in raw: raise ValueError",
+                "      if not raw or b'N' in raw and b'NaN' in raw or b'I' in raw and b'Infinity' in raw: raise ValueError",
                 "      values = validate(raw)",
             )
             return
