@@ -158,8 +158,8 @@ def report(*, quick: bool) -> Iterator[str]:
     yield from (
         "# Fan-out",
         "",
-        "Made by `python -m benchmarks.fanout --write`. One publisher, an event of 170 bytes, one server process under uvloop;",
-        f"the median of {rounds} interleaved rounds. CPU is the server's, in microseconds a delivery, events back to back: its",
+        "Made by `python -m benchmarks.fanout --write`. One publisher, an event of 170 bytes, one process under uvloop;",
+        f"the median of {rounds} rounds. CPU is the server's, in microseconds a delivery, events back to back: its",
         "inverse is deliveries a second and core. Waits are from the publisher to a client in another process, paced at",
         "20 events/s, and those of one busy machine. Memory is what an idle connection adds.",
         "",

@@ -15,7 +15,7 @@ from servey.access import Authorization
 from servey.channels import Message, Position, WebsocketEventChannel
 from servey.errors import Overloaded, Restarting
 from servey.events import Event, Gap, Lost
-from servey.metrics import SUBSCRIBERS_DROPPED
+from servey.metrics import DELIVERED, SUBSCRIBERS_DROPPED
 from servey.subscriptions import Subscription, check_access
 
 if TYPE_CHECKING:
