@@ -114,7 +114,7 @@ def report(rounds: int) -> Iterator[str]:
         "# GraphQL",
         "",
         "Made by `python -m benchmarks.graphql --write`.",
-        f"Microseconds a request in-process, medians of {rounds} interleaved rounds, of one machine that did other things too;",
+        f"Microseconds a request in-process, medians of {rounds} interleaved rounds on a machine that was busy;",
         "the ratio is how many times as long as Servey a peer takes, in the same rounds.",
         "",
         f"Python {platform.python_version()}, {packages}.",
