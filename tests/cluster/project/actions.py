@@ -60,3 +60,19 @@ async def tick() -> None:
 @action(triggers=WEB_GET)
 async def noted(name: str) -> list[int]:
     return [int(each) for each in await notes_in_redis().lrange(f"notes:{name}", 0, -1)]
+
+
+@action(triggers=WEB_GET)
+async def fail() -> None:
+    raise RuntimeError("on purpose")
+
+
+@action(triggers=WEB_GET)
+def in_thread(seconds: float) -> str:
+    time.sleep(seconds)
+    return "done"
+
+
+@action(triggers=WEB_GET)
+async def tasks() -> int:
+    return len(asyncio.all_tasks())
