@@ -21,6 +21,8 @@ from servey.channels import BackgroundActionChannel, EventChannel, WebsocketEven
 from servey.compat.fastapi import is_bare
 from servey.compat.starlette import is_wrapped
 from servey.errors import ActionError, ConfigError, NotFound
+from servey.graphql.fields import Fields
+from servey.graphql.mount import mount_graphql
 from servey.jobs.routes import mount_jobs
 from servey.jobs.schedule import schedules_of, trigger_text, triggers_of
 from servey.jobs.service import jobs_and_schedules_here
@@ -35,6 +37,7 @@ from servey.routers.rest import mount_actions, path_of
 from servey.routers.statics import StaticSite
 from servey.runtime import Runtime
 from servey.settings import Settings
+from servey.telemetry import NOTED, Observer
 from servey.tokens import JwtAuthorizer
 from servey.triggers import WebTrigger
 from servey.web import app_exception_handlers, error_response, request_id_of, with_request_id
@@ -60,6 +63,8 @@ class Servey(FastAPI):
         self.runtime = build_runtime(settings, actions, channels, parts)
         self._login = _login_of(self.runtime)
         self._tables: Tables | None = None
+        self._stack: ASGIApp | None = None
+        self._generic = self._whole
         handlers = {**app_exception_handlers(), **(fastapi_kwargs.pop("exception_handlers", None) or {})}
         users_lifespan = fastapi_kwargs.pop("lifespan", None)
         fastapi_kwargs.setdefault("title", settings.api_title)
@@ -108,10 +113,15 @@ class Servey(FastAPI):
         """Adds what an app and a host have in common."""
         scheme = default_scheme() if self._login is None else login_scheme(prefix)
         mount_actions(router, self.runtime, prefix=prefix, scheme=scheme)
+        mount_graphql(router, self.runtime, prefix=prefix)
         if self.runtime.catalog.channels_of(WebsocketEventChannel):
             from servey.ws.routes import mount_channels  # an app without channels does not pay for their library
 
             mount_channels(router, self.runtime, prefix=prefix)
+        if self.runtime.settings.serves_docs:
+            from servey.ws.studio import mount_studio
+
+            mount_studio(router, self.runtime, prefix=prefix)
         mount_jobs(router, self.runtime, prefix=prefix)
         if self._login is not None:
             authorizer, authenticator = self._login
@@ -126,12 +136,18 @@ class Servey(FastAPI):
             stack = super().build_middleware_stack()
         finally:
             self.user_middleware = users_own
-        if not users_own and is_bare(self) and not is_wrapped(self):
-            self._tables = tables
+        if is_bare(self) and not is_wrapped(self):
+            # What FastAPI looks for on each request is not there; without middleware there is nothing around the table.
+            self._stack = stack
+            self._tables = None if users_own else tables
         return stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            observer = self.runtime.observer
+            if observer is not None and NOTED not in scope:
+                await observer.request(self, scope, receive, send)
+                return
             if "app" in scope:
                 if not self.runtime.is_running:
                     # A host runs its own lifespan only; without ours nothing checks the settings or ends streams.
@@ -141,27 +157,32 @@ class Servey(FastAPI):
                     )
                     await error_response(ActionError(500, "internal", problem))(scope, receive, send)
                     return
-            elif self._tables is not None and not (self.root_path or scope.get("root_path")):
+            elif self._tables is not None and not (self.root_path or scope.get("root_path") or _is_traced(observer)):
                 # There is nothing around the routes that would do something.
-                table = self._tables.current
+                table = self._tables.current()
                 path = scope["path"]
                 found = table.find(scope["method"], path)
                 if found is not None:
                     serve = found[0].serve
                     if serve is not None:
                         scope["app"] = self
-                        await serve(scope, receive, send, found[1], self._whole)
+                        if observer is not None:
+                            scope["route"] = found[0]
+                        await serve(scope, receive, send, found[1], self._generic, None)
                         return
                 elif self.router.default is nothing_here and table.methods(path) == []:
                     await error_response(NotFound())(scope, receive, with_request_id(send, request_id_of(scope)))
                     return
-        await self._whole(scope, receive, send)
+            send = with_request_id(send, request_id_of(scope))
+            if self._stack is not None and not self.root_path:
+                scope["app"] = self
+                await self._stack(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request by everything that there is."""
-        if scope["type"] == "http":
-            send = with_request_id(send, request_id_of(scope))
-        await super().__call__(scope, receive, send)
+        """Serves a request that the table has given back by everything that there is."""
+        await super().__call__(scope, receive, with_request_id(send, request_id_of(scope)))
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI 3.1 document, made on first use."""
@@ -185,6 +206,11 @@ class Servey(FastAPI):
                     yield state
 
         return lifespan
+
+
+def _is_traced(observer: Observer | None) -> bool:
+    """Whether calls have spans; FastAPI's own is around ours then."""
+    return observer is not None and observer.tracer is not None
 
 
 def create_app(
@@ -247,8 +273,8 @@ class Exposure:
         return asdict(self)
 
 
-def exposure_of(runtime: Runtime, action: Action) -> Exposure:
-    """What ``servey actions`` says of an action."""
+def exposure_of(runtime: Runtime, action: Action, fields: Fields | None = None) -> Exposure:
+    """What ``servey actions`` says of an action; ``fields`` are those of GraphQL, where it is there."""
     plan = runtime.plan(action)
     places = tuple(
         f"{trigger.method} {path_of(action, trigger)}" for trigger in action.triggers if isinstance(trigger, WebTrigger)
@@ -256,8 +282,12 @@ def exposure_of(runtime: Runtime, action: Action) -> Exposure:
     places += tuple(map(trigger_text, triggers_of(action)))
     channels = runtime.catalog.channels_of(BackgroundActionChannel)
     places += tuple(f"channel {channel.name}" for channel in channels if channel.action is action)
+    if fields is not None:
+        places += tuple(f"GraphQL {place}" for place in fields.places.get(action, ()))
     needed = plan.injection.requests_needed if plan.injection is not None else None
     absences = [f"not on the command line, not as a job: it needs {needed}"] if needed else []
+    if fields is not None:
+        absences += fields.absences.get(action, [])
     unkept = not_kept_because(action, plan.injection)
     if unkept:
         absences.append(f"not kept on the server: {unkept}")

@@ -30,6 +30,8 @@ cli.command()(serve.worker)
 cli.command()(call.call)
 cli.command()(describe.actions)
 cli.command()(describe.openapi)
+cli.command()(describe.asyncapi)
+cli.command(name="graphql-schema")(describe.graphql_schema)
 cli.add_typer(jobs.jobs)
 cli.command()(new.new)
 cli.command()(doctor.doctor)
@@ -81,6 +83,7 @@ _MODERN = {
     "server": "dev",
     "openapi": "openapi",
     "sls": "sls",
+    "graphql-schema": "graphql-schema",
 }
 """What ``--run`` says, with today's command for it."""
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from servey.jobs.perform import perform_job
-from servey.queues import Job, JobState
+from servey.queues import Depth, Job, JobState
 
 if TYPE_CHECKING:
     from servey.runtime import Runtime
@@ -53,6 +53,13 @@ class MemoryQueue:
         self._forget_old()
         return self._states.get(job_id)
 
+    async def ended(self, job_id: str) -> JobState:
+        """What has become of a job once that is final. Errors: KeyError for one that is not known."""
+        while (known := self._states[job_id]).state in ("queued", "running"):
+            self._ended_one.clear()
+            await self._ended_one.wait()
+        return known
+
     async def report(self, job_id: str, progress: Mapping[str, Any]) -> None:
         """Notes how far a running job has come."""
         known = self._states.get(job_id)
@@ -63,6 +70,12 @@ class MemoryQueue:
         """Every job that waits, runs or is dead; the one that is due first comes first."""
         waiting = [each for each in self._states.values() if each.state in ("queued", "running", "dead")]
         return sorted(waiting, key=lambda each: each.due_at)
+
+    async def depth(self) -> Depth:
+        """How much lies in it."""
+        waiting = [each.due_at for each in self._states.values() if each.state == "queued"]
+        dead = sum(each.state == "dead" for each in self._states.values())
+        return Depth(len(waiting), dead, min(waiting, default=None))
 
     async def retry(self, job_id: str) -> bool:
         """Lets a dead job begin anew; False where there is no such dead job."""

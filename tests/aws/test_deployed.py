@@ -55,7 +55,7 @@ async def measure(width: int, context: Context) -> str:
 async def measure_later(width: int) -> None:
     await measured.publish(width)
 ''',
-    "event_channels.py": '''
+    "event_channels.py": """
 from servey import Retry, ScopeAccessControl, action, background_action_channel, websocket_event_channel
 
 ticks = websocket_event_channel("ticks", str)
@@ -69,7 +69,7 @@ async def double_width(width: int) -> int:
 
 
 measured = background_action_channel(double_width, name="measured")
-''',
+""",
 }
 
 
@@ -285,5 +285,3 @@ def test_the_role_has_no_right_too_many(deployed):
     finally:
         iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
     assert deployed.request("POST", "/actions/say", {"text": "x"})[0] == 200
-
-

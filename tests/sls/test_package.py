@@ -19,7 +19,7 @@ from tests.aws.lambda_runtime import LambdaFunction
 from tests.aws.tools import python_of
 from tests.serving import run
 
-ACTIONS = '''
+ACTIONS = """
 import asyncio
 import threading
 import time
@@ -62,8 +62,8 @@ async def slow(seconds: float) -> str:
 @action
 async def large(size: int) -> str:
     return "x" * size
-'''
-BARE = '''
+"""
+BARE = """
 from fastapi import FastAPI
 from mangum import Mangum
 
@@ -76,7 +76,7 @@ def say_hello(name: str) -> str:
 
 
 handler = Mangum(app, lifespan="off")
-'''
+"""
 HELLO = http_api(Request("GET", "/actions/say-hello?name=World"))
 
 
@@ -168,7 +168,14 @@ class TestPackaged:
         names = set(zipfile.ZipFile(project / ".servey" / "arm64-1.zip").namelist())
         tops = {name.partition("/")[0] for name in names}
         cache = f"__pycache__/actions.cpython-3{sys.version_info.minor}.pyc"
-        assert {"actions.py", cache, "templates/a.j2", "servey/app.py", "mangum/__init__.py", "yaml/__init__.py"} <= names
+        assert {
+            "actions.py",
+            cache,
+            "templates/a.j2",
+            "servey/app.py",
+            "mangum/__init__.py",
+            "yaml/__init__.py",
+        } <= names
         assert not tops & {"boto3", "botocore", "s3transfer", "uvicorn", "typer", "strawberry", "arq", "redis"}
         assert not tops & {".env", "tests", "test_b.py", "node_modules", "venv", ".servey", "bin"}
         libraries = {name for name in names if name.endswith(".so")}
