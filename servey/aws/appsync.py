@@ -27,23 +27,17 @@ class FieldFailed(Exception):
     """A field that has no value: AppSync shows its text, with the error's code."""
 
 
-async def answer_fields(
-    runtime: Runtime, events: Sequence[Mapping[str, Any]], request_id: str, seconds: float | None
-) -> list[Any]:
-    """What each field gives.
-
-    Shape: the value itself for one event; in a batch, one ``{"data"}`` or ``{"errorMessage", "errorType"}`` for each, in
-    their order.
-    Errors: FieldFailed for one event that failed.
-    """
-    async with asyncio.timeout(seconds):
-        answers = await asyncio.gather(*(_answer(runtime, event, request_id) for event in events))
-    if len(events) > 1:
-        return answers
-    (answer,) = answers
+async def answer_field(runtime: Runtime, event: Mapping[str, Any], request_id: str) -> Any:
+    """The value of one field. Errors: FieldFailed."""
+    answer = await _answer(runtime, event, request_id)
     if "errorMessage" in answer:
         raise FieldFailed(f"{answer['errorMessage']} ({answer['errorType']})")
-    return [answer["data"]]
+    return answer["data"]
+
+
+async def answer_fields(runtime: Runtime, events: Sequence[Mapping[str, Any]], request_id: str) -> list[Any]:
+    """One ``{"data"}`` or ``{"errorMessage", "errorType"}`` for each field of a batch, in their order."""
+    return list(await asyncio.gather(*(_answer(runtime, event, request_id) for event in events)))
 
 
 async def _answer(runtime: Runtime, event: Mapping[str, Any], request_id: str) -> dict[str, Any]:
@@ -76,8 +70,8 @@ def _params(action: Action, event: Mapping[str, Any]) -> dict[str, Any]:
     given = dict(event.get("arguments") or {})
     if action.class_name is not None:
         given["self"] = event.get("source")
-    known = {camel(param.alias): param.alias for param in action.signature.client}
-    return {known.get(name, name): _written_back(value) for name, value in given.items()}
+    known: dict[str, str] = {camel(param.alias): param.alias for param in action.signature.client}
+    return {known.get(name) or name: _written_back(value) for name, value in given.items()}
 
 
 def _written_back(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from fastapi import FastAPI
 
 from servey.actions import Action
-from servey.aws.appsync import answer_fields
+from servey.aws.appsync import answer_field, answer_fields
 from servey.aws.calls import call, call_directly, within
 from servey.aws.events import Kind, kind_of
 from servey.aws.http import Requests, seconds_left
@@ -99,10 +99,10 @@ class LambdaHandler:
         return self.run(within(seconds_left(lambda_context), call(self.runtime, self.action, event, request_id)))
 
     def _appsync(self, event: Any, lambda_context: Any, request_id: str) -> Any:
-        return self.run(answer_fields(self.runtime, [event], request_id, seconds_left(lambda_context)))[0]
+        return self.run(within(seconds_left(lambda_context), answer_field(self.runtime, event, request_id)))
 
     def _appsync_batch(self, event: Any, lambda_context: Any, request_id: str) -> Any:
-        return self.run(answer_fields(self.runtime, event, request_id, seconds_left(lambda_context)))
+        return self.run(within(seconds_left(lambda_context), answer_fields(self.runtime, event, request_id)))
 
     def _sqs(self, event: Any, lambda_context: Any, request_id: str) -> Any:
         seconds = seconds_left(lambda_context) or _SECONDS

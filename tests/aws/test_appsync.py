@@ -87,6 +87,10 @@ def test_a_batch_gives_one_answer_for_each_in_their_order(handler):
     ]
 
 
+def test_a_batch_of_one_is_a_batch(handler):
+    assert handler([event("NumberStats", "factorialOf", source={"theValue": 3})], None) == [{"data": 6}]
+
+
 def test_the_access_rule_holds(app, handler):
     with pytest.raises(FieldFailed, match="unauthenticated"):
         handler(event("Mutation", "guarded"), None)
