@@ -300,14 +300,17 @@ class Runtime:
                     await subscriptions.aclose()
         finally:
             try:
-                if self._queue is not None:
-                    await self._queue.aclose()
-                if self._bus is not None:
-                    await self._bus.aclose()
+                await self._close_parts()
             finally:
                 forget_running(self)
                 self._stopping, self._loop, bus, self._queue, self._subscriptions = before
                 self._bus = bus if self._loop is not None else None
+
+    async def _close_parts(self) -> None:
+        if self._queue is not None:
+            await self._queue.aclose()
+        if self._bus is not None:
+            await self._bus.aclose()
 
     async def _forget_results(self) -> None:
         results = self._results.pop(asyncio.get_running_loop(), None)

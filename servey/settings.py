@@ -216,6 +216,7 @@ class Settings(BaseSettings):
     def _with_password(cls, value: str | None, info: ValidationInfo) -> str | None:
         if not value:
             return None
+        parts = urlsplit("")
         try:
             parts = urlsplit(value)
             database = parts.path.strip("/")

@@ -8,6 +8,7 @@ import multiprocessing
 import signal
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from servey.errors import ConfigError
@@ -64,7 +65,7 @@ def _watch(count: int) -> None:
     spawning = multiprocessing.get_context("spawn")
     ending = False
 
-    def start() -> multiprocessing.process.BaseProcess:
+    def start() -> BaseProcess:
         process = spawning.Process(target=_work)
         process.start()
         return process

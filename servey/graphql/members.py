@@ -180,7 +180,7 @@ def filled(annotation: Any, given: Mapping[Any, Any]) -> Any:
     arguments = get_args(annotation)
     if not arguments or not given or get_origin(annotation) is typing.Literal:
         return annotation
-    new = tuple(filled(argument, given) for argument in arguments)
+    new: tuple[Any, ...] = tuple(filled(argument, given) for argument in arguments)
     if new == arguments:
         return annotation
     if get_origin(annotation) is Annotated:

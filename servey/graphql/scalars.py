@@ -21,7 +21,7 @@ DESCRIPTIONS = {
 }
 """The scalars that GraphQL does not have itself, with their descriptions."""
 
-MARKERS: dict[str, Any] = {name: NewType(name, str) for name in DESCRIPTIONS}
+MARKERS: dict[str, Any] = {name: NewType(name, str) for name in DESCRIPTIONS}  # pyright: ignore[reportArgumentType]
 """What stands for each of them in a twin's annotations."""
 
 

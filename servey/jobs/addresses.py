@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import httpcore2
 
@@ -56,13 +56,19 @@ async def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
+def system_network() -> httpcore2.AsyncNetworkBackend:
+    """The network as it is."""
+    network: Any = httpcore2.AnyIOBackend()  # to type checkers its class is what stands for it where anyio is missing
+    return cast(httpcore2.AsyncNetworkBackend, network)
+
+
 class PublicNetwork(httpcore2.AsyncNetworkBackend):
     """Connects to hosts whose every address is public, and to the very address that was looked at: a second answer of
     the resolver can not change it.
     """
 
     def __init__(self, backend: httpcore2.AsyncNetworkBackend | None = None, resolve: Resolve = resolve) -> None:
-        self._backend = backend or httpcore2.AnyIOBackend()
+        self._backend = backend or system_network()
         self._resolve = resolve
 
     async def connect_tcp(

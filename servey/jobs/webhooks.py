@@ -140,8 +140,6 @@ async def post(
 
 def network_of(settings: Settings) -> httpcore2.AsyncNetworkBackend:
     """What deliveries connect through: in production to public addresses only."""
-    import httpcore2
+    from servey.jobs.addresses import PublicNetwork, system_network
 
-    from servey.jobs.addresses import PublicNetwork
-
-    return httpcore2.AnyIOBackend() if settings.is_dev else PublicNetwork()
+    return system_network() if settings.is_dev else PublicNetwork()

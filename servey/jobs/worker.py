@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from arq.connections import ArqRedis
@@ -48,7 +48,7 @@ class LeaseWorker(Worker):
     """arq's worker, whose jobs stay with it for a lease that it renews while they run."""
 
     def __init__(self, runtime: Runtime, queue: RedisQueue, *, at_once: int) -> None:
-        pool: ArqRedis = ArqRedis(pool_or_conn=queue.client.connection_pool, default_queue_name=QUEUE)
+        pool: ArqRedis = ArqRedis(cast(Any, queue.client.connection_pool), default_queue_name=QUEUE)
         super().__init__(
             [func(_never_called, name="servey")],
             queue_name=QUEUE,

@@ -50,7 +50,7 @@ class FanoutProtocol(WebSocketsSansIOProtocol):
 
     async def run_asgi(self) -> None:
         """Serves the connection, with this protocol in its scope."""
-        extensions: Any = self.scope["extensions"]
+        extensions: Any = self.scope.setdefault("extensions", {})
         extensions[EXTENSION] = self
         await super().run_asgi()
 
