@@ -1,8 +1,8 @@
 """Worker threads for plain ``def`` actions: bounded, cheap, and honest about calls that are over time.
 
 A call goes into one queue that all threads take from. What they are done with they put aside, and the loop is woken once
-for as many results as there are by then, not once for each. A thread that is awake takes one short call after another; others
-are woken for those that it has not come to within a few turns of the loop.
+for as many results as there are by then, not once for each. A thread that is awake takes one short call after another;
+others are woken for those that it has not come to within a few turns of the loop.
 """
 
 from __future__ import annotations
