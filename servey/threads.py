@@ -1,7 +1,8 @@
 """Worker threads for plain ``def`` actions: bounded, cheap, and honest about calls that are over time.
 
 A call goes into one queue that all threads take from. What they are done with they put aside, and the loop is woken once
-for as many results as there are by then, not once for each.
+for as many results as there are by then, not once for each. A thread that is awake takes one short call after another;
+others are woken for those that it has not come to within a few turns of the loop.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from servey.errors import Overloaded
 
 IDLE_SECONDS = 10
 """How long a thread waits for the next call before it ends."""
+TURNS = 3
+"""How many turns of the loop a call waits for a thread that is awake."""
 
 
 class _Job:
@@ -55,6 +58,9 @@ class Threads:
         self.busy = 0
         self._limit = limit
         self._count = 0
+        self._awake = 0
+        self._tickets: SimpleQueue[None] = SimpleQueue()
+        self._is_looking = False
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._done: deque[tuple[_Job, Any, BaseException | None]] = deque()
@@ -72,10 +78,11 @@ class Threads:
         self.busy += 1
         self._jobs.put(job)
         with self._lock:
-            if self.busy > self._count < self._limit:
-                self._count += 1
-                loop = job.future.get_loop()
-                threading.Thread(target=self._work, args=(loop,), name="servey worker", daemon=True).start()
+            if self._awake == 0:
+                self._wake(job.future.get_loop())
+            elif not self._is_looking:
+                self._is_looking = True
+                job.future.get_loop().call_soon(self._look, TURNS)
         try:
             return await job.future
         except asyncio.CancelledError:
@@ -84,6 +91,30 @@ class Threads:
                 job.is_overdue = True
                 self.overdue += 1
             raise
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Has one more thread take jobs; whether there was one more. The lock is held."""
+        if self._awake < self._count:
+            self._tickets.put(None)
+        elif self._count < self._limit:
+            self._count += 1
+            threading.Thread(target=self._work, args=(loop,), name="servey worker", daemon=True).start()
+        else:
+            return False
+        self._awake += 1
+        return True
+
+    def _look(self, turns: int) -> None:
+        """Wakes threads for the jobs that none has come to; runs on the loop."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            waiting = self._jobs.qsize()
+            if waiting and turns:
+                loop.call_soon(self._look, turns - 1)
+                return
+            self._is_looking = False
+            while waiting and self._wake(loop):
+                waiting -= 1
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """What a thread does: one job after another."""
@@ -114,12 +145,26 @@ class Threads:
         """The next job; None where there was none for so long that the thread may end."""
         while True:
             try:
-                return self._jobs.get(timeout=IDLE_SECONDS)
+                return self._jobs.get_nowait()
             except Empty:
-                with self._lock:
-                    if self._jobs.empty():
-                        self._count -= 1
-                        return None
+                if not self._sleep():
+                    return None
+
+    def _sleep(self) -> bool:
+        """Waits until this thread is woken; False where nothing has for so long that it may end."""
+        with self._lock:
+            if not self._jobs.empty():
+                return True
+            self._awake -= 1
+        try:
+            self._tickets.get(timeout=IDLE_SECONDS)
+        except Empty:
+            with self._lock:
+                if self._tickets.empty():
+                    self._count -= 1
+                    return False
+                self._tickets.get()
+        return True
 
     def _deliver(self) -> None:
         """Hands the results over that there are by now; runs on the loop."""
