@@ -422,9 +422,8 @@ async def test_two_users_never_get_each_others_in_10_000_requests(where):
 
 def test_every_way_of_calling_has_the_same_results():
     from servey.aws import build_handler
-    from tests.aws.gateways import GATEWAYS
+    from tests.aws.gateways import GATEWAYS, answer_of
     from tests.aws.gateways import Request as LambdaRequest
-    from tests.aws.gateways import answer_of
 
     app = create_app(actions=[double, mine], settings=Settings(env="dev", jwt_secret_key=SECRET))
     ada = {"Authorization": f"Bearer {token_for(app, Authorization('ada'))}"}
