@@ -96,7 +96,9 @@ def versions(name, wanted, words):
         pip("install", *wanted, python=python)
         with open(os.path.join(home, "installed.txt"), "w") as stamp:
             stamp.write(wanted_stamp())
-    shown = "import importlib.metadata as m; print(*('%%s %%s' %% (n, m.version(n)) for n in %r), sep=', ')" % (SHIFTING,)
+    shown = "import importlib.metadata as m; print(*('%%s %%s' %% (n, m.version(n)) for n in %r), sep=', ')" % (
+        SHIFTING,
+    )
     subprocess.check_call([python, "-c", shown], cwd=ROOT)
     pytest = [python, "-m", "pytest", "-p", "no:cacheprovider"]
     if words:

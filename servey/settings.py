@@ -162,6 +162,9 @@ class Settings(BaseSettings):
         2, ge=0, description="how long `servey run` serves on after it was asked to end, while /health/ready says no"
     )
     grace: float = Field(10, ge=0, description="how long what is being done then may take")
+    worker_port: int | None = Field(
+        None, ge=0, le=65535, description="where `servey worker` answers /health and /metrics; by default nowhere"
+    )
     trusted_proxies: Names = Field(
         ("127.0.0.1",), description="proxies, by address or network, whose X-Forwarded headers are believed"
     )

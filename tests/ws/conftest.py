@@ -36,7 +36,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def run_server(**env: str):
     """The tests' app under `servey run`."""
     port = free_port()
-    production = {**ENV, "SERVEY_ENV": "prod", **env}
+    production = {**ENV, "SERVEY_ENV": "prod", "SERVEY_DRAIN": "0", **env}
     return started(["-m", "servey", "run", APP, "--port", str(port)], port, **production)
 
 
