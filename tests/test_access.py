@@ -206,7 +206,7 @@ def test_production_refuses_a_guarded_action_without_a_key():
     with pytest.raises(ConfigError, match=r"action 'act' \(.*\): is guarded .* set JWT_SECRET_KEY"):
         with client(create_app(actions=[act], settings=Settings())):
             pass
-    with client(create_app(actions=[act], settings=Settings(jwt_secret_key="k" * 32))):
+    with client(create_app(actions=[act], settings=Settings(jwt_secret_key="q7Zr-2mVx_9KfTbLw3uYc8NsHd5aJe0G"))):
         pass
     with pytest.raises(ConfigError, match="JWT_SECRET_KEY has 31 bytes; HS256 needs 32"):
         create_app(actions=[act], settings=Settings(jwt_secret_key="k" * 31))

@@ -32,7 +32,7 @@ from servey import (
 )
 from servey.testing import client, token_for
 from servey.tokens import JwtAuthorizer, OneKey, secret_key
-from tests.serving import serve, wait_until
+from tests.serving import serve
 
 CALLERS: dict[str, Any] = {
     "nobody": None,
@@ -146,7 +146,7 @@ def kept_results() -> Iterator[Ask]:
         yield ask
 
 
-# ------------------------------------------------------------------------------------------------------ GraphQL, jobs
+# ------------------------------------------------------------------------------------------------------------ GraphQL
 
 
 def _method(name: str, rule: Rule) -> Callable[..., Any]:
@@ -188,9 +188,9 @@ def camel(name: str) -> str:
 
 
 @contextmanager
-def calls_in_other_words() -> Iterator[dict[str, Ask]]:
-    """GraphQL, where an action is a field of the root or of an object, by itself or in a batch; and jobs."""
-    app = create_app(actions=[*GUARDED.values(), holders], settings=Settings(env="dev"))
+def nested_fields() -> Iterator[dict[str, Ask]]:
+    """GraphQL, where an action is a field of an object, by itself or in a batch."""
+    app = create_app(actions=[holders], settings=Settings(env="dev"))
     with client(app) as http:
 
         def headers(caller: str) -> dict[str, str]:
@@ -204,23 +204,9 @@ def calls_in_other_words() -> Iterator[dict[str, Ask]]:
             assert len(codes) <= 1
             return codes.pop() if codes else IN
 
-        def job(rule: str, caller: str) -> str | None:
-            said = headers(caller)
-            path = f"/actions/by-{rule.replace('_', '-')}"
-            answer = http.post(path, json={}, headers={**said, "Prefer": "respond-async"})
-            if answer.status_code != 202:
-                return answer.json()["code"]
-            place = answer.headers["location"]
-            asker = headers("nobody" if caller == "a bad token" else caller)  # the job itself is read by token
-            wait_until(lambda: http.get(place, headers=asker).json()["state"] not in ("queued", "running"), "the job")
-            error = http.get(place, headers=asker).json()["error"]
-            return error["code"] if error else IN
-
         yield {
-            "GraphQL": lambda rule, caller: asked(f"mutation {{ {camel(f'by_{rule}')} }}", caller),
             "GraphQL nested": lambda rule, caller: asked(f"{{ holders {{ {camel(f'nested_{rule}')} }} }}", caller),
             "GraphQL batched": lambda rule, caller: asked(f"{{ holders {{ {camel(f'batched_{rule}')} }} }}", caller),
-            "job": job,
         }
 
 

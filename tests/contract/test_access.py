@@ -11,15 +11,14 @@ from tests.contract.access import (
     RULES,
     TABLE,
     Ask,
-    calls_in_other_words,
     channels,
     kept_results,
+    nested_fields,
 )
 from tests.contract.cases import Case
 from tests.contract.transports import TRANSPORTS, all_transports
 
-OTHER_WORDS = ["GraphQL", "GraphQL nested", "GraphQL batched", "job"]
-WAYS = [*TRANSPORTS, "a kept result", *OTHER_WORDS]
+WAYS = [*TRANSPORTS, "a kept result", "GraphQL nested", "GraphQL batched"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def ways() -> Iterator[dict[str, Ask]]:
         yield {
             **{transport: asking(transport) for transport in TRANSPORTS},
             "a kept result": stack.enter_context(kept_results()),
-            **stack.enter_context(calls_in_other_words()),
+            **stack.enter_context(nested_fields()),
         }
 
 
