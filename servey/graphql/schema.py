@@ -149,7 +149,7 @@ class _Twins:
         if id(shape) not in self._made:
             if isinstance(shape, EnumOf):
                 # Of its own, so that nothing is written on the user's class.
-                copy = enum.Enum(shape.name, {name: name for name in shape.members})  # type: ignore[misc]
+                copy: Any = enum.Enum(shape.name, {name: name for name in shape.members})  # type: ignore[misc]
                 self._made[id(shape)] = strawberry.enum(copy, description=shape.description)
             elif isinstance(shape, UnionOf):
                 choices = tuple(self._type(choice, False) for choice in shape.choices)
