@@ -19,7 +19,7 @@ from servey.tokens import JwtAuthorizer, OneKey, secret_key
 from servey.web import as_action_error
 from tests.contract.cases import ACTIONS, BAD_TOKEN, Case
 from tests.graphql.shaping import by_name, by_value, selection_of, type_text
-from tests.serving import CommandLine
+from tests.serving import CommandLine, wait_until
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
 SIGNER = JwtAuthorizer(OneKey(secret_key(SECRET)))
@@ -185,11 +185,38 @@ def graphql() -> Iterator[Call]:
         yield call
 
 
+@contextmanager
+def job() -> Iterator[Call]:
+    """A request that wants its answer later, and what has become of its job then."""
+    with client(_app()) as http:
+
+        def call(case: Case) -> Outcome:
+            token = _token(case)
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            path = f"/actions/{case.action.replace('_', '-')}"
+            answer = http.post(path, json=case.params, headers={**headers, "Prefer": "respond-async"})
+            if answer.status_code != 202:
+                return None, answer.json().get("code", "invalid_params")
+            # A token that nothing reads is nobody's, and so is its job.
+            asking = {} if case.caller == BAD_TOKEN else headers
+            job: dict[str, Any] = {}
+
+            def ended() -> bool:
+                job.update(http.get(answer.headers["location"], headers=asking).json())
+                return job["state"] not in ("queued", "running")
+
+            wait_until(ended, "the end of the job")
+            return job["result"], job["error"] and job["error"]["code"]
+
+        yield call
+
+
 TRANSPORTS = {
     "direct": direct,
     "REST": rest,
     "REST in a host": rest_in_a_host,
     "command line": command_line,
+    "job": job,
     "Lambda": aws_lambda,
     "GraphQL": graphql,
 }
@@ -198,6 +225,9 @@ DIFFERENCES: dict[tuple[str, str], Outcome] = {
     ("GraphQL", "add(a=11805916207174113034,b=1) by anonymous"): (None, "invalid_params"),
 }
 """What a transport may do otherwise, by the case's id."""
+
+NOT_OFFERED = {("job", "stream")}
+"""What a transport says that it has not, by the action's name."""
 
 
 @contextmanager

@@ -5,6 +5,7 @@ it, and a host that ours is installed in. Status, headers, body, what is raised 
 """
 
 import asyncio
+import gzip
 import inspect
 import json
 import logging
@@ -140,6 +141,8 @@ async def answer(app: Any, sent: Sent) -> tuple[Any, ...]:
     headers = [(name, value) for name, value in start.get("headers", ()) if name != b"x-request-id"]
     ids = [value for name, value in start.get("headers", ()) if name == b"x-request-id"]
     body = b"".join(message.get("body", b"") for message in messages[1:])
+    if (b"content-encoding", b"gzip") in headers:
+        body = gzip.decompress(body)  # there is a time in its head
     own = next((value for name, value in sent.headers if name == b"x-request-id"), None)
     told = [own if each == own else b"made" if re.fullmatch(rb"[0-9a-f]{32}", each) else each for each in ids]
     if ids and b"made" in told:
@@ -321,7 +324,7 @@ BUGS = {
     "a plus is no space": ("or '+' in part", "or False"),
     "path over query": ("given['id'] = path[1]", "given.setdefault('id', path[1])"),
     "the limit of the body is not looked at": ("limit_bytes=limit", "limit_bytes=1 << 30"),
-    "NaN is a number": ("b'NaN' in raw or b'Infinity' in raw", "False"),
+    "NaN is a number": ("b'N' in raw and b'NaN' in raw or b'I' in raw and b'Infinity' in raw", "False"),
     "a late rule is forgotten": ("await admit_with(late, values, context)", "pass"),
     "the result is not checked": ("result = checked(action, result)", "pass"),
     "the context is not set": ("running = current.set(context)", "running = current.set(None)"),

@@ -228,6 +228,7 @@ WHERE = {
     "a GraphQL field": "servey.graphql",
     "a background job": "servey.jobs",
     "a publisher to event channels": "servey.ws",
+    "a publisher to webhooks": "servey.jobs.webhooks",
     "a web page": "servey.routers.pages",
     "cached": "servey.results",
     "a login": "servey.routers.login",

@@ -67,6 +67,7 @@ COMPOSITION = {
     "pytest_plugin",
     "seed_imports",
     "server",
+    "sls",
     "testing",
     "worker",
 }
