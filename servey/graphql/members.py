@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -183,13 +184,15 @@ def filled(annotation: Any, given: Mapping[Any, Any]) -> Any:
     new: tuple[Any, ...] = tuple(filled(argument, given) for argument in arguments)
     if new == arguments:
         return annotation
-    if get_origin(annotation) is Annotated:
+    origin: Any = get_origin(annotation)
+    if origin is Annotated:
         return Annotated[new]
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[new]  # noqa: UP007 - made of a tuple
     if hasattr(annotation, "copy_with"):
         return annotation.copy_with(new)
-    if get_origin(annotation) is not None and isinstance(get_origin(annotation), type):
-        return get_origin(annotation)[new if len(new) > 1 else new[0]]
-    return typing.Union[new]  # noqa: UP007 - made of a tuple
+    only, *others = new
+    return origin[new] if others else origin[only]
 
 
 def doc_of(cls: Any) -> str | None:

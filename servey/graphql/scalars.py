@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from typing import Any, NewType
+from typing import Any
 
 from pydantic_core import to_jsonable_python
 
@@ -21,7 +21,7 @@ DESCRIPTIONS = {
 }
 """The scalars that GraphQL does not have itself, with their descriptions."""
 
-MARKERS: dict[str, Any] = {name: NewType(name, str) for name in DESCRIPTIONS}  # pyright: ignore[reportArgumentType]
+MARKERS: dict[str, Any] = {name: type(name, (), {}) for name in DESCRIPTIONS}
 """What stands for each of them in a twin's annotations."""
 
 

@@ -244,7 +244,8 @@ def test_generics_recursion_and_forward_references():
 @dataclass
 class Box(Generic[T]):
     content: T
-    others: list[T]
+    others: list[T] | None
+    marked: Annotated[dict[str, T] | None, "kept"] = None
 
 
 class Cat(BaseModel):
