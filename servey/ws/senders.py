@@ -93,7 +93,8 @@ class _Closing:
         """Has ``closing`` called when this closes the connection, ``stuck`` when its client lets it not."""
         self._on_closing, self._stuck = closing, stuck
 
-    def _begin_to_close(self, finish: Coroutine[Any, Any, None]) -> None:
+    def _begin_to_close(self, code: int, finish: Coroutine[Any, Any, None]) -> None:
+        self.closed_with = code
         self._closing = asyncio.create_task(finish)
         if self._on_closing is not None:
             self._on_closing()
@@ -161,9 +162,8 @@ class AsgiSender(_Closing):
     def close(self, code: int, reason: str) -> None:
         """Closes the connection; what waits is dropped."""
         if self._closing is None:
-            self.closed_with = code
             self._outbox.clear()
-            self._begin_to_close(self._finish(code, reason))
+            self._begin_to_close(code, self._finish(code, reason))
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -257,8 +257,7 @@ class DirectSender(_Closing):
     def close(self, code: int, reason: str) -> None:
         """Closes the connection, for a client that does not read by force."""
         if self._closing is None:
-            self.closed_with = code
-            self._begin_to_close(self._close(code, reason))
+            self._begin_to_close(code, self._close(code, reason))
             loop = asyncio.get_running_loop()
             self._abort = loop.call_later(_RESTART_SECONDS if code == RESTART else _CLOSE_SECONDS, self._frames.abort)
 

@@ -135,6 +135,13 @@ class Socket:
                 await self.sender.send_text(error_frame(_known(error), shown))
             self._watch_idle()
 
+    def closing(self) -> None:
+        """Ends its subscriptions, and counts those whose client was too slow."""
+        if self.sender.closed_with == CLOSE_CODES["too_slow"]:
+            for channel in self.subscriptions:
+                self._runtime.metrics.add(SUBSCRIBERS_DROPPED, channel, "slow")
+        self.leave()
+
     def leave(self) -> None:
         """Ends its subscriptions."""
         if self._idle is not None:
@@ -251,7 +258,7 @@ async def serve_socket(connections: Connections, scope: Scope, receive: Receive,
         authorization = await authorization_of(runtime, bearer_token(scope) or token_of(subprotocols))
         socket = Socket(runtime, receive, sender, authorization)
         connections.add(socket)
-        sender.watch(socket.leave, give_up)
+        sender.watch(socket.closing, give_up)
         if "channel" in path:
             await socket.serve_one(path["channel"], path.get("subscriber_id"))
         else:
@@ -266,9 +273,6 @@ async def serve_socket(connections: Connections, scope: Scope, receive: Receive,
     finally:
         if socket is not None:
             connections.open.discard(socket)
-            if sender.closed_with == CLOSE_CODES["too_slow"]:
-                for channel in socket.subscriptions:
-                    runtime.metrics.add(SUBSCRIBERS_DROPPED, channel, "slow")
             socket.leave()
         await sender.aclose()
 

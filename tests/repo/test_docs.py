@@ -149,7 +149,8 @@ def errors_raised() -> set[tuple[int, str]]:
 def test_every_error_code_is_in_its_table():
     rows = table_rows(page("errors.md"), "status")
     listed = {(int(status), code.strip("`")) for status, code, _ in rows if status.isdigit() and status != "422"}
-    assert listed == errors_raised() - {(422, "invalid_params")}
+    assert listed == errors_raised() - {(422, "invalid_params"), (422, "invalid_frame")}
+    assert "`invalid_frame`" in page("channels.md")
 
 
 def test_every_kind_of_invalid_parameter_is_in_its_table():
