@@ -224,15 +224,14 @@ def test_websockets(deployed):
         assert frames_of(one, lambda frame: True)["code"] == "unauthenticated"
         two.send(json.dumps({"type": "Subscribe", "payload": "secrets"}))
         assert frames_of(two, lambda frame: True)["type"] == "Subscribed"
-        gone = deployed.socket()
-        gone.send(json.dumps({"type": "Subscribe", "payload": "ticks"}))
-        frames_of(gone, lambda frame: True)
-        gone.socket.close()
+        with deployed.socket() as gone:
+            gone.send(json.dumps({"type": "Subscribe", "payload": "ticks"}))
+            frames_of(gone, lambda frame: True)
         assert deployed.request("POST", "/actions/tell-all", {"text": "hello"})[0] == 200
         for connection in (one, two):
             assert frames_of(connection, lambda frame: frame["type"] == "Event")["payload"] == "hello"
-    with pytest.raises(InvalidStatus):
-        deployed.socket(Authorization="Bearer not.a.token")
+    with pytest.raises(InvalidStatus), deployed.socket(Authorization="Bearer not.a.token"):
+        pass
 
 
 def test_background_work(deployed):
