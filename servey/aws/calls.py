@@ -96,8 +96,9 @@ async def call(
 
 async def within(seconds: float | None, work: Awaitable[T]) -> T:
     """What comes of it, unless the function's time is over before. Errors: CallFailed."""
+    limit = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as limit:
+        async with limit:
             return await work
     except TimeoutError:
         if not limit.expired():
