@@ -43,7 +43,7 @@ async def tick() -> None:
 
 
 @action(triggers=WEB_POST)
-async def say(text: str) -> None:
+async def tell_all(text: str) -> None:
     await ticks.publish(text)
 
 
@@ -60,7 +60,7 @@ async def measure_later(width: int) -> None:
 from servey import Retry, ScopeAccessControl, action, background_action_channel, websocket_event_channel
 
 ticks = websocket_event_channel("ticks", str)
-orders = websocket_event_channel("orders", str, access_control=ScopeAccessControl("root"))
+secrets = websocket_event_channel("secrets", str, access_control=ScopeAccessControl("root"))
 
 
 @action(retry=Retry(max_tries=1))
@@ -150,7 +150,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     project = folder / "tour"
     shutil.copytree(ROOT / "examples" / "tour", project, ignore=shutil.ignore_patterns("__pycache__", "tests"))
     for name, text in MORE.items():
-        (project / name).write_text(text)
+        with (project / name).open("a") as file:
+            file.write(text)
     for words in (["sls"], ["package"]):
         done = run("-m", "servey", *words, cwd=project, timeout=400)
         assert done.returncode == 0, done.stderr
@@ -219,19 +220,18 @@ def test_websockets(deployed):
         for connection in (one, two):
             connection.send(json.dumps({"type": "Subscribe", "payload": "ticks"}))
             assert frames_of(connection, lambda frame: True)["type"] == "Subscribed"
-        one.send(json.dumps({"type": "Subscribe", "payload": "orders"}))
+        one.send(json.dumps({"type": "Subscribe", "payload": "secrets"}))
         assert frames_of(one, lambda frame: True)["code"] == "unauthenticated"
-        two.send(json.dumps({"type": "Subscribe", "payload": "orders"}))
+        two.send(json.dumps({"type": "Subscribe", "payload": "secrets"}))
         assert frames_of(two, lambda frame: True)["type"] == "Subscribed"
-        gone = deployed.socket()
-        gone.send(json.dumps({"type": "Subscribe", "payload": "ticks"}))
-        frames_of(gone, lambda frame: True)
-        gone.socket.close()
-        assert deployed.request("POST", "/actions/say", {"text": "hello"})[0] == 200
+        with deployed.socket() as gone:
+            gone.send(json.dumps({"type": "Subscribe", "payload": "ticks"}))
+            frames_of(gone, lambda frame: True)
+        assert deployed.request("POST", "/actions/tell-all", {"text": "hello"})[0] == 200
         for connection in (one, two):
             assert frames_of(connection, lambda frame: frame["type"] == "Event")["payload"] == "hello"
-    with pytest.raises(InvalidStatus):
-        deployed.socket(Authorization="Bearer not.a.token")
+    with pytest.raises(InvalidStatus), deployed.socket(Authorization="Bearer not.a.token"):
+        pass
 
 
 def test_background_work(deployed):
@@ -279,7 +279,7 @@ def test_the_role_has_no_right_too_many(deployed):
 
     needed = {
         "sqs:SendMessage": lambda: deployed.request("POST", "/actions/measure-later", {"width": 1})[0],
-        "dynamodb:Query": lambda: deployed.request("POST", "/actions/say", {"text": "x"})[0],
+        "dynamodb:Query": lambda: deployed.request("POST", "/actions/tell-all", {"text": "x"})[0],
         "dynamodb:PutItem": lambda: deployed.request("POST", "/actions/measure-later", {"width": 1})[0],
     }
     try:
@@ -288,4 +288,4 @@ def test_the_role_has_no_right_too_many(deployed):
             assert ask() in (500, 503), action
     finally:
         iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
-    assert deployed.request("POST", "/actions/say", {"text": "x"})[0] == 200
+    assert deployed.request("POST", "/actions/tell-all", {"text": "x"})[0] == 200
