@@ -20,7 +20,8 @@ from servey.catalog import build_catalog, find_actions, find_channels
 from servey.channels import BackgroundActionChannel, EventChannel, WebsocketEventChannel
 from servey.compat.fastapi import is_bare
 from servey.compat.starlette import is_wrapped
-from servey.errors import ActionError, ConfigError, NotFound
+from servey.compression import with_gzip
+from servey.errors import ActionError, ConfigError
 from servey.jobs.routes import mount_jobs
 from servey.jobs.schedule import schedules_of, trigger_text, triggers_of
 from servey.jobs.service import jobs_and_schedules_here
@@ -30,13 +31,15 @@ from servey.routers.describe import access_text, default_scheme, valid_in_3_1
 from servey.routers.dispatch import Dispatch, Tables
 from servey.routers.docs import mount_docs
 from servey.routers.health import mount_health
-from servey.routers.login import login_scheme, mount_login
+from servey.routers.index import mount_index
+from servey.routers.login import login_scheme, mount_login, mount_login_form
+from servey.routers.pages import mount_pages, page_path
 from servey.routers.rest import mount_actions, path_of
-from servey.routers.statics import StaticSite
+from servey.routers.statics import StaticSite, nothing_at
 from servey.runtime import Runtime
 from servey.settings import Settings
 from servey.tokens import JwtAuthorizer
-from servey.triggers import WebTrigger
+from servey.triggers import WebPageTrigger, WebTrigger
 from servey.web import app_exception_handlers, error_response, request_id_of, with_request_id
 
 
@@ -76,15 +79,10 @@ class Servey(FastAPI):
         mount_health(self, self.runtime)
         if settings.serves_docs:
             mount_docs(self)
+        if settings.is_dev:
+            mount_index(self, self.runtime, lambda: [exposure_of(self.runtime, each) for each in self.runtime.catalog])
+        self._mount_pages(self.router, "")
         self.router.default = _last_resort(settings)
-        if settings.cors_allowed_origins:
-            self.add_middleware(
-                CORSMiddleware,
-                allow_origins=settings.cors_allowed_origins,
-                allow_methods=["*"],
-                allow_headers=["*"],
-                expose_headers=["X-Request-ID"],
-            )
 
     def install(self, api: FastAPI, prefix: str = "") -> None:
         """Adds the actions' routes to an app that is there already, below ``prefix``: to its own OpenAPI, behind its own
@@ -93,6 +91,7 @@ class Servey(FastAPI):
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise ConfigError(f"prefix is {prefix!r}; begin it with '/' and do not end it with one")
         self._mount(api.router, prefix)
+        self._mount_pages(api.router, prefix)
         self.runtime.app = api
         hosts_lifespan = api.router.lifespan_context
 
@@ -115,7 +114,14 @@ class Servey(FastAPI):
         mount_jobs(router, self.runtime, prefix=prefix)
         if self._login is not None:
             authorizer, authenticator = self._login
-            mount_login(router, authorizer, authenticator, prefix=prefix)
+            mount_login(router, authorizer, authenticator, self.runtime.settings, prefix=prefix)
+
+    def _mount_pages(self, router: APIRouter, prefix: str) -> None:
+        """Adds the pages, last: a path of theirs may fit everything."""
+        login = None if self._login is None else f"{prefix}/login"
+        mount_pages(router, self.runtime, prefix=prefix, login=login)
+        if login is not None:
+            mount_login_form(router, prefix=prefix)
 
     def build_middleware_stack(self) -> ASGIApp:
         """The app with everything around it; the innermost part looks requests up in a table of the actions' routes."""
@@ -126,6 +132,15 @@ class Servey(FastAPI):
             stack = super().build_middleware_stack()
         finally:
             self.user_middleware = users_own
+        if self.runtime.settings.cors_allowed_origins:
+            # Around everything, so that a page of another origin can read every error, also an unexpected one.
+            return CORSMiddleware(
+                stack,
+                allow_origins=self.runtime.settings.cors_allowed_origins,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=["X-Request-ID"],
+            )
         if not users_own and is_bare(self) and not is_wrapped(self):
             self._tables = tables
         return stack
@@ -141,7 +156,10 @@ class Servey(FastAPI):
                     )
                     await error_response(ActionError(500, "internal", problem))(scope, receive, send)
                     return
-            elif self._tables is not None and not (self.root_path or scope.get("root_path")):
+                await self._whole(scope, receive, send)
+                return
+            send = with_gzip(scope, send)
+            if self._tables is not None and not (self.root_path or scope.get("root_path")):
                 # There is nothing around the routes that would do something.
                 table = self._tables.current
                 path = scope["path"]
@@ -153,7 +171,7 @@ class Servey(FastAPI):
                         await serve(scope, receive, send, found[1], self._whole)
                         return
                 elif self.router.default is nothing_here and table.methods(path) == []:
-                    await error_response(NotFound())(scope, receive, with_request_id(send, request_id_of(scope)))
+                    await nothing_here(scope, receive, with_request_id(send, request_id_of(scope)))
                     return
         await self._whole(scope, receive, send)
 
@@ -253,6 +271,11 @@ def exposure_of(runtime: Runtime, action: Action) -> Exposure:
     places = tuple(
         f"{trigger.method} {path_of(action, trigger)}" for trigger in action.triggers if isinstance(trigger, WebTrigger)
     )
+    places += tuple(
+        f"page {trigger.method} {page_path(action, trigger)}"
+        for trigger in action.triggers
+        if isinstance(trigger, WebPageTrigger)
+    )
     places += tuple(map(trigger_text, triggers_of(action)))
     channels = runtime.catalog.channels_of(BackgroundActionChannel)
     places += tuple(f"channel {channel.name}" for channel in channels if channel.action is action)
@@ -268,7 +291,7 @@ def exposure_of(runtime: Runtime, action: Action) -> Exposure:
 def _last_resort(settings: Settings) -> ASGIApp:
     folder = Path(settings.static_site_dir)
     if folder.is_dir():
-        return StaticSite(folder)
+        return StaticSite(folder, settings)
 
     return nothing_here
 
@@ -278,4 +301,4 @@ async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await WebSocketClose()(scope, receive, send)
     else:
-        await error_response(NotFound())(scope, receive, send)
+        await nothing_at(scope)(scope, receive, send)

@@ -38,6 +38,15 @@ class Settings(BaseSettings):
     plugins: Names = Field((), description="functions that swap parts of the app, as package.module:name")
     static_site_dir: str = Field("static_site", description="the folder of static files, served where no route is")
 
+    static_site_fallback: str | None = Field(
+        None, description="the file that answers where no other is, e.g. index.html for an app of a single page"
+    )
+    page_csp: str = Field(
+        "frame-ancestors 'self'; base-uri 'self'; object-src 'none'",
+        description="the Content-Security-Policy of pages that do not say their own",
+    )
+    redirect_allowed_origins: Names = Field((), description="other origins that a Redirect may lead to")
+
     host: str = Field("127.0.0.1", validation_alias=_named("SERVEY_HOST", "SERVER_HOST"), description="where to listen")
     port: int = Field(
         8000,
@@ -120,7 +129,14 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise ConfigError(_problem(item) for item in error.errors(include_url=False)) from None
 
-    @field_validator("action_path", "event_channel_path", "cors_allowed_origins", "plugins", mode="before")
+    @field_validator(
+        "action_path",
+        "event_channel_path",
+        "cors_allowed_origins",
+        "redirect_allowed_origins",
+        "plugins",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servey.compat.starlette import get_route_path
 from servey.routers.compiled import AGAIN
+from servey.routers.pages import PageRoute
 from servey.routers.rest import ActionRoute
 
 _PARAMETER = re.compile(r"\{[a-zA-Z_]\w*\}")
@@ -113,7 +114,7 @@ class Table:
     def _add(self, place: int, route: BaseRoute) -> None:
         if type(route) is WebSocketRoute:
             return
-        known = type(route) in (ActionRoute, APIRoute, Route) and getattr(route, "methods", None)
+        known = type(route) in (ActionRoute, PageRoute, APIRoute, Route) and getattr(route, "methods", None)
         path: str = getattr(route, "path", "")
         parts = path.split("/")
         start = path.partition("{")[0]

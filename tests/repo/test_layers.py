@@ -16,6 +16,7 @@ KERNEL = {
     "context",
     "params",
     "actions",
+    "pages",
     "channels",
     "catalog",
     "settings",
@@ -23,6 +24,7 @@ KERNEL = {
 RUNTIME = {
     "backends",
     "compat",
+    "compression",
     "conditional",
     "dependencies",
     "encode",
@@ -33,6 +35,7 @@ RUNTIME = {
     "jwks",
     "keeping",
     "limits",
+    "origins",
     "parts",
     "results",
     "runtime",
