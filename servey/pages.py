@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
 from pydantic import GetCoreSchemaHandler
@@ -17,17 +17,27 @@ T = TypeVar("T")
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
-@dataclass(frozen=True)
 class WebPageResponse(Generic[T]):
     """A page's model, with the status, the headers and the template of this one answer.
 
     Everywhere else but on a page its result is the model alone; ``WebPageResponse[Item]`` says what that is.
     """
 
-    model: T
-    status_code: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    template_name: str | None = None
+    # No dataclass: pydantic would read its fields, and not ask it what it stands for.
+    def __init__(
+        self,
+        model: T,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        template_name: str | None = None,
+    ) -> None:
+        self.model = model
+        self.status_code = status_code
+        self.headers: Mapping[str, str] = headers or {}
+        self.template_name = template_name
+
+    def __repr__(self) -> str:
+        return f"WebPageResponse({self.model!r}, {self.status_code}, {self.headers!r}, {self.template_name!r})"
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

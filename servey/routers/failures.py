@@ -17,8 +17,6 @@ from servey.params import Param
 from servey.routers.query import Shape, leaves
 from servey.routers.shipped import escape, shipped_page
 
-SECRET_FORMATS = ("password",)
-
 
 @dataclass(frozen=True)
 class Failure:
@@ -39,7 +37,6 @@ class Failure:
     query: str
     login: str | None
     is_dev: bool
-    is_action: str
 
     @property
     def template_names(self) -> tuple[str, ...]:
@@ -71,7 +68,7 @@ class Failure:
                 value = value.get(part) if isinstance(value, Mapping) else None
             if isinstance(value, list):
                 value = ", ".join(str(each) for each in value if isinstance(each, str | int | float))
-            if isinstance(value, str | int | float) and shape.schema.get("format") not in SECRET_FORMATS:
+            if isinstance(value, str | int | float) and not shape.is_secret:
                 found[name] = str(value)
         return found
 
@@ -172,5 +169,5 @@ def _control(name: str, shape: Shape, value: str) -> str:
     if schema.get("type") == "boolean":
         checked = " checked" if value.lower() in ("true", "1", "on", "yes") else ""
         return f'<input {named} type="checkbox" value="true"{checked}>'
-    kind = "password" if schema.get("format") in SECRET_FORMATS else "text"
+    kind = "password" if shape.is_secret else "text"
     return f'<input {named} type="{kind}" value="{escape(value)}">'

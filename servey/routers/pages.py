@@ -230,53 +230,55 @@ class PageRoute(ActionRoute):
         return HTMLResponse(content, status, headers)
 
     async def _render(self, template: str, request: Request, variables: Mapping[str, Any]) -> str:
-        known = {
-            "request": request,
-            "url_for": url_for(request, self.served.prefix),
-            "authorization": None,
-            "errors": {},
-            "values": {},
-            **variables,
-        }
-        text: str = await self.served.runtime.threads.run(
-            lambda: self.served.templates.render(template, known), lambda: None
-        )
+        known = self._variables(request, variables)
+        return str(await self._in_thread(lambda: self.served.templates.render(template, known)))
+
+    async def _in_thread(self, render: Callable[[], str | None]) -> str | None:
+        text: str | None = await self.served.runtime.threads.run(render, lambda: None)
         return text
+
+    def _variables(self, request: Request, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """What every template is given, and these."""
+        where = url_for(request, self.served.prefix)
+        return {"request": request, "url_for": where, "authorization": None, "errors": {}, "values": {}, **variables}
 
     async def _failed(self, error: Exception, known: ActionError, request: Request) -> Response:
         """The page that stands for an error: the project's own template for it, else one of ours."""
         served, scope = self.served, request.scope
         settings = served.runtime.settings
-        fields = {**self._query_shapes, **(self._body_shapes if served.takes_body else {})}
+        shapes = {**self._query_shapes, **self._body_shapes}
+        names = [name for param in served.action.signature.client for name in param.names]
         failure = Failure(
             error=known,
             raised=error if known.status == 500 and known is not error else None,
             request_id=request_id_of(scope),
             given=error.given if isinstance(error, InvalidPage) else {},
-            fields=fields,
+            fields={name: shapes[name] for name in names if name in shapes},
             injected=self._plan.injection.in_body if self._plan.injection is not None else (),
             method=served.trigger.method.value,
             path=_visited(scope),
             query=scope["query_string"].decode("latin-1"),
             login=None if served.login is None else str(scope.get("root_path", "")) + served.login,
             is_dev=settings.is_dev,
-            is_action=served.action.name,
         )
-        response: Response | None = None
-        name = next(filter(served.templates.has, failure.template_names), None)
-        if name is not None:
-            try:
-                content = await self._render(name, request, failure.variables())
-                response = page_headers(HTMLResponse(content, known.status), settings.page_csp)
-                response.headers["cache-control"] = "no-store"
-            except Exception:
-                logger.exception("the template '%s' failed (request %s)", name, failure.request_id)
-        if response is None:
-            response = failure_page(failure)
+        response = await self._own_failure(failure, request) or failure_page(failure)
         response.headers.update(known.headers)
         if known.status == 401 and bearer_token(scope) is None and cookie_of(scope) is not None:
             forget_token(response, settings, scope)
         return response
+
+    async def _own_failure(self, failure: Failure, request: Request) -> Response | None:
+        """What the project's own template makes of an error; None where it has none, or where that fails itself."""
+        templates, variables = self.served.templates, self._variables(request, failure.variables())
+        try:
+            text = await self._in_thread(lambda: templates.render_first(failure.template_names, variables))
+        except Exception:
+            logger.exception("the template of error %s failed (request %s)", failure.error.status, failure.request_id)
+            return None
+        if text is None:
+            return None
+        answer = HTMLResponse(text, failure.error.status, headers={"Cache-Control": "no-store"})
+        return page_headers(answer, self.served.runtime.settings.page_csp)
 
     async def _decode_body(self, request: Request, context: Context) -> dict[str, Any]:
         """A form's fields, or those of a JSON object."""

@@ -40,6 +40,11 @@ class Shape:
         )
 
     @property
+    def is_secret(self) -> bool:
+        """Whether it is nothing to be shown."""
+        return any(each.get("format") == "password" for each in self._alternatives)
+
+    @property
     def fields(self) -> Mapping[str, Shape]:
         """The parts of an object; empty for anything else. Made when asked for, since types may hold themselves."""
         if self._fields is None:

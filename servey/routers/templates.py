@@ -29,10 +29,6 @@ class Templates:
         self.folder = settings.template_folder
         self._env = _environment(self.folder, reload=settings.is_dev)
 
-    def has(self, name: str) -> bool:
-        """Whether there is such a template."""
-        return (self.folder / name).is_file()
-
     def error_templates(self) -> list[str]:
         """The names of those that stand for errors."""
         return sorted(f"errors/{path.name}" for path in (self.folder / "errors").glob("*.j2"))
@@ -67,6 +63,11 @@ class Templates:
         if any(part.startswith(".") for part in Path(name).parts):
             raise ServeyError(f"{name!r} is no name of a template: a part of it begins with a dot")
         return self._env.get_template(name).render(variables)
+
+    def render_first(self, names: Iterable[str], variables: Mapping[str, Any]) -> str | None:
+        """The text that the first of these templates makes that there is; None where there is none of them."""
+        name = next((each for each in names if (self.folder / each).is_file()), None)
+        return None if name is None else self.render(name, variables)
 
 
 def _environment(folder: Path, *, reload: bool) -> Environment:
