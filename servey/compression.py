@@ -29,7 +29,7 @@ def takes(scope: Scope, coding: str) -> bool:
     weights: dict[str, float] = {}
     for part in field.lower().split(","):
         name, _, params = part.partition(";")
-        weight = re.search(r"q\s*=\s*([\d.]+)", params)
+        weight = re.search(r"q\s*=\s*([^;\s]*)", params)
         try:
             weights[name.strip()] = 1.0 if weight is None else float(weight[1])
         except ValueError:

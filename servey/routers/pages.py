@@ -322,7 +322,7 @@ def _without_blanks(given: Mapping[str, Any], shapes: Mapping[str, Shape]) -> di
 
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
