@@ -121,6 +121,11 @@ class Action:
         return self._adapted(lambda: TypeAdapter(self.params_type), "parameters")
 
     @cached_property
+    def params_schema(self) -> dict[str, Any]:
+        """The JSON schema of the parameters; every route is read from it."""
+        return self.params.json_schema(mode="validation")
+
+    @cached_property
     def result(self) -> TypeAdapter[Any] | None:
         """Validates and serializes a result, or one item of a stream; None where the function makes whole responses."""
         return self._adapted(lambda: result_adapter(self.signature.returns), "result")

@@ -22,11 +22,13 @@ from servey.compat.fastapi import is_bare
 from servey.compat.starlette import is_wrapped
 from servey.compression import with_gzip
 from servey.errors import ActionError, ConfigError
+from servey.graphql.fields import Fields
+from servey.graphql.mount import mount_graphql
 from servey.jobs.routes import mount_jobs
 from servey.jobs.schedule import schedules_of, trigger_text, triggers_of
 from servey.jobs.service import jobs_and_schedules_here
 from servey.keeping import not_kept_because
-from servey.parts import Parts, load_plugins
+from servey.parts import Parts, load_plugins, parts_of
 from servey.routers.describe import access_text, default_scheme, valid_in_3_1
 from servey.routers.dispatch import Dispatch, Tables
 from servey.routers.docs import mount_docs
@@ -38,6 +40,7 @@ from servey.routers.rest import mount_actions, path_of
 from servey.routers.statics import StaticSite, nothing_at
 from servey.runtime import Runtime
 from servey.settings import Settings
+from servey.telemetry import NOTED, Observer
 from servey.tokens import JwtAuthorizer
 from servey.triggers import WebPageTrigger, WebTrigger
 from servey.web import app_exception_handlers, error_response, request_id_of, with_request_id
@@ -63,6 +66,8 @@ class Servey(FastAPI):
         self.runtime = build_runtime(settings, actions, channels, parts)
         self._login = _login_of(self.runtime)
         self._tables: Tables | None = None
+        self._stack: ASGIApp | None = None
+        self._generic = self._whole
         handlers = {**app_exception_handlers(), **(fastapi_kwargs.pop("exception_handlers", None) or {})}
         users_lifespan = fastapi_kwargs.pop("lifespan", None)
         fastapi_kwargs.setdefault("title", settings.api_title)
@@ -80,7 +85,7 @@ class Servey(FastAPI):
         if settings.serves_docs:
             mount_docs(self)
         if settings.is_dev:
-            mount_index(self, self.runtime, lambda: [exposure_of(self.runtime, each) for each in self.runtime.catalog])
+            mount_index(self, self.runtime, self.exposures)
         self._mount_pages(self.router, "")
         self.router.default = _last_resort(settings)
 
@@ -107,10 +112,15 @@ class Servey(FastAPI):
         """Adds what an app and a host have in common."""
         scheme = default_scheme() if self._login is None else login_scheme(prefix)
         mount_actions(router, self.runtime, prefix=prefix, scheme=scheme)
+        self._fields = mount_graphql(router, self.runtime, prefix=prefix)
         if self.runtime.catalog.channels_of(WebsocketEventChannel):
             from servey.ws.routes import mount_channels  # an app without channels does not pay for their library
 
             mount_channels(router, self.runtime, prefix=prefix)
+        if self.runtime.settings.serves_docs:
+            from servey.ws.studio import mount_studio
+
+            mount_studio(router, self.runtime, prefix=prefix)
         mount_jobs(router, self.runtime, prefix=prefix)
         if self._login is not None:
             authorizer, authenticator = self._login
@@ -132,21 +142,28 @@ class Servey(FastAPI):
             stack = super().build_middleware_stack()
         finally:
             self.user_middleware = users_own
-        if self.runtime.settings.cors_allowed_origins:
+        crosses_origins = bool(self.runtime.settings.cors_allowed_origins)
+        if crosses_origins:
             # Around everything, so that a page of another origin can read every error, also an unexpected one.
-            return CORSMiddleware(
+            stack = CORSMiddleware(
                 stack,
                 allow_origins=self.runtime.settings.cors_allowed_origins,
                 allow_methods=["*"],
                 allow_headers=["*"],
                 expose_headers=["X-Request-ID"],
             )
-        if not users_own and is_bare(self) and not is_wrapped(self):
-            self._tables = tables
+        if is_bare(self) and not is_wrapped(self):
+            # What FastAPI looks for on each request is not there; without middleware there is nothing around the table.
+            self._stack = stack
+            self._tables = None if users_own or crosses_origins else tables
         return stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            observer = self.runtime.observer
+            if observer is not None and NOTED not in scope:
+                await observer.request(self, scope, receive, send)
+                return
             if "app" in scope:
                 if not self.runtime.is_running:
                     # A host runs its own lifespan only; without ours nothing checks the settings or ends streams.
@@ -156,30 +173,45 @@ class Servey(FastAPI):
                     )
                     await error_response(ActionError(500, "internal", problem))(scope, receive, send)
                     return
-                await self._whole(scope, receive, send)
-                return
-            send = with_gzip(scope, send)
-            if self._tables is not None and not (self.root_path or scope.get("root_path")):
-                # There is nothing around the routes that would do something.
-                table = self._tables.current
-                path = scope["path"]
-                found = table.find(scope["method"], path)
-                if found is not None:
-                    serve = found[0].serve
-                    if serve is not None:
-                        scope["app"] = self
-                        await serve(scope, receive, send, found[1], self._whole)
-                        return
-                elif self.router.default is nothing_here and table.methods(path) == []:
-                    await nothing_here(scope, receive, with_request_id(send, request_id_of(scope)))
+            else:
+                send = with_gzip(scope, send)
+                if await self._at_once(scope, receive, send, observer):
                     return
-        await self._whole(scope, receive, send)
+            send = with_request_id(send, request_id_of(scope))
+            if self._stack is not None and not self.root_path:
+                scope["app"] = self
+                await self._stack(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+    async def _at_once(self, scope: Scope, receive: Receive, send: Send, observer: Observer | None) -> bool:
+        """Whether a request was answered by the table, where nothing around the routes would do something."""
+        if self._tables is None or self.root_path or scope.get("root_path") or _is_traced(observer):
+            return False
+        table = self._tables.current()
+        path = scope["path"]
+        found = table.find(scope["method"], path)
+        if found is not None:
+            serve = found[0].serve
+            if serve is None:
+                return False
+            scope["app"] = self
+            if observer is not None:
+                scope["route"] = found[0]
+            await serve(scope, receive, send, found[1], self._generic, None)
+            return True
+        if self.router.default is nothing_here and table.methods(path) == []:
+            await nothing_here(scope, receive, with_request_id(send, request_id_of(scope)))
+            return True
+        return False
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request by everything that there is."""
-        if scope["type"] == "http":
-            send = with_request_id(send, request_id_of(scope))
-        await super().__call__(scope, receive, send)
+        """Serves a request that the table has given back by everything that there is."""
+        await super().__call__(scope, receive, with_request_id(send, request_id_of(scope)))
+
+    def exposures(self) -> list[Exposure]:
+        """Where each action can be called, and who may call it."""
+        return [exposure_of(self.runtime, action, self._fields) for action in self.runtime.catalog]
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI 3.1 document, made on first use."""
@@ -203,6 +235,11 @@ class Servey(FastAPI):
                     yield state
 
         return lifespan
+
+
+def _is_traced(observer: Observer | None) -> bool:
+    """Whether calls have spans; FastAPI's own is around ours then."""
+    return observer is not None and observer.tracer is not None
 
 
 def create_app(
@@ -231,7 +268,7 @@ def build_runtime(
 
     Errors: ConfigError that lists every problem of the project.
     """
-    parts = load_plugins(parts or Parts(), settings)
+    parts = load_plugins(parts or parts_of(settings), settings)
     # Whoever gives one of the two says all that the app is made of.
     given = actions is not None or channels is not None
     if not given:
@@ -265,8 +302,8 @@ class Exposure:
         return asdict(self)
 
 
-def exposure_of(runtime: Runtime, action: Action) -> Exposure:
-    """What ``servey actions`` says of an action."""
+def exposure_of(runtime: Runtime, action: Action, fields: Fields | None = None) -> Exposure:
+    """What ``servey actions`` says of an action; ``fields`` are those of GraphQL, where it is there."""
     plan = runtime.plan(action)
     places = tuple(
         f"{trigger.method} {path_of(action, trigger)}" for trigger in action.triggers if isinstance(trigger, WebTrigger)
@@ -279,8 +316,12 @@ def exposure_of(runtime: Runtime, action: Action) -> Exposure:
     places += tuple(map(trigger_text, triggers_of(action)))
     channels = runtime.catalog.channels_of(BackgroundActionChannel)
     places += tuple(f"channel {channel.name}" for channel in channels if channel.action is action)
+    if fields is not None:
+        places += tuple(f"GraphQL {place}" for place in fields.places.get(action, ()))
     needed = plan.injection.requests_needed if plan.injection is not None else None
     absences = [f"not on the command line, not as a job: it needs {needed}"] if needed else []
+    if fields is not None:
+        absences += fields.absences.get(action, [])
     unkept = not_kept_because(action, plan.injection)
     if unkept:
         absences.append(f"not kept on the server: {unkept}")

@@ -18,8 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostConnectionError
 
-SLOWEST_SECONDS = 0.5
-CONNECTIONS = 50
+SLOWEST_SECONDS = 1.5
+CONNECTIONS = 20
 
 
 class MemoryBackend(Backend):

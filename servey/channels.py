@@ -138,7 +138,7 @@ class WebsocketEventChannel(Generic[T]):
         Errors: EventError for what is not of the event type.
         """
         message = Message(self.name, _serialized(self.event, self.name, event), subscriber_id, subject)
-        return _handed_over(lambda runtime: runtime.bus.publish(message, history=self.history))
+        return _handed_over(lambda runtime: runtime.publish(message, history=self.history))
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,7 +53,6 @@ class Context:
         self,
         runtime: Runtime,
         via: Transport,
-        *,
         request_id: str,
         token: str | None = None,
         authorization: Authorization | None = None,
@@ -89,6 +88,23 @@ class Context:
         """Whether there may be something to close."""
         return self._resources is not None
 
+    def accept(self, authorization: Authorization | None) -> bool:
+        """Takes what was found out of its token before, if anything was; whether that is so."""
+        if authorization is None:
+            return False
+        self._authorization = authorization
+        self._refused = None
+        return True
+
+    def another(self) -> Context:
+        """The same caller's next call, which holds nothing open yet: one of several that a request makes at once."""
+        made = Context.__new__(Context)
+        made.runtime, made.via, made.request_id = self.runtime, self.via, self.request_id
+        made.token, made.trusted = self.token, self.trusted
+        made._authorization, made._refused = self._authorization, self._refused
+        made._resources = made.deadline = made.made_at = made.job_id = None
+        return made
+
     async def authorize(self) -> Authorization | None:
         """The caller's authorization, verified on first use; None for the anonymous.
 
@@ -99,6 +115,9 @@ class Context:
             try:
                 self._authorization = await self.runtime.authorizer.authorize(self.token)
                 self._refused = None
+                note = _note.get(None)
+                if note is not None:
+                    note.subject = self._authorization.subject_id
             except AuthorizationError as error:
                 self._refused = Unauthenticated()
                 logger.info("a token was refused: %s", error, extra={"request_id": self.request_id})
@@ -113,6 +132,11 @@ class Context:
         if self._refused is not None:
             raise self._refused
         return self._authorization
+
+    @property
+    def subject_id(self) -> str | None:
+        """Whose call it is, as far as that is known by now; for the log."""
+        return self._authorization.subject_id if self._authorization is not None else None
 
     def enqueue(
         self,
@@ -142,6 +166,8 @@ class Context:
 
 
 _current: ContextVar[Context] = ContextVar("servey_context")
+_note: ContextVar[Any] = ContextVar("servey_note")
+"""What an observer notes of the request that this code runs in; nothing where no one observes."""
 
 
 def running_context() -> Context | None:
@@ -173,6 +199,11 @@ def forget_running(runtime: Runtime) -> None:
     _running.remove(runtime)
 
 
+def running_runtimes() -> list[Runtime]:
+    """Every app that this process runs."""
+    return list(dict.fromkeys(_running))
+
+
 def current_runtime() -> Runtime:
     """The app that this code runs in: that of the current call, else the only one that this process runs.
 
@@ -181,7 +212,7 @@ def current_runtime() -> Runtime:
     context = running_context()
     if context is not None:
         return context.runtime
-    running = list(dict.fromkeys(_running))
+    running = running_runtimes()
     if len(running) == 1:
         return running[0]
     if not running:

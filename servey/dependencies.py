@@ -7,6 +7,7 @@ goes out (or the result is used), background tasks run, the other ``yield`` depe
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -47,6 +48,11 @@ class Injection:
     def requests_needed(self) -> str | None:
         """What can only come from an HTTP request, in words; None where the action can be called without one."""
         return compat.requests_needed(self.dependant)
+
+    @cached_property
+    def places_needed(self) -> str | None:
+        """What can only come from a path or a body of the action's own, in words; None where it can do without."""
+        return compat.places_needed(self.dependant)
 
     @cached_property
     def in_body(self) -> tuple[Param, ...]:
@@ -119,6 +125,23 @@ def injection_of(action: Action) -> Injection | None:
         return Injection(compat.dependant_of(injected_part(action)))
     except Exception as error:
         raise action.problem(f"FastAPI can not inject its dependencies: {error}") from error
+
+
+def injection_of_route(dependant: compat.Dependant, scheme: Any) -> Injection | None:
+    """What FastAPI fills in for a route: for the action, and for the host's own dependencies around it."""
+    wanted = dataclasses.replace(
+        dependant, dependencies=[each for each in dependant.dependencies if each.call is not scheme]
+    )
+    fields = ("header_params", "cookie_params", "body_params", "dependencies")
+    names = (
+        "request_param_name",
+        "http_connection_param_name",
+        "response_param_name",
+        "background_tasks_param_name",
+        "security_scopes_param_name",
+    )
+    needed = any(getattr(wanted, name) for name in fields) or any(getattr(wanted, name) is not None for name in names)
+    return Injection(wanted) if needed else None
 
 
 def injected_part(action: Action) -> Callable[..., Any]:

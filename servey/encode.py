@@ -1,7 +1,7 @@
 """Results as JSON bytes without a serializer, where a type's JSON is simply what is in its objects.
 
 `encoder_of` says for which types that holds. The bytes are pydantic's own, or there are none: whatever an encoder is not
-sure of, an object of a class below the declared one, a value that pydantic treats in its own way, it leaves to pydantic.
+sure of, an object of a class below the declared one or a value that pydantic treats in its own way, is left to pydantic.
 """
 
 from __future__ import annotations

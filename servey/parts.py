@@ -62,6 +62,18 @@ class Parts:
         return _made(self.cache, settings, "cache", "get")
 
 
+def parts_of(settings: Settings) -> Parts:
+    """The parts that the settings ask for."""
+    parts = Parts()
+    if settings.kms_key_id:
+        parts.authorizer = "servey.aws.keys:authorizer_of"
+    if settings.queue_url:
+        parts.queue = "servey.aws.queue:queue_of"
+    if settings.websocket_endpoint:
+        parts.bus = "servey.aws.bus:bus_of"
+    return parts
+
+
 def load_plugins(parts: Parts, settings: Settings) -> Parts:
     """The parts as the plugins that the settings name leave them. Errors: ConfigError for one that is not there."""
     if not {"", os.getcwd()} & set(sys.path):

@@ -93,6 +93,15 @@ class JobState:
         }
 
 
+@dataclass(frozen=True)
+class Depth:
+    """How much lies in a queue. Units: ``due_at``, of the job that is due first, in seconds since 1970."""
+
+    queued: int
+    dead: int
+    due_at: float | None
+
+
 class Queue(Protocol):
     """Where jobs wait for a worker, and where it is told what became of them."""
 
@@ -110,6 +119,10 @@ class Queue(Protocol):
 
     async def jobs(self) -> list[JobState]:
         """Every job that waits, runs or is dead; the one that is due first comes first."""
+        ...
+
+    async def depth(self) -> Depth:
+        """How much lies in it."""
         ...
 
     async def retry(self, job_id: str) -> bool:

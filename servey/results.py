@@ -26,6 +26,7 @@ from servey.channels import Published
 from servey.context import Context, current_runtime
 from servey.errors import ConfigError, ServeyError
 from servey.keeping import Keeping, call_key, digest
+from servey.metrics import CACHE
 
 if TYPE_CHECKING:
     from servey.settings import Settings
@@ -36,7 +37,9 @@ logger = logging.getLogger("servey")
 LEASE_SECONDS = 5
 """How long others wait for a process that died while it computed."""
 _POLL_SECONDS = 0.02
-_SILENCE_SECONDS = 3
+_SLOWEST_SECONDS = 1.5
+"""How long a backend may take, its connections and those who wait for them included."""
+_SILENCE_SECONDS = 5
 """How long a backend that failed is left alone."""
 
 
@@ -118,6 +121,7 @@ class Results:
             self._warn(action, f"its results are not kept on the server: a call depends on what has no key: {error}")
             return await compute()
         found, stamps = await self._read(key, action, keeping)
+        context.runtime.metrics.add(CACHE, action.name, "miss" if found is None else "hit")
         leads = False
         if found is None:
             found, leads = await self._computed(key, stamps, action, keeping, compute)
@@ -181,15 +185,15 @@ class Results:
 
     async def _tried(self, call: Callable[[], Awaitable[T]], fallback: T | None, *, urgent: bool = False) -> T | None:
         """What a backend gives; ``None`` while it does not answer. A call that gives nothing gives ``fallback``."""
-        now = time.monotonic()
-        if self._silent_until is not None and now < self._silent_until and not urgent:
+        if self._silent_until is not None and time.monotonic() < self._silent_until and not urgent:
             return None
         try:
-            given = await call()
+            async with asyncio.timeout(_SLOWEST_SECONDS):
+                given = await call()
         except Exception as error:
             if self._silent_until is None:
                 logger.warning("the cache does not answer (%s: %s); results are computed", type(error).__name__, error)
-            self._silent_until = now + _SILENCE_SECONDS
+            self._silent_until = time.monotonic() + _SILENCE_SECONDS
             return None
         if self._silent_until is not None:
             logger.warning("the cache answers again")

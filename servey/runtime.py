@@ -4,40 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from servey.access import Authorization, Authorizer
 from servey.actions import Action, get_action
+from servey.audit import RedisWatch, problems_of
 from servey.cache import TtlCacheControl
 from servey.catalog import Catalog
-from servey.channels import BackgroundActionChannel, HandedOver, WebhookEventChannel, WebsocketEventChannel
+from servey.channels import BackgroundActionChannel, HandedOver, Message, WebhookEventChannel, WebsocketEventChannel
+from servey.condition import offer_gauges
 from servey.context import Context, Transport, forget_running, note_running
 from servey.dependencies import Resources
 from servey.enqueue import enqueue, enqueue_event
 from servey.errors import ConfigError, ServeyError
 from servey.events import Bus
+from servey.feeds import Subscriptions
 from servey.ids import new_request_id
 from servey.invoke import Plan, plan_of
 from servey.limits import InFlight
+from servey.metrics import PUBLISHED, Metrics
 from servey.parts import Parts
 from servey.queues import Queue
 from servey.results import Results
 from servey.settings import Settings
-from servey.subscriptions import Subscriptions
+from servey.signals import told_of_the_end
+from servey.telemetry import Observer, observer_of, sending
 from servey.threads import Threads
-from servey.tokens import NoKeyAuthorizer
 from servey.triggers import CronTrigger, FixedRateTrigger
 
 logger = logging.getLogger("servey")
 
 _GRACE_SECONDS = 10
-_CHECK_SECONDS = 1
 _REPORT_SECONDS = 0.1
 
 T = TypeVar("T")
@@ -59,12 +60,16 @@ class Runtime:
         self.authorizer: Authorizer = parts.make_authorizer(settings)
         self.services: list[Service] = []
         self.in_flight = InFlight(settings.max_in_flight)
+        self.metrics = Metrics()
+        offer_gauges(self)
+        self.observer: Observer | None = None
         self.app: Any = None
         self._plans = _plans(catalog)
         self._kept: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._orderly: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._stopping: asyncio.Event | None = None
+        self._is_draining = False
         self._results: WeakKeyDictionary[asyncio.AbstractEventLoop, Results] = WeakKeyDictionary()
         self._reported: dict[str, float] = {}
         # Made here and not on first use: its libraries are slow to import, and an event loop would have to wait.
@@ -125,13 +130,11 @@ class Runtime:
         }
         return {name: getattr(self, name) for name in needed if needed[name]}
 
-    async def check_parts(self) -> dict[str, str | None]:
-        """What is wrong with each part in use; None where it answers within a second.
-
-        A part that depends on something outside of the process has a method ``async def check()`` that raises when that
-        does not answer.
-        """
-        return {name: await _problem_of(part) for name, part in self.parts_in_use.items()}
+    async def publish(self, message: Message, *, history: int = 0) -> None:
+        """Hands a message over to the bus; comes back when the bus has it. Errors: Overloaded while it does not answer."""
+        with sending(self, "servey_events", message.channel):
+            await self.bus.publish(message, history=history)
+        self.metrics.add(PUBLISHED, message.channel)
 
     def hand_over(self, deliver: Callable[[], Awaitable[T]]) -> HandedOver[T]:
         """Has the app's own loop do something, one after another in the order of the calls.
@@ -248,6 +251,15 @@ class Runtime:
         return self._stopping is not None
 
     @property
+    def is_ending(self) -> bool:
+        """Whether the process was asked to end; it still serves whatever comes."""
+        return self._is_draining or self.stopping.is_set()
+
+    def drain(self) -> None:
+        """Says that the process ends soon, so that whoever asks whether it is ready sends its traffic elsewhere."""
+        self._is_draining = True
+
+    @property
     def stopping(self) -> asyncio.Event:
         """Set once the process was asked to end: streams end themselves then."""
         # Some test clients never run a lifespan; their process does not end under open streams either.
@@ -263,16 +275,20 @@ class Runtime:
         self._stopping, self._loop, self._queue, self._subscriptions = stopping, loop, None, subscriptions
         if before[1] is not None:
             self._bus = None
+        self.observer = observer_of(self)
+        redis = RedisWatch(self.settings)
         note_running(self)
         try:
             async with AsyncExitStack() as stack:
+                stack.push_async_callback(redis.end)
+                await redis.begin()
                 stack.push_async_callback(self._forget_results)
                 if any(plan.keeping is not None for plan in self._plans.values()):
                     _ = self.cache  # what it needs may not be there, and that is better said now
                 for service in self.services:
                     await stack.enter_async_context(service(self))
                 try:
-                    with _told_of_the_end(stopping):
+                    with told_of_the_end(stopping):
                         yield
                 finally:
                     stopping.set()
@@ -296,14 +312,16 @@ class Runtime:
         if results is not None:
             await results.aclose()
 
+    @property
+    def guarded_action(self) -> Action | None:
+        """An action that refuses some callers; None where everyone may call all of them."""
+        return next((plan.action for plan in self._plans.values() if plan.guarded), None)
+
     def check_settings(self) -> None:
         """Makes sure that this app may serve. Errors: ConfigError that says why not, a line for each reason."""
-        guarded = next((plan.action for plan in self._plans.values() if plan.guarded), None)
-        if guarded is not None and isinstance(self.authorizer, NoKeyAuthorizer):
-            raise guarded.problem(
-                "is guarded and there is no key to verify tokens with; "
-                "set JWT_SECRET_KEY (HS256), SERVEY_JWT_PUBLIC_KEY or SERVEY_JWKS_URL (RS256, ES256)"
-            )
+        problems = list(problems_of(self))
+        if problems:
+            raise ConfigError(problems)
 
 
 async def _nothing() -> None:
@@ -332,18 +350,6 @@ class OpenContext:
         await resources.close(error)
 
 
-async def _problem_of(part: Any) -> str | None:
-    check = getattr(part, "check", None)
-    if check is None:
-        return None
-    try:
-        async with asyncio.timeout(_CHECK_SECONDS):
-            await check()
-    except Exception as error:
-        return " ".join(str(error).split()) or type(error).__name__
-    return None
-
-
 def _plans(catalog: Catalog) -> dict[Action, Plan]:
     plans: dict[Action, Plan] = {}
     problems: list[str] = []
@@ -355,34 +361,3 @@ def _plans(catalog: Catalog) -> dict[Action, Plan]:
     if problems:
         raise ConfigError(problems)
     return plans
-
-
-@contextmanager
-def _told_of_the_end(stopping: asyncio.Event) -> Iterator[None]:
-    """Sets the event when the process is asked to end, before the server's own handling of it.
-
-    A server only shuts an app down once its connections are closed, so open streams have to hear of it earlier.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    before: dict[signal.Signals, Any] = {}
-    for number in (signal.SIGTERM, signal.SIGINT):
-        handler = signal.getsignal(number)
-        if callable(handler) and handler is not signal.default_int_handler:
-            before[number] = handler
-            signal.signal(number, _first(lambda: loop.call_soon_threadsafe(stopping.set), handler))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _first(notify: Callable[[], Any], handler: Callable[..., Any]) -> Callable[..., Any]:
-    def both(*args: Any) -> Any:
-        notify()
-        return handler(*args)
-
-    return both

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlsplit
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from servey.errors import ConfigError
 
@@ -92,12 +95,26 @@ class Settings(BaseSettings):
         description="the password of /login; without one it is only there in development, with a password made up",
     )
 
+    redis_password: str | None = Field(
+        None, repr=False, description="the password of Redis, where the address does not have it"
+    )
     redis_url: str | None = Field(
         None,
         validation_alias=_named("SERVEY_REDIS_URL", "REDIS_URL"),
         repr=False,
         description="the Redis that server and worker processes share: jobs, events, cached results",
     )
+    redis_trusted: bool = Field(
+        False, description="in production too, take a Redis over the network that has neither a password nor TLS"
+    )
+
+    graphql_path: str = Field("/graphql", pattern=r"^/[^\s{}?#]*[^/\s{}?#]$", description="where GraphQL is served")
+    graphql_max_depth: int = Field(15, ge=1, description="levels of fields in one GraphQL operation")
+    graphql_max_aliases: int = Field(30, ge=0, description="aliases and repeated fields in one GraphQL document")
+    graphql_max_tokens: int = Field(2000, ge=1, description="tokens in one GraphQL document")
+    graphql_max_nodes: int = Field(10_000, ge=1, description="objects in the answer to one GraphQL operation")
+    graphql_max_batch: int = Field(1, ge=1, description="GraphQL operations in one request; several come as a list")
+    graphql_max_operations: int = Field(100, ge=1, description="operations that one GraphQL websocket may have open")
 
     cache_max_entries: int = Field(10_000, ge=0, description="results kept in memory, where there is no Redis")
     cache_max_bytes: int = Field(64 << 20, ge=0, description="how large all of them may be")
@@ -109,8 +126,32 @@ class Settings(BaseSettings):
     channel_queue_bytes: int = Field(1 << 20, ge=1, description="bytes that may wait for one subscriber likewise")
     channel_idle: float = Field(60, gt=0, description="how long a websocket may stay without a subscription")
     channel_ping: float = Field(15, gt=0, description="how long an event stream may stay silent; then it is pinged")
+    serverless_yml: str = Field(
+        "serverless.yml",
+        validation_alias=_named("SERVEY_SERVERLESS_YML", "MAIN_SERVERLESS_YML_FILE"),
+        description="the file that `servey sls` keeps",
+    )
+    aws_router_for_all: bool = Field(
+        True, description="one Lambda function for everything; 0 gives each action a function of its own"
+    )
     aws_action: str | None = Field(
         None, description="the only action of a Lambda function; an event that is a plain object is then its parameters"
+    )
+    aws_handler: str = Field("servey.aws.handler", description="the Lambda handler, as package.module.name")
+    aws_domain: str | None = Field(None, description="the domain of the static site on CloudFront")
+    aws_certificate_arn: str | None = Field(None, description="that domain's certificate, of the region us-east-1")
+    kms_key_id: str | None = Field(
+        None,
+        validation_alias=_named("SERVEY_KMS_KEY_ID", "KMS_KEY_ID"),
+        description="the ARN of the KMS key that signs tokens: RS256; older ones may follow after commas",
+    )
+    queue_url: str | None = Field(None, description="the SQS queue that jobs wait in")
+    dead_queue_url: str | None = Field(None, description="the SQS queue of jobs that were given up")
+    connection_table: str | None = Field(
+        None, description="the DynamoDB table of websocket connections and of what has been done already"
+    )
+    websocket_endpoint: str | None = Field(
+        None, description="where API Gateway takes messages for its websocket connections"
     )
 
     job_concurrency: int = Field(50, ge=1, description="jobs that one worker process runs at once")
@@ -123,11 +164,36 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(500, ge=1, description="calls that may run at once in one process")
     threads: int = Field(40, ge=1, description="worker threads for plain `def` actions")
 
+    drain: float = Field(
+        2, ge=0, description="how long `servey run` serves on after it was asked to end, while /health/ready says no"
+    )
+    grace: float = Field(10, ge=0, description="how long what is being done then may take")
+    trusted_proxies: Names = Field(
+        ("127.0.0.1",), description="proxies, by address or network, whose X-Forwarded headers are believed"
+    )
+    log_format: Literal["json", "text"] | None = Field(
+        None, description="how `servey run` and `servey worker` log; by default as JSON in production"
+    )
+    access_log: bool = Field(True, description="log a line for every call, where the log is JSON")
+    metrics: bool = Field(False, description="serve /metrics, for Prometheus")
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
             raise ConfigError(_problem(item) for item in error.errors(include_url=False)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """By name in code, then by environment variable, then by the file that a variable with `_FILE` names."""
+        return init_settings, env_settings, _Files(settings_cls)
 
     @field_validator(
         "action_path",
@@ -135,6 +201,7 @@ class Settings(BaseSettings):
         "cors_allowed_origins",
         "redirect_allowed_origins",
         "plugins",
+        "trusted_proxies",
         mode="before",
     )
     @classmethod
@@ -150,6 +217,30 @@ class Settings(BaseSettings):
         if value.upper() not in levels:
             raise ValueError(f"use one of {', '.join(levels)}")
         return value.upper()
+
+    @field_validator("redis_url")
+    @classmethod
+    def _with_password(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if not value:
+            return None
+        try:
+            parts = urlsplit(value)
+            database = parts.path.strip("/")
+            known = parts.scheme in ("redis", "rediss", "unix") and (parts.port or 1) > 0
+        except ValueError:
+            known, database = False, ""
+        if not known or (parts.scheme != "unix" and not (parts.hostname and (not database or database.isdigit()))):
+            raise ValueError("write it as redis://[[user]:password@]host[:port][/database], with rediss:// for TLS")
+        password = info.data.get("redis_password")
+        if not password or parts.password is not None or parts.scheme == "unix":
+            return value
+        user, _, host = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{user.rstrip(':')}:{quote(password, safe='')}@{host}").geturl()
+
+    @property
+    def logs_json(self) -> bool:
+        """Whether the servers log as JSON."""
+        return self.log_format == "json" if self.log_format is not None else not self.is_dev
 
     @property
     def serves_login(self) -> bool:
@@ -192,7 +283,51 @@ class Settings(BaseSettings):
         return bool(self.main) or "action_path" in self.model_fields_set
 
 
+class _Files(PydanticBaseSettingsSource):
+    """Settings out of files, as container engines hand secrets over: JWT_SECRET_KEY_FILE is where JWT_SECRET_KEY is."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """What the file of one setting has. Errors: ConfigError where it can not be read, or is not the only word."""
+        names = names_of(field_name, field)
+        for name in names:
+            place = os.environ.get(f"{name}_FILE")
+            if not place:
+                continue
+            twin = next((each for each in names if each in os.environ), None)
+            if twin is not None:
+                raise ConfigError(f"setting {twin}: {name}_FILE is set too; keep one of them")
+            try:
+                text = Path(place).read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+                raise ConfigError(f"setting {name}_FILE: {place} can not be read: {reason}") from None
+            return text, names[0], False
+        return None, names[0], False
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for field_name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, field_name)
+            if value is not None:
+                found[key if field.validation_alias else field_name] = value
+        return found
+
+
+def names_of(field_name: str, field: FieldInfo) -> list[str]:
+    """The environment variables of a setting, the one that counts first."""
+    alias = field.validation_alias
+    return (
+        [str(each) for each in alias.choices] if isinstance(alias, AliasChoices) else [f"SERVEY_{field_name.upper()}"]
+    )
+
+
 def _problem(item: Any) -> str:
     name = str(item["loc"][0]) if item["loc"] else "settings"
     variable = name if name.isupper() else f"SERVEY_{name.upper()}"
-    return f"setting {variable}: {item['msg']}" + ("" if "KEY" in variable else f", not {item['input']!r}")
+    secret = any(variable in names_of(*each) for each in _secrets())
+    return f"setting {variable}: {item['msg']}" + ("" if secret or "KEY" in variable else f", not {item['input']!r}")
+
+
+def _secrets() -> list[tuple[str, FieldInfo]]:
+    """The settings that do not show themselves."""
+    return [(name, field) for name, field in Settings.model_fields.items() if not field.repr]

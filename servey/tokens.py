@@ -11,19 +11,20 @@ import json
 import math
 import secrets
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
-
-from jose import jwk, jws, jwt
-from jose.backends.base import Key
-from jose.exceptions import JOSEError
-from jose.utils import base64url_decode, base64url_encode
+from typing import TYPE_CHECKING, Any, Protocol
 
 from servey.access import Authorization, AuthorizationError
 from servey.errors import ConfigError
 from servey.settings import Settings
+
+if TYPE_CHECKING:
+    from jose.backends.base import Key
+
+# python-jose is imported where an authorizer is made: it takes long, and an app that has no key does not need it.
 
 MAX_TOKEN_CHARACTERS = 8192
 REMEMBERED_TOKENS = 4096
@@ -97,14 +98,19 @@ class JwtAuthorizer:
         clock: Callable[[], float] = time.time,
         remembered: int = REMEMBERED_TOKENS,
     ) -> None:
+        import jose.jwt
+
+        _ = jose.jwt  # a call has no time to import it
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
         self._require_exp = require_exp
         self._leeway = leeway
         self._clock = clock
-        self._remembered = remembered
+        self._capacity = remembered
         self._verified: dict[str, _Verified] = {}
+        # None where keys come and go, and have to be asked for.
+        self._only_key = keys.key if isinstance(keys, OneKey) else None
 
     async def authorize(self, token: str) -> Authorization:
         """What a valid token says. Errors: AuthorizationError, whose text is for the log alone."""
@@ -119,9 +125,19 @@ class JwtAuthorizer:
             self._remember(token, known)
         return known.authorization
 
+    def remembered(self, token: str) -> Authorization | None:
+        """What a token says that was verified before and may be used now; None where that has to be found out."""
+        known = self._verified.get(token)
+        if known is None or self._only_key is not known.key:
+            return None
+        now = self._clock()
+        if known.expire_at is not None and known.expire_at + self._leeway <= now:
+            return None
+        return known.authorization if known.starts_at - self._leeway <= now else None
+
     def _remember(self, token: str, verified: _Verified) -> None:
         self._verified[token] = verified
-        if len(self._verified) > self._remembered:
+        if len(self._verified) > self._capacity:
             del self._verified[next(iter(self._verified))]
 
     def _check_moment(self, verified: _Verified) -> None:
@@ -136,6 +152,9 @@ class JwtAuthorizer:
             raise AuthorizationError("the token is too long")
         if token.count(".") != 2 or not all(map(_is_canonical, token.split("."))):
             raise AuthorizationError("this is no signed token")
+        from jose import jws, jwt
+        from jose.exceptions import JOSEError
+
         try:
             _check_names(token)
             header = jws.get_unverified_header(token)
@@ -165,21 +184,9 @@ class JwtAuthorizer:
         key = self._signing_key()
         if key is None:
             raise ConfigError("tokens are only signed with a secret; this app verifies with a public key")
-        now = int(self._clock())
-        claims: dict[str, Any] = {
-            "iat": now,
-            "exp": now + int(lifetime),
-            "scope": " ".join(sorted(authorization.scopes)),
-        }
-        claims |= {
-            name: value
-            for name, value in (
-                ("sub", authorization.subject_id),
-                ("iss", self._issuer),
-                ("aud", self._audience),
-            )
-            if value is not None
-        }
+        claims = claims_of(authorization, self._clock(), lifetime, issuer=self._issuer, audience=self._audience)
+        from jose import jwt
+
         return str(jwt.encode(claims, key.key, algorithm=key.algorithm))
 
     @property
@@ -210,6 +217,19 @@ class JwtAuthorizer:
         return _Verified(key, header, authorization, expire_at, starts_at)
 
 
+def claims_of(
+    authorization: Authorization, now: float, lifetime: float, *, issuer: str | None, audience: str | None
+) -> dict[str, Any]:
+    """The claims of a token that says this, from now on for ``lifetime`` seconds."""
+    claims: dict[str, Any] = {
+        "iat": int(now),
+        "exp": int(now) + int(lifetime),
+        "scope": " ".join(sorted(authorization.scopes)),
+    }
+    more = {"sub": authorization.subject_id, "iss": issuer, "aud": audience}
+    return claims | {name: value for name, value in more.items() if value is not None}
+
+
 def _check_header(header: Mapping[str, Any], key: VerifyKey) -> None:
     if header.get("alg") != key.algorithm:
         raise AuthorizationError("the token names another algorithm than the key is for")
@@ -233,7 +253,7 @@ def _check_names(token: str) -> None:
         return named
 
     for part in token.split(".")[:2]:
-        json.loads(base64url_decode(part.encode("ascii")), object_pairs_hook=once_each)
+        json.loads(_decoded(part), object_pairs_hook=once_each)
 
 
 def _is_canonical(part: str) -> bool:
@@ -242,9 +262,13 @@ def _is_canonical(part: str) -> bool:
     Source: RFC 7515 section 2 (no padding), RFC 4648 section 3.5.
     """
     try:
-        return base64url_encode(base64url_decode(part.encode("ascii"))).decode() == part
+        return urlsafe_b64encode(_decoded(part)).rstrip(b"=").decode() == part
     except ValueError:
         return False
+
+
+def _decoded(part: str) -> bytes:
+    return urlsafe_b64decode(part.encode("ascii") + b"=" * (-len(part) % 4))
 
 
 def _moment(claims: Mapping[str, Any], name: str) -> float | None:
@@ -326,6 +350,8 @@ def secret_key(secret: str, *, strict: bool = True) -> VerifyKey:
         )
     if "-----BEGIN" in secret:
         raise ConfigError("JWT_SECRET_KEY holds a PEM key; give a public key as SERVEY_JWT_PUBLIC_KEY")
+    from jose import jwk
+
     return VerifyKey("HS256", jwk.construct(secret, "HS256"))
 
 
@@ -334,6 +360,7 @@ def public_key(pem: str) -> VerifyKey:
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from jose import jwk
 
     try:
         loaded = load_pem_public_key(pem.encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
 import fastapi
@@ -42,10 +42,13 @@ def bearer_token(scope: Scope) -> str | None:
     Source: RFC 6750 section 2.1. Two Authorization headers make a token that can not be valid.
     """
     values = [value for key, value in scope["headers"] if key == b"authorization"]
-    if not values:
-        return None
-    scheme, _, token = b", ".join(values).decode("latin-1").partition(" ")
-    return token.strip(" ") if scheme.lower() == "bearer" else None
+    return bearer_of(b", ".join(values)) if values else None
+
+
+def bearer_of(authorization: bytes) -> str | None:
+    """The token in an Authorization header; None where it is of another scheme."""
+    scheme, _, token = authorization.decode("latin-1").partition(" ")
+    return token.strip(" ") if scheme == "Bearer" or scheme.lower() == "bearer" else None
 
 
 def json_response(
@@ -178,13 +181,14 @@ def request_id_of(scope: Scope) -> str:
 
 def with_request_id(send: Send, request_id: str) -> Send:
     """The same ``send``, whose answers carry the request's id."""
-    value = request_id.encode("latin-1")
+    own = (b"x-request-id", request_id.encode("latin-1"))
 
-    async def tell(message: Message) -> None:
+    def tell(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            others = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"x-request-id"]
-            message["headers"] = [*others, (b"x-request-id", value)]
-        await send(message)
+            headers = message.get("headers", ())
+            if own not in headers:
+                message["headers"] = [*(pair for pair in headers if pair[0].lower() != b"x-request-id"), own]
+        return send(message)
 
     return tell
 

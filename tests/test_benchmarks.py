@@ -29,3 +29,10 @@ def test_they_run():
     done = run("-m", "benchmarks", "text", "--quick")
     assert (done.returncode, "| GET one string | fastapi |" in done.stdout) == (0, True), done.stderr
     assert run("-m", "benchmarks", "nonsense").returncode == 2
+
+
+def test_a_token_is_measured_beside_none():
+    from benchmarks.tokens import section
+
+    lines = section(rounds=2, times=20)
+    assert any(line.startswith("| without a token | ") and line.endswith(" | 1.00 |") for line in lines)

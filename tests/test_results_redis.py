@@ -198,10 +198,12 @@ async def test_a_computation_that_is_longer_than_the_lease_keeps_its_lock(redis,
     plan = app.runtime.plan(act)
     # Two of them stand for two processes: what they share is Redis.
     two = [Results(RedisBackend(redis.url), "test-lease") for _ in range(2)]
+    before = asyncio.all_tasks()
     async with app.runtime.context("test") as context:
         assert plan.keeping is not None
         found = await asyncio.gather(*(each.result_of(act, plan.keeping, {}, context, long) for each in two))
         assert found == [1, 1]
+        assert asyncio.all_tasks() == before
         assert not [key async for key in two[0].backend.client.scan_iter(match="test-lease:*:lock")]
     for each in two:
         await each.aclose()

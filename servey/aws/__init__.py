@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from servey.app import Servey
     from servey.aws.dispatch import LambdaHandler
-    from servey.aws.dispatch import build_handler as build_handler
 
     handler: LambdaHandler
     invoke: LambdaHandler
@@ -14,16 +16,39 @@ if TYPE_CHECKING:
 __all__ = ["build_handler", "handler"]
 
 
+def build_handler(app: Servey, *, host: FastAPI | None = None) -> LambdaHandler:
+    """The Lambda handler of an app; ``host`` is the FastAPI app that answers HTTP where this one is installed in it.
+
+    Errors: ConfigError for a function of one action that is not there.
+    """
+    from servey.aws.dispatch import LambdaHandler, Others
+    from servey.jobs.perform import perform_job
+    from servey.jobs.service import jobs_and_schedules_here
+    from servey.ws import frames
+
+    # SQS and EventBridge call the function; nothing of ours may run between two calls.
+    services = app.runtime.services
+    services[:] = [service for service in services if service is not jobs_and_schedules_here]
+    return LambdaHandler(host or app, app.runtime, Others(perform_job, frames))
+
+
+def _handler_of_the_project() -> LambdaHandler:
+    import gc
+
+    # Whatever is made here stays as long as the process: looking through it for garbage is a fifth of a cold start.
+    gc.disable()
+    try:
+        from servey.app import create_app
+
+        return build_handler(create_app())
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def __getattr__(name: str) -> Any:
     # Lambda asks for it while it starts the process, which is when the app should be built; nobody else has to wait.
-    if name == "build_handler":
-        from servey.aws.dispatch import build_handler
-
-        return build_handler
     if name in ("handler", "invoke"):
-        from servey.app import create_app
-        from servey.aws.dispatch import build_handler
-
-        made = globals()["handler"] = globals()["invoke"] = build_handler(create_app())
+        made = globals()["handler"] = globals()["invoke"] = _handler_of_the_project()
         return made
     raise AttributeError(f"module 'servey.aws' has no attribute {name!r}")

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from servey.actions import Action
+from servey.aws.table import Item, table_of
 from servey.context import Transport
 from servey.errors import ServeyError
 from servey.invoke import Stream, invoke
 from servey.runtime import Runtime
 from servey.web import as_action_error
+
+logger = logging.getLogger("servey")
+
+_MARGIN_SECONDS = 5
+_KEPT_SECONDS = 24 * 3600
 
 
 class CallFailed(ServeyError):
@@ -24,12 +33,41 @@ async def call_directly(runtime: Runtime, wanted: Mapping[str, Any], request_id:
     Errors: CallFailed.
     """
     name, params = wanted.get("action"), wanted.get("params")
-    trigger = wanted.get("trigger")
     if not isinstance(name, str) or not isinstance(params, Mapping | None):
         raise CallFailed('a direct call is {"servey": {"action": NAME, "params": {...}}}')
     if name not in runtime.catalog:
         raise CallFailed(f"there is no action '{name}'")
-    return await call(runtime, runtime.catalog[name], params or {}, request_id, scheduled=trigger is not None)
+    action = runtime.catalog[name]
+    if wanted.get("trigger") is None:
+        return await call(runtime, action, params or {}, request_id)
+    async with _slot(runtime, action, str(wanted.get("time") or "")) as free:
+        return await call(runtime, action, params or {}, request_id, scheduled=True) if free else None
+
+
+@asynccontextmanager
+async def _slot(runtime: Runtime, action: Action, moment: str) -> AsyncIterator[bool]:
+    """Whether a scheduled call may begin: once for each moment, and not while the one before it still runs.
+
+    EventBridge calls twice now and then, and again after an error.
+    """
+    table = table_of(runtime.settings)
+    if table is None:
+        yield True
+        return
+    now = time.time()
+    pk, until = f"schedule#{action.name}", now + action.timeout + _MARGIN_SECONDS
+    mark: Item = {"pk": pk, "sk": f"at#{moment}", "expires_at": now + _KEPT_SECONDS}
+    if moment and not await table.put(mark, unless_newer_than=now):
+        yield False
+        return
+    if not await table.put({"pk": pk, "sk": "running", "expires_at": until}, unless_newer_than=now):
+        logger.warning("a scheduled call of action '%s' is left out, since the one before it still runs", action.name)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        await table.delete(pk, "running")
 
 
 async def call(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI
@@ -13,7 +14,9 @@ from fastapi import FastAPI
 from servey.actions import Action
 from servey.aws.calls import call, call_directly
 from servey.aws.events import Kind, kind_of
-from servey.aws.http import Requests
+from servey.aws.http import Requests, seconds_left
+from servey.aws.records import Perform, run_records
+from servey.aws.sockets import Frames, answer_socket
 from servey.errors import ConfigError
 from servey.runtime import Runtime
 
@@ -23,16 +26,28 @@ Answering: TypeAlias = Callable[[Any, Any, str], Any]
 """Answers one kind of event, given with Lambda's context and its request's id."""
 
 
+_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Others:
+    """What other transports have, and what is done here as it is done there."""
+
+    perform: Perform
+    frames: Frames
+
+
 class LambdaHandler:
     """Answers Lambda events for as long as its process lives; the app's lifespan begins with the first of them.
 
     Everything runs on one event loop, which stands still between events, as the process does.
     """
 
-    def __init__(self, app: FastAPI, runtime: Runtime, action: Action | None = None) -> None:
+    def __init__(self, app: FastAPI, runtime: Runtime, others: Others) -> None:
         self.app = app
         self.runtime = runtime
-        self.action = action
+        self.action = _only_action(runtime)
+        self._others = others
         self.loop = asyncio.new_event_loop()
         self._lifespan = AsyncExitStack()
         self._requests: Requests | None = None
@@ -40,6 +55,8 @@ class LambdaHandler:
             "http": self._http,
             "direct": self._direct,
             "params": self._params,
+            "sqs": self._sqs,
+            "websocket": self._socket,
         }
 
     def __call__(self, event: Any, lambda_context: Any = None) -> Any:
@@ -78,14 +95,16 @@ class LambdaHandler:
         assert self.action is not None
         return self.run(call(self.runtime, self.action, event, request_id))
 
+    def _sqs(self, event: Any, lambda_context: Any, request_id: str) -> Any:
+        seconds = seconds_left(lambda_context) or _SECONDS
+        return self.run(run_records(self.runtime, self._others.perform, event["Records"], seconds))
 
-def build_handler(app: Any, *, host: FastAPI | None = None) -> LambdaHandler:
-    """The Lambda handler of an app; ``host`` is the FastAPI app that answers HTTP where this one is installed in it.
+    def _socket(self, event: Any, lambda_context: Any, request_id: str) -> Any:
+        return self.run(answer_socket(self.runtime, self._others.frames, event))
 
-    Errors: ConfigError for a function of one action that is not there.
-    """
-    runtime: Runtime = app.runtime
+
+def _only_action(runtime: Runtime) -> Action | None:
     name = runtime.settings.aws_action
     if name is not None and name not in runtime.catalog:
         raise ConfigError(f"SERVEY_AWS_ACTION names '{name}', and there is no such action")
-    return LambdaHandler(host or app, runtime, runtime.catalog[name] if name is not None else None)
+    return runtime.catalog[name] if name is not None else None

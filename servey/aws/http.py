@@ -83,7 +83,7 @@ class Requests:
         if "servey.bad_body" in event:
             await error_response(ActionError(400, "http_400", "The body is not base64"))(scope, receive, gate.pass_on)
             return
-        seconds = _seconds_left(lambda_context)
+        seconds = seconds_left(lambda_context)
         try:
             async with asyncio.timeout(seconds):
                 await gate.run(self._app, receive)
@@ -205,7 +205,8 @@ def _correct(scope: Scope, event: Mapping[str, Any]) -> None:
     scope["root_path"] = root
 
 
-def _seconds_left(lambda_context: Any) -> float | None:
+def seconds_left(lambda_context: Any) -> float | None:
+    """How long the function may still take, with a reserve for an answer; None where no one says."""
     remaining = getattr(lambda_context, "get_remaining_time_in_millis", None)
     return None if remaining is None else max(0.05, remaining() / 1000 - _RESERVE_SECONDS)
 

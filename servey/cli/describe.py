@@ -8,16 +8,19 @@ from typing import Annotated
 
 import typer
 
-from servey.cli.output import Output, print_table, write
+from servey.cli.output import Output, fail, print_table, write
 
 
 def actions(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
     """List every action: where it is exposed, who may call it, what is cached, and why it is not where it is not."""
     from servey.app import build_runtime, exposure_of
+    from servey.graphql.fields import fields_of
+    from servey.graphql.mount import is_installed
     from servey.settings import Settings
 
     runtime = build_runtime(Settings())
-    rows = [exposure_of(runtime, action) for action in runtime.catalog]
+    fields = fields_of(runtime) if is_installed() else None
+    rows = [exposure_of(runtime, action, fields) for action in runtime.catalog]
     if as_json:
         print(json.dumps([row.as_json() for row in rows], indent=2))
         return
@@ -36,3 +39,16 @@ def openapi(output: Output = "openapi.json") -> None:
     from servey.app import create_app
 
     write(output, json.dumps(create_app().openapi(), indent=2, ensure_ascii=False) + "\n")
+
+
+def graphql_schema(output: Output = "servey_schema.graphql") -> None:
+    """Write the GraphQL schema of the project."""
+    from servey.app import build_runtime
+    from servey.graphql.mount import is_installed
+    from servey.settings import Settings
+
+    if not is_installed():
+        fail('GraphQL needs Servey\'s extra "graphql"; in a clone: pip install -e ".[graphql]"', 1)
+    from servey.graphql.sdl import sdl_of
+
+    write(output, sdl_of(build_runtime(Settings())))

@@ -32,14 +32,17 @@ def doctor() -> None:
 
 
 def _setting_rows(settings: Settings) -> list[tuple[str, ...]]:
+    from servey.settings import names_of
+
     rows: list[tuple[str, ...]] = []
     for name, field in type(settings).model_fields.items():
-        names = getattr(field.validation_alias, "choices", [f"SERVEY_{name.upper()}"])
-        used = next((each for each in names if each in os.environ), None)
+        names = names_of(name, field)
+        used = next((each for known in names for each in (known, f"{known}_FILE") if each in os.environ), None)
         value = getattr(settings, name)
         # A secret is a setting that does not show itself.
         shown = "(set)" if not field.repr and value is not None else _text(value)
-        rows.append((used or names[0], "environment" if used else "default", shown))
+        origin = "default" if used is None else "file" if used not in names else "environment"
+        rows.append((used or names[0], origin, shown))
     return rows
 
 
@@ -50,6 +53,7 @@ def _text(value: Any) -> str:
 
 
 async def _part_rows(runtime: Runtime) -> tuple[list[tuple[str, ...]], bool]:
+    from servey.condition import check_parts
     from servey.errors import ConfigError
 
     catalog = runtime.catalog
@@ -59,6 +63,6 @@ async def _part_rows(runtime: Runtime) -> tuple[list[tuple[str, ...]], bool]:
         found["settings"] = None
     except ConfigError as error:
         found["settings"] = "; ".join(error.problems)
-    found |= await runtime.check_parts()
+    found |= await check_parts(runtime)
     rows: list[tuple[str, ...]] = [(name, f"error: {problem}" if problem else "ok") for name, problem in found.items()]
     return rows, not any(found.values())

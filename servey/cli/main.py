@@ -12,7 +12,7 @@ except ImportError:
     sys.exit('The command line needs Servey\'s extra "standard"; in a clone: pip install -e ".[standard]"')
 
 from servey import __version__
-from servey.cli import call, describe, doctor, jobs, new, serve
+from servey.cli import aws, call, describe, doctor, jobs, new, serve
 from servey.cli.output import fail
 from servey.errors import ConfigError
 
@@ -30,9 +30,12 @@ cli.command()(serve.worker)
 cli.command()(call.call)
 cli.command()(describe.actions)
 cli.command()(describe.openapi)
+cli.command(name="graphql-schema")(describe.graphql_schema)
 cli.add_typer(jobs.jobs)
 cli.command()(new.new)
 cli.command()(doctor.doctor)
+cli.command()(aws.sls)
+cli.command()(aws.package)
 
 
 def main() -> None:
@@ -58,7 +61,7 @@ def run(words: list[str]) -> NoReturn:
 
 
 def _modern(words: list[str]) -> list[str]:
-    """Today's spelling of ``--run=server|action|openapi --action=... --event=...``."""
+    """Today's spelling of ``--run=server|action|openapi|sls --action=... --event=...``."""
     options: dict[str, str] = {}
     for word in words:
         if word.startswith("--"):
@@ -78,6 +81,8 @@ def _modern(words: list[str]) -> list[str]:
 _MODERN = {
     "server": "dev",
     "openapi": "openapi",
+    "sls": "sls",
+    "graphql-schema": "graphql-schema",
 }
 """What ``--run`` says, with today's command for it."""
 

@@ -64,6 +64,16 @@ def _plain(call: Any) -> Any:
     return call if inspect.isroutine(call) else getattr(call, "__call__", call)  # noqa: B004
 
 
+def places_needed(dependant: Dependant) -> str | None:
+    """What in it can only come from a path or a body of the action's own, in words; None where there is nothing such."""
+    for each in tree(dependant):
+        for kind, fields in (("path parameter", each.path_params), ("body's part", each.body_params)):
+            for field in fields:
+                if field.field_info.is_required():
+                    return f"the {kind} '{field.alias}'"
+    return None
+
+
 def requests_needed(dependant: Dependant) -> str | None:
     """What in it can only come from an HTTP request, in words; None where there is nothing such."""
     for each in tree(dependant):

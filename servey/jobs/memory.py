@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from servey.jobs.perform import perform_job
-from servey.queues import Job, JobState
+from servey.queues import Depth, Job, JobState
 
 if TYPE_CHECKING:
     from servey.runtime import Runtime
@@ -63,6 +63,12 @@ class MemoryQueue:
         """Every job that waits, runs or is dead; the one that is due first comes first."""
         waiting = [each for each in self._states.values() if each.state in ("queued", "running", "dead")]
         return sorted(waiting, key=lambda each: each.due_at)
+
+    async def depth(self) -> Depth:
+        """How much lies in it."""
+        waiting = [each.due_at for each in self._states.values() if each.state == "queued"]
+        dead = sum(each.state == "dead" for each in self._states.values())
+        return Depth(len(waiting), dead, min(waiting, default=None))
 
     async def retry(self, job_id: str) -> bool:
         """Lets a dead job begin anew; False where there is no such dead job."""

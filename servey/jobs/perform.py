@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from servey.errors import ActionError, NotFound, Unauthenticated
 from servey.invoke import invoke
 from servey.jobs.webhooks import deliver
+from servey.metrics import JOBS
 from servey.queues import Job
+from servey.telemetry import processing
 from servey.web import known_error
 
 if TYPE_CHECKING:
@@ -37,8 +39,20 @@ class Outcome:
 
 async def perform_job(runtime: Runtime, job: Job, tries: int) -> Outcome:
     """Tries a job, for the ``tries``-th time. Errors: CancelledError alone; everything else is an outcome."""
+    outcome = "returned"
     try:
-        return Outcome("done", await _result_of(runtime, job))
+        made = await _tried(runtime, job, tries)
+        outcome = "retried" if made.state == "queued" else made.state
+        return made
+    finally:
+        runtime.metrics.add(JOBS, job.title, outcome)
+
+
+async def _tried(runtime: Runtime, job: Job, tries: int) -> Outcome:
+    carrier = {"traceparent": job.traceparent} if job.traceparent is not None else None
+    try:
+        with processing(runtime, "servey_jobs", job.title, carrier):
+            return Outcome("done", await _result_of(runtime, job))
     except asyncio.CancelledError:
         if (task := asyncio.current_task()) is None or task.cancelling():
             raise

@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 from servey.errors import ConfigError, Overloaded
 from servey.jobs import redis_scripts as scripts
 from servey.jobs.perform import Outcome
-from servey.queues import Job, JobState
+from servey.queues import Depth, Job, JobState
 from servey.settings import Settings
 
 QUEUE = "servey:jobs"
@@ -113,6 +113,13 @@ class RedisQueue:
                 pipe.hgetall(_JOB + job_id.decode())
             found += map(_state_of, await pipe.execute())
         return sorted(filter(None, found), key=lambda each: each.due_at)
+
+    async def depth(self) -> Depth:
+        """How much lies in it."""
+        pipe: Any = self.client.pipeline(transaction=False)
+        pipe.zcard(QUEUE).zcard(DEAD).zrange(QUEUE, 0, 0, withscores=True)
+        queued, dead, first = await pipe.execute()
+        return Depth(queued, dead, first[0][1] / 1000 if first else None)
 
     async def retry(self, job_id: str) -> bool:
         """Lets a dead job begin anew; False where there is no such dead job."""

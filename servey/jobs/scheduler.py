@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from servey.invoke import Stream, invoke
 from servey.jobs.schedule import Schedule
+from servey.metrics import SCHEDULE_LAG, SCHEDULED
 from servey.triggers import FixedRateTrigger
 from servey.web import known_error
 
@@ -90,12 +91,15 @@ async def _run_slot(runtime: Runtime, schedule: Schedule, slot_ms: int, slots: S
         async with slots.take(schedule.name, slot_ms, _hold_of(schedule)) as taken:
             if not taken:
                 return
+            runtime.metrics.observe(SCHEDULE_LAG, max(0.0, time.time() - slot_ms / 1000), action.name)
+            outcome = "failed"
             async with runtime.context("schedule", trusted=True) as context:
                 try:
                     result = await invoke(action, {}, context)
                     if isinstance(result, Stream):
                         async for _ in result:
                             pass
+                    outcome = "done"
                 except Exception as error:
                     known = known_error(error, context.request_id, action.name)
                     logger.error(
@@ -105,6 +109,8 @@ async def _run_slot(runtime: Runtime, schedule: Schedule, slot_ms: int, slots: S
                         known,
                         extra={"request_id": context.request_id, "action": action.name},
                     )
+                finally:
+                    runtime.metrics.add(SCHEDULED, action.name, outcome)
     except Exception:
         # A schedule goes on, whatever has become of one slot.
         logger.exception("schedule '%s' could not run its slot %d", schedule.name, slot_ms)

@@ -8,104 +8,31 @@ is not compiled at all, and why, is `why_generic`'s to say.
 from __future__ import annotations
 
 import asyncio
-import inspect
-import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from types import FunctionType
+from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from servey import invoke
+from servey.access import ScopeAccessControl
+from servey.bodies import whole_body
 from servey.compat import pydantic as compat
 from servey.context import Context, _current
 from servey.encode import encoder_of
 from servey.errors import ActionError, InvalidParams
 from servey.ids import new_request_id
-from servey.invoke import Plan
-from servey.limits import readable_errors
-from servey.routers.decode import check_json_type, whole_body
-from servey.routers.query import Places, Shape, checked_text, nest, parse_query
-from servey.runtime import Runtime
+from servey.routers.decode import check_json_type
+from servey.routers.forms import ODD_HEADERS, Begun, Facts, Serve, again, failed, invalid, why_generic
+from servey.routers.query import checked_text, nest, parse_query
 from servey.web import (
     JSON,
     Answer,
-    bearer_token,
-    error_response,
-    exception_of,
-    for_host,
-    known_error,
-    replay,
+    bearer_of,
     request_id_of,
 )
-
-logger = logging.getLogger("servey")
-
-Generic = Callable[[Scope, Receive, Send], Awaitable[None]]
-"""What a request is replayed through: the route's generic form, with whatever stands around it."""
-
-Serve = Callable[[Scope, Receive, Send, Sequence[str], Generic], Coroutine[Any, Any, None]]
-"""A compiled route: ``serve(scope, receive, send, path values, generic)``."""
-
-AGAIN = "servey.again"
-"""The key in a scope that says that a request is a replay, and of what."""
-
-ODD_HEADERS = frozenset({b"prefer"})
-"""Headers of a request that only the generic form knows."""
-
-
-@dataclass(frozen=True)
-class Again:
-    """A request that the compiled form gives back: with its admitted context, and with what its call has raised."""
-
-    context: Context | None = None
-    error: Exception | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Facts:
-    """What a route has decided of itself.
-
-    Shape: ``path_names`` in the order of the path; ``known_in_query`` and ``known_in_body`` are what a strict schema takes;
-    ``located`` puts the part of the request into the places of errors.
-    """
-
-    runtime: Runtime
-    plan: Plan
-    places: Places
-    query_shapes: Mapping[str, Shape]
-    path_names: tuple[str, ...]
-    reads_body: bool
-    known_in_query: frozenset[str]
-    known_in_body: frozenset[str]
-    strict: bool
-    limit_bytes: int
-    located: Callable[[InvalidParams], InvalidParams]
-
-
-def why_generic(facts: Facts) -> str | None:
-    """Why a route is served by the generic form alone; None where it is compiled."""
-    action = facts.plan.action
-    if action.signature.streams:
-        return "it streams"
-    if facts.plan.injection is not None:
-        return "FastAPI fills in some of its parameters"
-    if action.cache_control is not None:
-        return "its results are cached"
-    if action.is_async and not _is_plain_coroutine_function(action.fn):
-        return "its function is wrapped in something that is no coroutine function"
-    if any(len(param.names) > 1 for param in action.signature.client if set(param.names) & facts.places.path):
-        return "a path parameter of it has several names"
-    return None
-
-
-def _is_plain_coroutine_function(fn: Any) -> bool:
-    return isinstance(fn, FunctionType) and bool(fn.__code__.co_flags & inspect.CO_COROUTINE)
 
 
 def compile_route(facts: Facts) -> Serve | None:
@@ -142,20 +69,18 @@ class _Writer:
             running_loop=asyncio.get_running_loop,
             ODD=(ValueError, ActionError),
             CancelledError=asyncio.CancelledError,
-            ODD_HEADERS=ODD_HEADERS,
             new_request_id=new_request_id,
             request_id_of=request_id_of,
-            bearer_token=bearer_token,
+            bearer_of=bearer_of,
         )
+        odd_headers = " or ".join(f"{name!r} in headers" for name in sorted(ODD_HEADERS))
         self._say(
-            "async def serve(scope, receive, send, path, generic):",
+            "async def serve(scope, receive, send, path, generic, request_id=None):",
             "  headers = dict(scope['headers'])",
-            "  if (in_flight.count >= in_flight.limit or len(headers) != len(scope['headers'])",
-            "      or not ODD_HEADERS.isdisjoint(headers)):",
+            "  if in_flight.count >= in_flight.limit or len(headers) != len(scope['headers']) or " + odd_headers + ":",
             "    return await again(scope, receive, send, generic)",
-            "  state = scope.get('state')",
-            "  if b'x-request-id' in headers or (state and 'request_id' in state): request_id = request_id_of(scope)",
-            "  else: request_id = new_request_id()",
+            "  if request_id is None:",
+            "    request_id = request_id_of(scope) if b'x-request-id' in headers else new_request_id()",
             "  answer = context = raw = None",
             "  in_flight.count += 1",
             "  try:",
@@ -163,9 +88,8 @@ class _Writer:
         plan = self.facts.plan
         admits = plan.early is not None or plan.late is not None or bool(plan.authorization) or bool(plan.contexts)
         if admits:
-            self._use(admit=invoke.admit, plan=plan)
             self._say_context("    ")
-            self._say("    await admit(plan, context)")
+            self._say_admission()
         straight = self._is_straight_json
         self._say_decoding(straight=straight)
         # Nothing of a user's has run before, but for the access rule: the generic form may begin anew.
@@ -194,9 +118,21 @@ class _Writer:
 
     def _say_context(self, indent: str) -> None:
         self._say(
-            f"{indent}token = bearer_token(scope) if b'authorization' in headers else None",
-            f"{indent}context = Context(runtime, 'rest', request_id=request_id, token=token)",
+            f"{indent}token = bearer_of(headers[b'authorization']) if b'authorization' in headers else None",
+            f"{indent}context = Context(runtime, 'rest', request_id, token)",
         )
+
+    def _say_admission(self) -> None:
+        plan = self.facts.plan
+        self._use(admit=invoke.admit, plan=plan)
+        known = getattr(self.facts.runtime.authorizer, "remembered", None)
+        if known is None or (plan.early is not None and not isinstance(plan.early, ScopeAccessControl)):
+            self._say("    await admit(plan, context)")
+            return
+        # A token that was verified before, and a rule that says yes at once: there is nothing to wait for.
+        rule = " or not early(context.authorization)" if plan.early is not None else ""
+        self._use(known=known, early=plan.early)
+        self._say(f"    if token is None or not context.accept(known(token)){rule}: await admit(plan, context)")
 
     # ------------------------------------------------------------------------------------------------ decoding
 
@@ -355,7 +291,7 @@ class _Writer:
         to_json = adapter.serializer.to_json if adapter is not None else _nothing
         self._use(
             Answer=Answer,
-            BEGUN=_Begun(),
+            BEGUN=Begun(),
             JSON_TYPE=(b"content-type", JSON.encode()),
             Response=Response,
             checked=invoke.checked,
@@ -369,21 +305,15 @@ class _Writer:
             "        if isinstance(result, Response):",
             "          answer = Answer(scope, send, request_id)",
             "          await result(scope, receive, answer.send)",
-            "          if context.holds_resources: await context.resources.close(None)",
+            "          if context._resources is not None: await context.resources.close(None)",
             "          return",
             "        body = to_json(result, by_alias=True, warnings=False)",
             "      answer = BEGUN",
             "      await send({'type': 'http.response.start', 'status': 200, 'headers': [",
             "        (b'content-length', b'%d' % len(body)), JSON_TYPE, (b'x-request-id', request_id.encode('latin-1'))]})",
             "      await send({'type': 'http.response.body', 'body': body})",
-            "      if context.holds_resources: await context.resources.close(None)",
+            "      if context._resources is not None: await context.resources.close(None)",
         )
-
-
-class _Begun:
-    """An answer of which something has been sent."""
-
-    started = True
 
 
 def _nothing(result: Any, **options: Any) -> bytes:
@@ -392,52 +322,3 @@ def _nothing(result: Any, **options: Any) -> bytes:
 
 def _unquoted(text: str) -> str:
     return checked_text(unquote_to_bytes(text.replace("+", " ")), "query")
-
-
-def invalid(facts: Facts, error: ValidationError) -> InvalidParams:
-    """What is wrong with the parameters, with where in the request it is."""
-    return facts.located(InvalidParams(readable_errors(error)))
-
-
-async def again(
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    generic: Generic,
-    context: Context | None = None,
-    request_id: str | None = None,
-    raw: bytes | None = None,
-) -> None:
-    """Serves a request by the generic form; ``context`` has been admitted, ``raw`` is the body where it was read."""
-    scope[AGAIN] = Again(context)
-    if request_id is not None:
-        scope.setdefault("state", {})["request_id"] = request_id
-    await generic(scope, receive if raw is None else replay(raw, receive), send)
-
-
-async def failed(
-    facts: Facts,
-    raised: BaseException,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    generic: Generic,
-    request_id: str,
-    context: Context | None,
-    answer: Answer | _Begun | None,
-) -> None:
-    """Answers a call that has failed; an error that the app has a handler of its own for goes to it through the app."""
-    name = facts.plan.action.name
-    error = exception_of(raised)
-    if context is not None and context.holds_resources:
-        await context.resources.close(error)
-    if answer is not None and answer.started:
-        logger.error("action '%s' failed after its answer", name, exc_info=error)
-        return
-    if for_host(error, scope.get("app")) is not None:
-        scope[AGAIN] = Again(error=error)
-        scope.setdefault("state", {})["request_id"] = request_id
-        await generic(scope, receive, send)
-        return
-    known = known_error(error, request_id, name)
-    await error_response(known)(scope, receive, Answer(scope, send, request_id).send)

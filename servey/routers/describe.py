@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from typing import Any
 
 from fastapi import Body, File, Form, params
@@ -45,6 +46,9 @@ class InvalidParamsBody(BaseModel):
     detail: list[InvalidParam]
 
 
+ERROR_MODELS = (ErrorBody, InvalidParamsBody)
+
+
 def operation_id(action: Action, trigger: WebTrigger, taken: set[str]) -> str:
     """An id that no other operation has: the action's name, with the method where there are several."""
     name = action.name.replace(".", "_")
@@ -69,6 +73,43 @@ def security_of(plan: Plan, scheme: Any) -> list[params.Depends]:
 def default_scheme() -> Any:
     """How a token is shown, where the app does not give them out itself."""
     return HTTPBearer(bearerFormat="JWT", scheme_name="Bearer", auto_error=False)
+
+
+class OnDemand:
+    """An attribute of a route that only the document asks for: made then, whatever FastAPI sets it to."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._key = f"_{name}_on_demand"
+
+    def __get__(self, route: Any, owner: type | None = None) -> Any:
+        facts = vars(route) if route is not None else {}
+        if self._key not in facts and "served" in facts:
+            facts[self._key] = self._make(route)
+        return facts.get(self._key)
+
+    def __set__(self, route: Any, value: Any) -> None:
+        """FastAPI knows nothing of an action's parameters."""
+
+
+def body_of_route(route: Any) -> Any:
+    """The field that stands for the body of an action's route; None where there is none."""
+    action = route.served.action
+    return body_of(action, route.places.body, route.served.runtime.plan(action).injection)
+
+
+def extra_of_route(route: Any) -> dict[str, Any] | None:
+    """What the document says of an action's route beside what FastAPI knows."""
+    action = route.served.action
+    plan = route.served.runtime.plan(action)
+    parameters = parameters_of(action, route.places, route.dependant)
+    extra: dict[str, Any] = {"parameters": parameters} if parameters else {}
+    if plan.authorization and not plan.guarded:
+        # Anyone may call, and a token changes what they get.
+        extra["security"] = [{}, {route.served.scheme.scheme_name: []}]
+    return extra or None
 
 
 def responses_of(plan: Plan, trigger: WebTrigger, *, has_body: bool) -> dict[int | str, dict[str, Any]]:
@@ -104,6 +145,12 @@ def responses_of(plan: Plan, trigger: WebTrigger, *, has_body: bool) -> dict[int
     if ok:
         answers[200] = ok
     return answers
+
+
+@cache
+def error_field(model: type[BaseModel]) -> compat.ModelField:
+    """What FastAPI keeps of the model of an answer: made once, for all routes."""
+    return create_model_field(name=model.__name__, type_=model, mode="serialization")
 
 
 def _cache_headers(control: CacheControl, *, reads: bool) -> dict[str, Any]:

@@ -9,27 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servey.compat.starlette import get_route_path
-from servey.routers.compiled import AGAIN
-from servey.routers.pages import PageRoute
-from servey.routers.rest import ActionRoute
+from servey.routers.forms import AGAIN
+from servey.web import request_id_of
 
 _PARAMETER = re.compile(r"\{[a-zA-Z_]\w*\}")
 
-Found = tuple[ActionRoute, Sequence[str]]
-"""The route of an action, and the values of its path parameters."""
+Found = tuple[Any, Sequence[str]]
+"""A route of ours, and the values of its path parameters. Its ``serve`` answers a request; None where the router has to."""
 
 
 @dataclass(eq=False)
 class _Leaf:
     """What is at one path: by method, the route that was added first and its place; None is a route that is not ours."""
 
-    routes: dict[str, tuple[int, ActionRoute | None]] = field(default_factory=dict)
+    routes: dict[str, tuple[int, BaseRoute | None]] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -45,9 +45,8 @@ class Table:
     """What a router serves, by path and method, as long as its routes are those that it was made of."""
 
     def __init__(self, routes: list[BaseRoute]) -> None:
-        self._routes = routes
-        self._count = len(routes)
-        self._first = routes[0] if routes else None
+        self.routes = routes
+        self.count = len(routes)
         self._static: dict[str, _Leaf] = {}
         self._tree = _Node()
         # How the paths begin of which only the router knows what is there.
@@ -55,24 +54,19 @@ class Table:
         for place, route in enumerate(routes):
             self._add(place, route)
 
-    @property
-    def is_current(self) -> bool:
-        """Whether no route was added or taken away since."""
-        return len(self._routes) == self._count and (self._count == 0 or self._routes[0] is self._first)
-
     def find(self, method: str, path: str) -> Found | None:
         """The action's route for a request; None where the router has to look."""
         leaf = self._static.get(path)
         if leaf is not None and method in leaf.routes:
             route = leaf.routes[method][1]
             return None if route is None else (route, ())
-        best: tuple[int, ActionRoute | None] | None = None
+        best: tuple[int, BaseRoute | None] = (self.count, None)
         values: Sequence[str] = ()
         for each, given in self._with_parameters(path):
             found = each.routes.get(method)
-            if found is not None and (best is None or found[0] < best[0]):
+            if found is not None and found[0] < best[0]:
                 best, values = found, given
-        return None if best is None or best[1] is None else (best[1], values)
+        return None if best[1] is None else (best[1], values)
 
     def methods(self, path: str) -> list[str] | None:
         """The methods that a path has, of which there are none where nothing is; None where the router has to look."""
@@ -95,26 +89,15 @@ class Table:
         leaf = self._static.get(path)
         return [*([] if leaf is None else [leaf]), *(each for each, _ in self._with_parameters(path))]
 
-    def _with_parameters(self, path: str) -> list[tuple[_Leaf, tuple[str, ...]]]:
+    def _with_parameters(self, path: str) -> list[tuple[_Leaf, list[str]]]:
         """The paths with parameters that are this one, each with their values."""
-        fronts: list[tuple[_Node, tuple[str, ...]]] = [(self._tree, ())]
-        for part in path.split("/"):
-            further: list[tuple[_Node, tuple[str, ...]]] = []
-            for node, values in fronts:
-                fixed = node.fixed.get(part)
-                if fixed is not None:
-                    further.append((fixed, values))
-                if part and node.parameter is not None:
-                    further.append((node.parameter, (*values, part)))
-            if not further:
-                return []
-            fronts = further
-        return [(node.leaf, values) for node, values in fronts if node.leaf is not None]
+        return _below(self._tree, path.split("/"), [])
 
     def _add(self, place: int, route: BaseRoute) -> None:
         if type(route) is WebSocketRoute:
             return
-        known = type(route) in (ActionRoute, PageRoute, APIRoute, Route) and getattr(route, "methods", None)
+        is_ours = hasattr(type(route), "serve")
+        known = (is_ours or type(route) in (APIRoute, Route)) and getattr(route, "methods", None)
         path: str = getattr(route, "path", "")
         parts = path.split("/")
         start = path.partition("{")[0]
@@ -124,7 +107,7 @@ class Table:
         if any(start.startswith(other) or other.startswith(start) for other in self._unknown):
             self._unknown.append(start)  # the one before may take its requests
             return
-        ours = route if isinstance(route, ActionRoute) else None
+        ours = route if is_ours else None
         methods: set[str] = route.methods  # type: ignore[attr-defined]
         if "{" in path:
             node = self._tree
@@ -143,19 +126,35 @@ class Table:
             leaf.routes.setdefault(method, (place, ours))
 
 
+def _below(node: _Node, parts: list[str], values: list[str]) -> list[tuple[_Leaf, list[str]]]:
+    for index, part in enumerate(parts):
+        fixed = node.fixed.get(part)
+        parameter = node.parameter if part else None
+        if fixed is not None and parameter is not None:
+            rest = parts[index + 1 :]
+            return _below(fixed, rest, [*values]) + _below(parameter, rest, [*values, part])
+        if fixed is not None:
+            node = fixed
+        elif parameter is not None:
+            node = parameter
+            values.append(part)
+        else:
+            return []
+    return [] if node.leaf is None else [(node.leaf, values)]
+
+
 class Tables:
     """The table of an app's router, made anew where routes have been added since."""
 
     def __init__(self, routes: list[BaseRoute]) -> None:
-        self._routes = routes
         self._table = Table(routes)
 
-    @property
     def current(self) -> Table:
         """The table of the routes that there are now."""
-        if not self._table.is_current:
-            self._table = Table(self._routes)
-        return self._table
+        table = self._table
+        if len(table.routes) != table.count:
+            table = self._table = Table(table.routes)
+        return table
 
 
 class Dispatch:
@@ -167,7 +166,7 @@ class Dispatch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and AGAIN not in scope and "fastapi.telemetry" not in scope:
-            found = self._tables.current.find(scope["method"], get_route_path(scope))
+            found = self._tables.current().find(scope["method"], get_route_path(scope))
             if found is not None:
                 route, values = found
                 serve = route.serve
@@ -180,6 +179,6 @@ class Dispatch:
                         **scope.get("path_params", {}),
                         **dict(zip(route.param_convertors, values, strict=True)),
                     }
-                    await serve(scope, receive, send, values, self.app)
+                    await serve(scope, receive, send, values, self.app, request_id_of(scope))
                     return
         await self.app(scope, receive, send)

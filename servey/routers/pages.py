@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope
 
 from servey.actions import Action, kebab_case
+from servey.bodies import body_chunks
 from servey.conditional import with_cache_control
 from servey.context import Context
 from servey.dependencies import injected_part
@@ -37,7 +38,7 @@ from servey.limits import read_body
 from servey.origins import leads_to_known
 from servey.pages import Redirect, WebPageResponse
 from servey.routers.cookies import cookie_of, forget_token, is_forged, page_token
-from servey.routers.decode import FORMS, body_chunks
+from servey.routers.decode import FORMS
 from servey.routers.failures import Failure, failure_page
 from servey.routers.query import Shape, check_shapes, places_of
 from servey.routers.rest import ActionRoute, Served, path_of

@@ -121,7 +121,7 @@ def shapes_of(action: Action) -> dict[str, Shape]:
     Errors: ConfigError for a type that has no JSON schema, and so nothing that a client could send.
     """
     try:
-        schema = action.params.json_schema(mode="validation")
+        schema = action.params_schema
     except PydanticUserError as error:
         raise action.problem(f"has a type that no JSON stands for: {first_line(error)}", _unfit(action)) from error
     defs = schema.get("$defs", {})

@@ -23,19 +23,21 @@ from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from servey.actions import Action, kebab_case
-from servey.compat import fastapi as compat
+from servey.bodies import parse_json, whole_body
 from servey.conditional import with_cache_control
 from servey.context import Context
-from servey.dependencies import Injection, injected_part
+from servey.dependencies import injected_part, injection_of_route
 from servey.errors import ActionError, ConfigError, InvalidParams, UnsupportedMediaType
-from servey.invoke import Plan, Stream, admit, perform, validate
+from servey.invoke import Stream, admit, perform, validate
 from servey.routers import describe
-from servey.routers.compiled import AGAIN, Again, Facts, Serve, compile_route
-from servey.routers.decode import FORMS, check_json_type, check_path, parse_json, whole_body
+from servey.routers.compiled import compile_route
+from servey.routers.decode import FORMS, check_json_type, check_path
 from servey.routers.deferred import accepted, may_be_later, prefers_later
+from servey.routers.forms import AGAIN, Again, Facts, Serve
 from servey.routers.query import check_shapes, nest, parse_query, places_of, refuse_unknown, shapes_of
 from servey.routers.streams import send_stream, stream_media_type
 from servey.runtime import Runtime
+from servey.telemetry import NOTED
 from servey.triggers import BODY_METHODS, WebTrigger
 from servey.web import (
     JSON,
@@ -144,41 +146,37 @@ def _add_route(router: APIRouter, served: Served, path: str, taken_ids: set[str]
         responses=describe.responses_of(plan, served.trigger, has_body=bool(places.body or in_body)),
         route_class_override=ActionRoute,
     )
-    route = router.routes[-1]
-    assert isinstance(route, ActionRoute)
-    route.body_field = describe.body_of(action, places.body, injection)
-    route.openapi_extra = _extra(plan, served, describe.parameters_of(action, places, route.dependant))
-
-
-def _extra(plan: Plan, served: Served, parameters: list[dict[str, Any]]) -> dict[str, Any] | None:
-    extra: dict[str, Any] = {"parameters": parameters} if parameters else {}
-    if plan.authorization and not plan.guarded:
-        # Anyone may call, and a token changes what they get.
-        extra["security"] = [{}, {served.scheme.scheme_name: []}]
-    return extra or None
 
 
 class ActionRoute(APIRoute):
     """The route of one trigger: to FastAPI's router and its OpenAPI a route like any other, served by an action."""
 
+    body_field: Any = describe.OnDemand(describe.body_of_route)
+    openapi_extra: Any = describe.OnDemand(describe.extra_of_route)
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:
-        super().__init__(path, endpoint, **kwargs)
+        answers: dict[int | str, dict[str, Any]] = kwargs.pop("responses", None) or {}
+        shared = {code: each["model"] for code, each in answers.items() if each.get("model") in describe.ERROR_MODELS}
+        own = {code: each for code, each in answers.items() if code not in shared}
+        super().__init__(path, endpoint, **kwargs, responses=own)
+        self.responses = answers
+        self.response_fields |= {code: describe.error_field(model) for code, model in shared.items()}
         self._methods = self.methods or set()
         self.served: Served = endpoint.servey  # type: ignore[attr-defined]
         action = self.served.action
         self._plan = dataclasses.replace(
-            self.served.runtime.plan(action), injection=_route_injection(self.dependant, self.served.scheme)
+            self.served.runtime.plan(action), injection=injection_of_route(self.dependant, self.served.scheme)
         )
         self._may_be_later = may_be_later(self.served.runtime.plan(action), self._plan)
-        self._places = places_of(action, self.param_convertors, takes_body=self.served.takes_body)
+        self.places = places_of(action, self.param_convertors, takes_body=self.served.takes_body)
         shapes = shapes_of(action)
-        self._query_shapes = {name: shapes[name] for name in self._places.query}
-        self._body_shapes = {name: shapes[name] for name in self._places.body}
+        self._query_shapes = {name: shapes[name] for name in self.places.query}
+        self._body_shapes = {name: shapes[name] for name in self.places.body}
         injection = self._plan.injection
         injected_body = injection.in_body if injection is not None else ()
-        self._has_body = bool(self._places.body or injected_body)
-        self._known_in_body = self._places.path | self._places.body | {param.alias for param in injected_body}
-        self._known_in_query = self._places.path | self._places.query
+        self._has_body = bool(self.places.body or injected_body)
+        self._known_in_body = self.places.path | self.places.body | {param.alias for param in injected_body}
+        self._known_in_query = self.places.path | self.places.query
         if injection is not None:
             self._known_in_query |= injection.in_address
         self._takes_form = injection is not None and injection.takes_form
@@ -198,7 +196,7 @@ class ActionRoute(APIRoute):
             Facts(
                 runtime=self.served.runtime,
                 plan=self._plan,
-                places=self._places,
+                places=self.places,
                 query_shapes=self._query_shapes,
                 path_names=tuple(self.param_convertors),
                 reads_body=self._has_body or (self._strict and self.served.takes_body),
@@ -211,11 +209,17 @@ class ActionRoute(APIRoute):
         )
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        observer = self.served.runtime.observer
+        if observer is not None and NOTED not in scope:
+            scope["route"] = self
+            await observer.request(self.handle, scope, receive, send)
+            return
         method = scope["method"]
         again: Again | None = scope.pop(AGAIN, None)
-        if again is None and method == self.served.trigger.method and self.serve is not None:
+        is_traced = observer is not None and observer.tracer is not None
+        if again is None and not is_traced and method == self.served.trigger.method and self.serve is not None:
             values = [scope["path_params"][name] for name in self.param_convertors]
-            await self.serve(scope, receive, send, values, self.handle)
+            await self.serve(scope, receive, send, values, self.handle, request_id_of(scope))
             return
         context = again.context if again is not None else None
         answer = Answer(scope, send, request_id_of(scope))
@@ -297,14 +301,14 @@ class ActionRoute(APIRoute):
         scope = request.scope
         if self._has_body or (self._strict and self.served.takes_body):
             given = await self._decode_body(request, context)
-        if scope["query_string"] and (self._places.query or self._strict):
+        if scope["query_string"] and (self.places.query or self._strict):
             asked = nest(parse_query(scope["query_string"]), self._query_shapes)
             if self._strict:
                 refuse_unknown(asked, self._known_in_query, "query")
-            given |= {name: value for name, value in asked.items() if name in self._places.query}
+            given |= {name: value for name, value in asked.items() if name in self.places.query}
         if self.param_convertors:
             check_path(scope)
-            given |= {name: scope["path_params"][name] for name in self._places.path}
+            given |= {name: scope["path_params"][name] for name in self.places.path}
         return given
 
     async def _decode_body(self, request: Request, context: Context) -> dict[str, Any]:
@@ -328,7 +332,7 @@ class ActionRoute(APIRoute):
         resources.body = given
         if self._strict:
             refuse_unknown(given, self._known_in_body, "body")
-        return {name: value for name, value in given.items() if name in self._places.body}
+        return {name: value for name, value in given.items() if name in self.places.body}
 
     async def _decode_form(self, request: Request, raw: bytes, context: Context) -> dict[str, Any]:
         media_type = (request.headers.get("content-type") or "").partition(";")[0].strip().lower()
@@ -346,15 +350,15 @@ class ActionRoute(APIRoute):
         given = nest(form.multi_items(), self._body_shapes)
         if self._strict:
             refuse_unknown(given, self._known_in_body, "body")
-        return {name: value for name, value in given.items() if name in self._places.body}
+        return {name: value for name, value in given.items() if name in self.places.body}
 
     def _located(self, error: InvalidParams) -> InvalidParams:
         """The same errors, each with the part of the request that it is in."""
         located = []
         for item in error.detail:
             name = item["loc"][0] if item["loc"] else None
-            where = "body" if self.served.takes_body and name not in self._places.query else "query"
-            if name in self._places.path:
+            where = "body" if self.served.takes_body and name not in self.places.query else "query"
+            if name in self.places.path:
                 where = "path"
             located.append({**item, "loc": [where, *item["loc"]]})
         return InvalidParams(located)
@@ -378,23 +382,6 @@ class ActionRoute(APIRoute):
         """The headers that the action or its dependencies have set on an injected ``Response``."""
         injected: Response | None = context.resources.response
         return list(injected.raw_headers) if injected is not None else []
-
-
-def _route_injection(dependant: compat.Dependant, scheme: Any) -> Injection | None:
-    """What FastAPI fills in for a route: for the action, and for the host's own dependencies around it."""
-    wanted = dataclasses.replace(
-        dependant, dependencies=[each for each in dependant.dependencies if each.call is not scheme]
-    )
-    fields = ("header_params", "cookie_params", "body_params", "dependencies")
-    names = (
-        "request_param_name",
-        "http_connection_param_name",
-        "response_param_name",
-        "background_tasks_param_name",
-        "security_scopes_param_name",
-    )
-    needed = any(getattr(wanted, name) for name in fields) or any(getattr(wanted, name) is not None for name in names)
-    return Injection(wanted) if needed else None
 
 
 def _allowed(scope: Scope) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from starlette.types import Scope, Send
@@ -56,8 +57,11 @@ class Sender(Protocol):
     async def send_text(self, text: str) -> None: ...
     async def send_event(self, event: Event) -> None: ...
     def close(self, code: int, reason: str) -> None: ...
+    def watch(self, closing: Callable[[], None], stuck: Callable[[], object]) -> None: ...
     async def refuse(self, code: int, reason: str) -> None: ...
     async def aclose(self) -> None: ...
+
+    closed_with: int | None
 
 
 def sender_of(scope: Scope, send: Send, settings: Settings) -> Sender:
@@ -71,18 +75,33 @@ def sender_of(scope: Scope, send: Send, settings: Settings) -> Sender:
 class _Closing:
     """What both senders do at the end of a connection."""
 
-    __slots__ = ("_closing", "_send")
+    __slots__ = ("_closing", "_on_closing", "_send", "_stuck", "closed_with")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._closing: asyncio.Task[None] | None = None
+        self._on_closing: Callable[[], None] | None = None
+        self._stuck: Callable[[], object] | None = None
+        self.closed_with: int | None = None
+
+    def watch(self, closing: Callable[[], None], stuck: Callable[[], object]) -> None:
+        """Has ``closing`` called when this closes the connection, ``stuck`` when its client lets it not."""
+        self._on_closing, self._stuck = closing, stuck
+
+    def _begin_to_close(self, finish: Coroutine[Any, Any, None]) -> None:
+        self._closing = asyncio.create_task(finish)
+        if self._on_closing is not None:
+            self._on_closing()
 
     async def _close(self, code: int, reason: str) -> None:
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
-        except (TimeoutError, RuntimeError, OSError):
-            pass  # the client has left, or does not read; its server gives up on it
+        except TimeoutError:
+            if self._stuck is not None:
+                self._stuck()
+        except (RuntimeError, OSError):
+            pass  # the client has left
 
     async def refuse(self, code: int, reason: str) -> None:
         """Closes a connection that nothing was sent on yet."""
@@ -134,8 +153,9 @@ class AsgiSender(_Closing):
     def close(self, code: int, reason: str) -> None:
         """Closes the connection; what waits is dropped."""
         if self._closing is None:
+            self.closed_with = code
             self._outbox.clear()
-            self._closing = asyncio.create_task(self._finish(code, reason))
+            self._begin_to_close(self._finish(code, reason))
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -220,7 +240,8 @@ class DirectSender(_Closing):
     def close(self, code: int, reason: str) -> None:
         """Closes the connection, for a client that does not read by force."""
         if self._closing is None:
-            self._closing = asyncio.create_task(self._close(code, reason))
+            self.closed_with = code
+            self._begin_to_close(self._close(code, reason))
             loop = asyncio.get_running_loop()
             self._abort = loop.call_later(_RESTART_SECONDS if code == RESTART else _CLOSE_SECONDS, self._frames.abort)
 

@@ -28,6 +28,7 @@ from servey.errors import (
     internal_error,
 )
 from servey.events import Item, Lost
+from servey.metrics import SUBSCRIBERS_DROPPED
 from servey.origins import origin_is_known
 from servey.runtime import Runtime
 from servey.subscriptions import Subscription, open_subscription
@@ -225,7 +226,8 @@ class Socket:
 
 async def serve_socket(connections: Connections, scope: Scope, receive: Receive, send: Send) -> None:
     """Serves one websocket from its handshake to its end."""
-    runtime = connections.runtime
+    runtime, task = connections.runtime, asyncio.current_task()
+    assert task is not None
     await receive()
     if not origin_is_known(scope, runtime.settings.cors_allowed_origins):
         await send({"type": "websocket.close", "code": 1008, "reason": "foreign origin"})
@@ -236,6 +238,13 @@ async def serve_socket(connections: Connections, scope: Scope, receive: Receive,
     path: dict[str, Any] = scope.get("path_params") or {}
     sender = sender_of(scope, send, runtime.settings)
     socket: Socket | None = None
+    is_stuck = False
+
+    def give_up() -> None:
+        nonlocal is_stuck
+        is_stuck = True
+        task.cancel()
+
     try:
         if not runtime.is_running:
             raise ServeyError("The mounted Servey app is not running; see running()")
@@ -243,16 +252,24 @@ async def serve_socket(connections: Connections, scope: Scope, receive: Receive,
         authorization = await authorization_of(runtime, bearer_token(scope) or token_of(subprotocols))
         socket = Socket(runtime, receive, sender, authorization)
         connections.add(socket)
+        sender.watch(socket.leave, give_up)
         if "channel" in path:
             await socket.serve_one(path["channel"], path.get("subscriber_id"))
         else:
             await socket.serve_many()
+    except asyncio.CancelledError:
+        if not is_stuck:
+            raise
+        task.uncancel()
     except Exception as error:
         known = _known(error)
         await sender.refuse(CLOSE_CODES.get(known.code, FAILED), close_reason(known))
     finally:
         if socket is not None:
             connections.open.discard(socket)
+            if sender.closed_with == CLOSE_CODES["too_slow"]:
+                for channel in socket.subscriptions:
+                    runtime.metrics.add(SUBSCRIBERS_DROPPED, channel, "slow")
             socket.leave()
         await sender.aclose()
 

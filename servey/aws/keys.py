@@ -1,0 +1,101 @@
+"""Tokens that a KMS key signs, and that are verified here with its public half.
+
+Source: RFC 7515 section 3 (JWS); the KMS API reference (Sign, GetPublicKey).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from servey.access import Authorization, AuthorizationError
+from servey.aws.clients import Client
+from servey.errors import ConfigError
+from servey.settings import Settings
+from servey.tokens import JwtAuthorizer, VerifyKey, claims_of, public_key
+
+
+class KmsKeys:
+    """The public halves of a few keys, each asked for once in a process. Only they are ever asked for.
+
+    Shape: ``key_ids`` are ARNs or ids; the first one signs.
+    """
+
+    def __init__(self, key_ids: tuple[str, ...], client: Client) -> None:
+        self._by_kid = {kid_of(key_id): key_id for key_id in key_ids}
+        self._first = kid_of(key_ids[0])
+        self._client = client
+        self._known: dict[str, VerifyKey] = {}
+        self._asking = asyncio.Lock()
+
+    async def key_for(self, header: Mapping[str, Any]) -> VerifyKey:
+        """The key that a token names, or the first one. Errors: AuthorizationError for any key but ours."""
+        kid = header.get("kid", self._first)
+        if kid not in self._by_kid:
+            raise AuthorizationError("the token names a key that is none of ours")
+        async with self._asking:
+            if kid not in self._known:
+                found = await self._client("get_public_key", KeyId=self._by_kid[kid])
+                self._known[kid] = public_key(_pem(found["PublicKey"]))
+        return self._known[kid]
+
+
+class KmsAuthorizer(JwtAuthorizer):
+    """Verifies tokens without asking anybody, and has KMS sign them."""
+
+    def __init__(
+        self, key_ids: tuple[str, ...], client: Client, *, clock: Callable[[], float] = time.time, **checks: Any
+    ) -> None:
+        super().__init__(KmsKeys(key_ids, client), clock=clock, **checks)
+        self._key_id = key_ids[0]
+        self._client = client
+
+    async def sign_by_kms(self, authorization: Authorization, *, lifetime: float) -> str:
+        """A token that says this, for ``lifetime`` seconds."""
+        header = {"alg": "RS256", "typ": "JWT", "kid": kid_of(self._key_id)}
+        claims = claims_of(authorization, self._clock(), lifetime, issuer=self._issuer, audience=self._audience)
+        signed = b".".join(map(_base64url, (to_json(header), to_json(claims))))
+        answer = await self._client(
+            "sign",
+            KeyId=self._key_id,
+            Message=hashlib.sha256(signed).digest(),
+            MessageType="DIGEST",
+            SigningAlgorithm="RSASSA_PKCS1_V1_5_SHA_256",
+        )
+        return (signed + b"." + _base64url(answer["Signature"])).decode()
+
+
+def authorizer_of(settings: Settings) -> KmsAuthorizer:
+    """The authorizer of the settings' keys. Errors: ConfigError."""
+    key_ids = tuple(part.strip() for part in (settings.kms_key_id or "").split(",") if part.strip())
+    if not key_ids:
+        raise ConfigError("SERVEY_KMS_KEY_ID names no key")
+    return KmsAuthorizer(
+        key_ids,
+        Client("kms"),
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        require_exp=settings.jwt_require_exp,
+        leeway=settings.jwt_leeway,
+    )
+
+
+def kid_of(key_id: str) -> str:
+    """What a token calls a key: its id, without the account that it is in."""
+    return key_id.rpartition("/")[2]
+
+
+def _base64url(content: bytes) -> bytes:
+    return urlsafe_b64encode(content).rstrip(b"=")
+
+
+def _pem(der: bytes) -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+    return load_der_public_key(der).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

@@ -1,0 +1,243 @@
+"""What an app needs on AWS: only what its actions and channels ask for, and only the rights for that."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from servey.access import ALLOW_ALL
+from servey.actions import Action
+from servey.app import Servey
+from servey.channels import BackgroundActionChannel, WebhookEventChannel, WebsocketEventChannel
+from servey.errors import ConfigError
+from servey.routers.rest import path_of
+from servey.settings import Settings
+from servey.sls import resources
+from servey.sls.model import (
+    MAIN_FUNCTION,
+    Event,
+    Function,
+    HttpEvent,
+    QueueEvent,
+    ScheduleEvent,
+    SocketEvent,
+    Stack,
+    Statement,
+    arn_of,
+    named,
+)
+from servey.sls.schedules import expression_of
+from servey.sls.site import site_resources
+from servey.triggers import CronTrigger, FixedRateTrigger, WebTrigger
+
+GATEWAY_SECONDS = 29
+"""How long API Gateway waits for a function."""
+LONGEST_SECONDS = 900
+LONGEST_DELAY_SECONDS = 900
+LONGEST_NAME_CHARACTERS = 64
+MOST_RESOURCES = 500
+_RESOURCES_OF_A_FUNCTION = 6
+_TIMES_VISIBLE = 6
+"""How much longer a message is hidden than a function may run. Source: Lambda developer guide, "Using SQS"."""
+
+
+_Jobs: TypeAlias = BackgroundActionChannel[Any] | WebhookEventChannel[Any]
+
+
+def build_stack(app: Servey) -> Stack:
+    """The stack of an app. Errors: ConfigError that lists everything that AWS would refuse."""
+    runtime = app.runtime
+    settings, catalog = runtime.settings, runtime.catalog
+    jobs: tuple[_Jobs, ...] = (
+        *catalog.channels_of(BackgroundActionChannel),
+        *catalog.channels_of(WebhookEventChannel),
+    )
+    sockets = catalog.channels_of(WebsocketEventChannel)
+    problems: list[str] = []
+    schedules = _schedules(catalog, problems)
+    problems += _delay_problems(jobs)
+    timeout = _timeout(catalog, jobs, problems)
+    made: dict[str, Any] = {}
+    environment = _environment(settings)
+    statements: list[Statement] = []
+    events: list[Event] = [HttpEvent()]
+    if sockets:
+        events += [SocketEvent("$connect"), SocketEvent("$default"), SocketEvent("$disconnect")]
+        environment["SERVEY_WEBSOCKET_ENDPOINT"] = resources.WEBSOCKET_ENDPOINT
+        statements.append(Statement(("execute-api:ManageConnections",), (resources.WEBSOCKET_CONNECTIONS,)))
+    if jobs:
+        made |= resources.queue(
+            visible=_TIMES_VISIBLE * timeout, tries=max(channel.retry.max_tries for channel in jobs)
+        )
+        events.append(QueueEvent("ServeyJobs"))
+        environment["SERVEY_QUEUE_URL"] = {"Ref": "ServeyJobs"}
+        statements.append(Statement(resources.QUEUE_ACTIONS, (arn_of("ServeyJobs"),)))
+    if sockets or jobs or schedules:
+        made |= resources.table(by_channel=bool(sockets))
+        environment["SERVEY_CONNECTION_TABLE"] = {"Ref": "ServeyTable"}
+        statements.append(Statement(resources.TABLE_ACTIONS, (arn_of("ServeyTable"),)))
+    if sockets:
+        statements.append(Statement(("dynamodb:Query",), (resources.TABLE_INDEX,)))
+    if _needs_key(app):
+        made |= resources.key()
+        environment["SERVEY_KMS_KEY_ID"] = arn_of("ServeyKey")
+        statements.append(Statement(("kms:GetPublicKey", "kms:Sign"), (arn_of("ServeyKey"),)))
+    outputs: dict[str, Any] = {}
+    site, site_outputs = site_resources(app, problems)
+    made |= site
+    outputs |= site_outputs
+    functions = _functions(app, events, schedules, timeout, problems)
+    size = _RESOURCES_OF_A_FUNCTION * len(functions) + 2 * sum(map(len, schedules.values())) + len(made)
+    if size > MOST_RESOURCES:
+        problems.append(
+            f"{len(functions)} functions make about {size} resources, and CloudFormation takes {MOST_RESOURCES} in a stack; "
+            "leave SERVEY_AWS_ROUTER_FOR_ALL at 1"
+        )
+    if problems:
+        raise ConfigError(problems)
+    made["ServeyRole"] = resources.role([function.name for function in functions], statements)
+    return Stack(functions, environment, tuple(statements), dict(sorted(made.items())), outputs, {})
+
+
+def service_name() -> str:
+    """The name of the service, made of the folder's. Errors: ConfigError where nothing is left of it."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", Path.cwd().name).strip("-").lower()
+    if not name or not name[0].isalpha():
+        raise ConfigError(
+            f"the folder is called '{Path.cwd().name}', and a service's name begins with a letter; rename it"
+        )
+    return name[:30].rstrip("-")
+
+
+def _schedules(catalog: Iterable[Action], problems: list[str]) -> dict[Action, list[ScheduleEvent]]:
+    found: dict[Action, list[ScheduleEvent]] = {}
+    for action in catalog:
+        for trigger in action.triggers:
+            if isinstance(trigger, FixedRateTrigger | CronTrigger):
+                kind = "fixed_rate" if isinstance(trigger, FixedRateTrigger) else "cron"
+                try:
+                    made = ScheduleEvent(expression_of(action, trigger), action.name, kind)
+                    found.setdefault(action, []).append(made)
+                except ConfigError as error:
+                    problems += error.problems
+    return found
+
+
+def _delay_problems(jobs: Iterable[_Jobs]) -> Iterator[str]:
+    for channel in jobs:
+        delay = getattr(channel, "delay", 0)
+        if delay > LONGEST_DELAY_SECONDS:
+            yield (
+                f"channel '{channel.name}': delay is {delay:g} s, and SQS holds a message back for "
+                f"{LONGEST_DELAY_SECONDS} s (15 minutes) at most; use that, or a schedule"
+            )
+
+
+def _timeout(catalog: Iterable[Action], jobs: Iterable[_Jobs], problems: list[str]) -> int:
+    """Long enough for every action that does not run on behalf of a gateway. Units: seconds."""
+    late = {channel.action for channel in jobs if isinstance(channel, BackgroundActionChannel)}
+    longest = GATEWAY_SECONDS
+    for action in catalog:
+        scheduled = any(isinstance(trigger, FixedRateTrigger | CronTrigger) for trigger in action.triggers)
+        if not (scheduled or action in late):
+            continue
+        if action.timeout >= LONGEST_SECONDS:
+            text = f"timeout is {action.timeout:g} s, and a Lambda function ends after {LONGEST_SECONDS} s (15 minutes)"
+            problems += action.problem(text).problems
+        else:
+            longest = max(longest, math.ceil(action.timeout) + 1)
+    return min(longest, LONGEST_SECONDS)
+
+
+def _environment(settings: Settings) -> dict[str, Any]:
+    """The settings that the operator has made, for the function; a secret is taken from the deployer's own environment."""
+    found: dict[str, Any] = {"SERVEY_ENV": "prod"}
+    for name, field in type(settings).model_fields.items():
+        if name in _NOT_DEPLOYED or name not in settings.model_fields_set:
+            continue
+        variable = next(iter(getattr(field.validation_alias, "choices", [f"SERVEY_{name.upper()}"])))
+        value = getattr(settings, name)
+        if not field.repr:
+            found[variable] = "${env:" + variable + "}"
+        elif value is not None:
+            found[variable] = _text(value)
+    return dict(sorted(found.items()))
+
+
+_NOT_DEPLOYED = frozenset(
+    {
+        "env", "host", "port", "debug", "redis_url", "serverless_yml", "aws_router_for_all", "aws_action", "aws_handler",
+        "aws_domain", "aws_certificate_arn", "kms_key_id", "queue_url", "connection_table", "websocket_endpoint",
+    }
+)  # fmt: skip
+"""Settings of a machine or of the stack itself."""
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _needs_key(app: Servey) -> bool:
+    """Whether somebody has to verify tokens, and no other key is there."""
+    settings = app.runtime.settings
+    if settings.jwt_secret_key or settings.jwt_public_key or settings.jwks_url:
+        return False
+    plans = [app.runtime.plan(action) for action in app.runtime.catalog]
+    sockets = app.runtime.catalog.channels_of(WebsocketEventChannel)
+    return any(plan.guarded or plan.authorization for plan in plans) or any(
+        channel.access_control is not ALLOW_ALL or channel.event_filter is not None for channel in sockets
+    )
+
+
+def _functions(
+    app: Servey, events: list[Event], schedules: dict[Action, list[ScheduleEvent]], timeout: int, problems: list[str]
+) -> tuple[Function, ...]:
+    settings = app.runtime.settings
+    own: list[Function] = []
+    taken = {MAIN_FUNCTION}
+    rest = [event for found in schedules.values() for event in found]
+    if not settings.aws_router_for_all:
+        rest = []
+        for action in app.runtime.catalog:
+            if "<locals>" in action.fn.__qualname__:
+                rest += schedules.get(action, [])
+                continue
+            name = re.sub(r"[^A-Za-z0-9_]", "_", action.name)
+            if name in taken:
+                problems += action.problem(
+                    f"a Lambda function '{name}' is there already; give it another name"
+                ).problems
+            taken.add(name)
+            length = len(named(name).replace("${self:service}", service_name()).replace("${sls:stage}", "stage"))
+            if length > LONGEST_NAME_CHARACTERS:
+                text = (
+                    f"its function's name has {length} characters of {LONGEST_NAME_CHARACTERS}; give it a shorter name"
+                )
+                problems += action.problem(text).problems
+            own.append(
+                Function(
+                    name,
+                    settings.aws_handler,
+                    min(LONGEST_SECONDS, max(GATEWAY_SECONDS, math.ceil(action.timeout) + 1)),
+                    (*_routes(action), *schedules.get(action, ())),
+                    {"SERVEY_AWS_ACTION": action.name},
+                )
+            )
+    main = Function(MAIN_FUNCTION, settings.aws_handler, timeout, (*events, *rest))
+    return (main, *sorted(own, key=lambda function: function.name))
+
+
+def _routes(action: Action) -> Iterator[HttpEvent]:
+    for trigger in action.triggers:
+        if isinstance(trigger, WebTrigger):
+            yield HttpEvent(trigger.method.value, gateway_path(path_of(action, trigger)))
+
+
+def gateway_path(path: str) -> str:
+    """A route's path as API Gateway writes it."""
+    return re.sub(r":\w+\}", "}", path.replace(":path}", "+}"))

@@ -1,0 +1,54 @@
+"""Asking an app in GraphQL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from servey import Settings, create_app
+from servey.graphql.sdl import sdl_of
+from servey.testing import client, token_for
+
+SECRET = "a-secret-of-more-than-32-bytes-for-tests"
+
+
+def app_of(*actions, channels=(), **settings):
+    return create_app(
+        actions=list(actions),
+        channels=list(channels),
+        settings=Settings(**{"env": "dev", "jwt_secret_key": SECRET} | settings),
+    )
+
+
+def schema_of(*actions, **settings) -> str:
+    return sdl_of(app_of(*actions, **settings).runtime)
+
+
+class Asker:
+    """A client of one app, and the status of its last answer."""
+
+    def __init__(self, app: Any, http: Any) -> None:
+        self.app, self.http, self.last = app, http, None
+
+    def __call__(self, query: str, variables: dict | None = None, *, caller: Any = None, **headers: str) -> dict:
+        if caller is not None:
+            headers["authorization"] = f"Bearer {token_for(self.app, caller)}"
+        body = {"query": query} | ({"variables": variables} if variables is not None else {})
+        self.last = self.http.post("/graphql", json=body, headers=headers)
+        return self.last.json()
+
+    def data(self, query: str, variables: dict | None = None, **more: Any) -> Any:
+        answer = self(query, variables, **more)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    def error(self, query: str, variables: dict | None = None, **more: Any) -> dict:
+        """The first error, with its code beside its message."""
+        answer = self(query, variables, **more)
+        return {**answer["errors"][0], "code": answer["errors"][0]["extensions"]["code"], "data": answer.get("data")}
+
+
+@contextmanager
+def asking(*actions, channels=(), **settings) -> Iterator[Asker]:
+    app = app_of(*actions, channels=channels, **settings)
+    with client(app) as http:
+        yield Asker(app, http)

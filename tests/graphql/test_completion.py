@@ -1,0 +1,270 @@
+"""What is compiled gives the same answers as graphql-core, errors and all, for whatever stands in the objects."""
+
+import datetime as dt
+import enum
+import random
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from graphql import parse, validate
+from pydantic import BaseModel, ConfigDict
+
+import servey.graphql.completion as completion
+from servey import WEB_GET, action
+from servey.compat.graphql import Executor
+from servey.context import Context
+from servey.graphql.completion import CompilingExecutor, is_awaitable
+from servey.graphql.failures import field_failure
+from servey.graphql.fields import fields_of
+from servey.graphql.mount import engine_of
+from servey.graphql.operation import Operation
+from tests.graphql.asking import app_of
+
+
+class Color(enum.Enum):
+    red = "r"
+    blue = "b"
+
+
+@dataclass
+class Leaf:
+    id: str
+    v: int
+    f: float
+    s: str
+    b: bool
+    c: Color
+    d: dt.datetime
+    day: dt.date
+    price: Decimal
+    o: int | None
+    n: list[int]
+    free: Any
+
+
+@dataclass
+class LeafBelow(Leaf):
+    @property
+    def extra(self) -> int:
+        return 1
+
+
+class Branch(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    id: str
+    leaf: Leaf
+    oleaf: Leaf | None
+    leaves: list[Leaf]
+    oleaves: list[Leaf | None] | None
+    tags: set[str]
+
+    @action
+    async def computed(self, x: int = 2) -> int:
+        return x * 3
+
+
+class Other(BaseModel):
+    id: str
+
+
+STATE: dict[str, list[Any]] = {"branches": []}
+
+
+@action(triggers=WEB_GET)
+def branches() -> list[Branch]: ...
+
+
+@action(triggers=WEB_GET)
+def some_branches() -> list[Branch | None] | None: ...
+
+
+@action(triggers=WEB_GET)
+def mixed() -> list[Leaf | Other]: ...
+
+
+LEAF = "id v f s b c d day price o n free"
+DOCUMENTS = [
+    f"{{ branches {{ id tags leaf {{ {LEAF} }} }} }}",
+    f"{{ someBranches {{ id leaf {{ {LEAF} }} oleaf {{ v o }} leaves {{ v c d }} oleaves {{ id f }} }} }}",
+    "{ branches { x: id __typename leaf { a: v v } } }",
+    "{ branches { ...F leaf { ... on Leaf { v } } } } fragment F on Branch { id oleaf { s } }",
+    "query($a: Boolean!) { branches { id leaf { v @skip(if: $a) s } } }",
+    "{ branches { id computed leaf { v } } }",
+    "{ branches { computed(x: 5) } }",
+    "{ mixed { __typename ... on Leaf { v d } ... on Other { id } } }",
+    "{ branches { leaves { d s } } someBranches { leaf { c } } }",
+    "{ someBranches { leaf { v } leaf { s } } }",
+]
+BAD = [
+    None,
+    "x",
+    5,
+    2**40,
+    1.5,
+    float("nan"),
+    True,
+    [],
+    ValueError("boom"),
+    {},
+    "7",
+    dt.date(2020, 1, 1),
+    Color.red,
+    b"x",
+]
+
+
+class Maker:
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def leaf(self, badness: float) -> Leaf:
+        pick = self.random.choice
+        values: dict[str, Any] = {
+            "id": pick(["a", "b"]), "v": self.random.randint(-5, 5), "f": pick([1.5, 2.0, 0.1]), "s": "é\n", "b": True,
+            "c": pick(list(Color)), "d": dt.datetime(2020, 1, 2, 3, 4, 5, pick([0, 123]), tzinfo=pick([None, dt.UTC])),
+            "day": dt.date(2020, 1, 2), "price": Decimal("1.50"), "o": pick([None, 3]), "n": [1, 2], "free": {"a": [1]},
+        }  # fmt: skip
+        if self.random.random() < badness:
+            values[pick(list(values))] = pick(BAD)
+        made = (LeafBelow if self.random.random() < badness / 3 else Leaf)(**values)
+        if self.random.random() < badness / 5:
+            delattr(made, pick(list(values)))
+        return made
+
+    def branch(self, badness: float) -> Branch:
+        pick = self.random.choice
+        values: dict[str, Any] = {
+            "id": "1", "leaf": self.leaf(badness), "oleaf": pick([None, self.leaf(badness)]),
+            "leaves": [self.leaf(badness) for _ in range(3)], "tags": {"t"},
+            "oleaves": pick([None, [None, self.leaf(badness)], [self.leaf(badness)]]),
+        }  # fmt: skip
+        if self.random.random() < badness / 2:
+            values[pick(list(values))] = pick(BAD)
+        return Branch.model_construct(**values)
+
+
+class Counted(CompilingExecutor):
+    """The executor, counting what compiled functions did and what was done over."""
+
+    compiled = 0
+    redone = 0
+
+    def plan(self, type_, details):
+        complete = super().plan(type_, details)
+        if complete is None:
+            return None
+
+        def counted(value, operation):
+            try:
+                made = complete(value, operation)
+            except Exception:
+                Counted.redone += 1
+                raise
+            Counted.compiled += 1
+            return made
+
+        return counted
+
+
+class Stock(Executor):  # type: ignore[type-arg]
+    plans: Any
+
+
+async def answer(executor_class, schema, document, variables, context) -> tuple[str, list[str], int]:
+    operation = Operation(context.another(), {}, None, 10**9)  # type: ignore[arg-type]
+    executor = executor_class.build(schema, document, None, operation, variables, is_awaitable=is_awaitable)
+    executor.plans = PLANS.setdefault(id(document), {})
+    result = executor.execute_operation()
+    if is_awaitable(result):
+        result = await result
+    errors = sorted(repr(field_failure(error, "r")) for error in result.errors or [])
+    return repr(result.data), errors, operation.nodes
+
+
+PLANS: dict[int, Any] = {}
+
+
+async def compare(executions: int, seed: int) -> None:
+    runtime = app_of(branches, some_branches, mixed).runtime
+    schema = engine_of(runtime, fields_of(runtime)).schema
+    values = {
+        "branches": lambda: STATE["branches"],
+        "someBranches": lambda: [*STATE["branches"], None],
+        "mixed": lambda: [getattr(branch, "leaf", None) for branch in STATE["branches"]] + [Other(id="o")],
+    }
+    for name, value in values.items():
+        schema.query_type.fields[name].resolve = lambda source, info, value=value: value()
+    documents = [(text, parse(text)) for text in DOCUMENTS]
+    for _, document in documents:
+        assert validate(schema, document) == []
+    maker = Maker(seed)
+    context = Context(runtime, "graphql", request_id="r")
+    for number in range(executions):
+        if number % len(documents) == 0:
+            badness = maker.random.choice([0, 0.02, 0.2, 0.6])
+            STATE["branches"] = [maker.branch(badness) for _ in range(3)]
+        text, document = documents[number % len(documents)]
+        variables = {"a": maker.random.random() < 0.5} if "$a" in text else {}
+        stock = await answer(Stock, schema, document, variables, context)
+        ours = await answer(Counted, schema, document, variables, context)
+        assert ours[:2] == stock[:2], text
+
+
+@pytest.mark.anyio
+async def test_compiled_answers_are_graphql_cores_own(caplog):
+    caplog.set_level("CRITICAL", "servey")
+    Counted.compiled = Counted.redone = 0
+    await compare(400, seed=1)
+    assert Counted.compiled > 500
+    assert Counted.redone > 50
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+@pytest.mark.timeout(240)
+async def test_over_six_thousand_executions(caplog):
+    caplog.set_level("CRITICAL", "servey")
+    Counted.compiled = Counted.redone = 0
+    await compare(6000, seed=2)
+    assert Counted.compiled > 8000
+    assert Counted.redone > 1000
+
+
+@pytest.mark.anyio
+async def test_a_planted_mistake_is_seen(monkeypatch, caplog):
+    caplog.set_level("CRITICAL", "servey")
+    PLANS.clear()
+    monkeypatch.setitem(completion._EXACT, "String", "True")
+    with pytest.raises(AssertionError):
+        await compare(400, seed=1)
+    PLANS.clear()
+
+
+def test_nodes_are_counted_alike(monkeypatch):
+    """Compiled or not, an answer has the same number of objects."""
+    from tests.graphql.asking import asking
+
+    @dataclass
+    class Point:
+        x: int
+
+    @dataclass
+    class Line:
+        start: Point
+        end: Point | None
+        points: list[Point]
+
+    @action(triggers=WEB_GET)
+    def lines() -> list[Line] | None:
+        return [Line(Point(1), Point(2), [Point(3)] * 3) for _ in range(10)]
+
+    query = "{ lines { start { x } end { x } points { x } } }"
+    for limit, fits in ((60, True), (59, False)):
+        for compiled in (True, False):
+            with monkeypatch.context() as patch:
+                if not compiled:
+                    patch.setattr(CompilingExecutor, "plan", lambda *_: None)
+                with asking(lines, graphql_max_nodes=limit) as ask:
+                    assert ("errors" not in ask(query)) is fits
