@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from fastapi import APIRouter
@@ -160,8 +160,13 @@ class InvalidPage(InvalidParams):
 class PageRoute(ActionRoute):
     """The route of one page."""
 
-    served: ServedPage
-    serve = None  # it has no compiled form
+    serve = cast(Any, None)  # it has no compiled form
+
+    @property
+    def page(self) -> ServedPage:
+        """What it serves."""
+        assert isinstance(self.served, ServedPage)
+        return self.served
 
     async def _serve(
         self, scope: Scope, receive: Receive, answer: Answer, let_go: Callable[[], None], admitted: Context | None
@@ -216,7 +221,7 @@ class PageRoute(ActionRoute):
         action = self.served.action
         injected = context.resources.response
         status = injected.status_code if injected is not None and injected.status_code else 200
-        template, headers = self.served.template, {}
+        template, headers = self.page.template, {}
         if isinstance(result, WebPageResponse):
             status, headers = result.status_code, _checked_headers(result.headers)
             template, result = result.template_name or template, result.model
@@ -232,7 +237,7 @@ class PageRoute(ActionRoute):
 
     async def _render(self, template: str, request: Request, variables: Mapping[str, Any]) -> str:
         known = self._variables(request, variables)
-        return str(await self._in_thread(lambda: self.served.templates.render(template, known)))
+        return str(await self._in_thread(lambda: self.page.templates.render(template, known)))
 
     async def _in_thread(self, render: Callable[[], str | None]) -> str | None:
         text: str | None = await self.served.runtime.threads.run(render, lambda: None)
@@ -245,7 +250,7 @@ class PageRoute(ActionRoute):
 
     async def _failed(self, error: Exception, known: ActionError, request: Request) -> Response:
         """The page that stands for an error: the project's own template for it, else one of ours."""
-        served, scope = self.served, request.scope
+        served, scope = self.page, request.scope
         settings = served.runtime.settings
         shapes = {**self._query_shapes, **self._body_shapes}
         names = [name for param in served.action.signature.client for name in param.names]
@@ -270,7 +275,7 @@ class PageRoute(ActionRoute):
 
     async def _own_failure(self, failure: Failure, request: Request) -> Response | None:
         """What the project's own template makes of an error; None where it has none, or where that fails itself."""
-        templates, variables = self.served.templates, self._variables(request, failure.variables())
+        templates, variables = self.page.templates, self._variables(request, failure.variables())
         try:
             text = await self._in_thread(lambda: templates.render_first(failure.template_names, variables))
         except Exception:

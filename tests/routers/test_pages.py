@@ -167,7 +167,7 @@ def app(folder: Path, *actions: Any, **settings: Any):
             "env": "dev",
             "template_path": str(folder),
             "login_password": "open sesame",
-            "jwt_secret_key": "s" * 32,
+            "jwt_secret_key": "a-secret-of-more-than-32-bytes-for-tests",
             **settings,
         }
     )
