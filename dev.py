@@ -7,6 +7,7 @@
     python3 dev.py types    mypy (strict) and pyright
     python3 dev.py docs     every snippet of the README and the docs
     python3 dev.py slow     the slow tiers of the test suite
+    python3 dev.py browser  the tests in a browser, Debian's chromium; "browser images" takes the pictures of the docs too
     python3 dev.py bench    the benchmarks
 
 What a command needs is installed into .venv beside this file, the first time and whenever it has changed. Words after
@@ -65,12 +66,29 @@ def docs(words):
     return call([PYTHON, "-m", "pytest", "tests/repo/test_docs.py"] + words)
 
 
+def browser(words):
+    """The tests that drive a browser."""
+    if words[:1] == ["images"]:
+        os.environ["TAKE_SCREENSHOTS"] = "1"
+        words = words[1:]
+    return call([PYTHON, "-m", "pytest", "tests/browser", "-m", "browser"] + words)
+
+
 def bench(words):
     """The benchmarks."""
     return call([PYTHON, "-m", "benchmarks"] + words)
 
 
-COMMANDS = {"run": run, "test": test, "lint": lint, "types": types, "docs": docs, "slow": slow, "bench": bench}
+COMMANDS = {
+    "run": run,
+    "test": test,
+    "lint": lint,
+    "types": types,
+    "docs": docs,
+    "slow": slow,
+    "browser": browser,
+    "bench": bench,
+}
 
 
 def call(command, cwd=ROOT):
