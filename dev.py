@@ -8,6 +8,8 @@
     python3 dev.py docs     every snippet of the README and the docs
     python3 dev.py slow     the slow tiers of the test suite
     python3 dev.py browser  the tests in a browser, Debian's chromium; "browser images" takes the pictures of the docs too
+    python3 dev.py oldest   the tests that other packages' versions matter to, on the oldest ones that Servey supports
+    python3 dev.py newest   the same on the newest ones that there are
     python3 dev.py bench    the benchmarks
 
 What a command needs is installed into .venv beside this file, the first time and whenever it has changed. Words after
@@ -17,6 +19,7 @@ the command are passed on, e.g.: python3 dev.py test tests/test_cli.py -k call
 # Nothing here may need more than an old Python 3 to be read, so that an old one can say that it is too old.
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +29,8 @@ VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, "Scripts", "python.exe") if os.name == "nt" else os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, "installed.txt")
 OLDEST = (3, 11)
+SHIFTING = ("fastapi", "starlette", "pydantic", "strawberry-graphql")
+VERSIONED = ["tests/routers", "tests/contract", "tests/graphql", "tests/test_dependencies.py", "tests/test_threads.py"]
 
 
 def run(words):
@@ -74,8 +79,71 @@ def browser(words):
     return call([PYTHON, "-m", "pytest", "tests/browser", "-m", "browser"] + words)
 
 
+def oldest(words):
+    """The tests that versions matter to, on the floors of pyproject.toml."""
+    return versions("oldest", ["%s==%s" % (name, floor_of(name)) for name in SHIFTING], words)
+
+
+def newest(words):
+    """The same on what the index has newest."""
+    return versions("newest", ["--upgrade"] + list(SHIFTING), words)
+
+
+def versions(name, wanted, words):
+    """Tests with other versions of a few packages, in a small virtual environment in front of .venv."""
+    home = VENV + "-" + name
+    python = os.path.join(home, os.path.relpath(PYTHON, VENV))
+    if name == "newest" or read(os.path.join(home, "installed.txt")) != wanted_stamp():
+        say("Installing the %s versions of %s." % (name, ", ".join(SHIFTING)))
+        subprocess.check_call([PYTHON, "-m", "venv", "--clear", home])
+        where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        own, below = (
+            subprocess.check_output([each, "-c", where], cwd=ROOT).decode().strip() for each in (python, PYTHON)
+        )
+        with open(os.path.join(own, "below.pth"), "w") as path:
+            path.write("import site; site.addsitedir(%r)\n" % below)
+        pip("install", *wanted, python=python)
+        with open(os.path.join(home, "installed.txt"), "w") as stamp:
+            stamp.write(wanted_stamp())
+    shown = "import importlib.metadata as m; print(*('%%s %%s' %% (n, m.version(n)) for n in %r), sep=', ')" % (
+        SHIFTING,
+    )
+    subprocess.check_call([python, "-c", shown], cwd=ROOT)
+    pytest = [python, "-m", "pytest", "-p", "no:cacheprovider"]
+    if words:
+        return call(pytest + words)
+    # The newest ones are those of requirements.txt most of the time, and the slow tiers have run with them.
+    tier = "not browser" if name == "oldest" else "not slow"
+    there = [each for each in VERSIONED if os.path.exists(os.path.join(ROOT, each))]
+    return call(pytest + ["-m", tier, "tests/differential"]) or call(
+        pytest + ["-m", "not slow and not browser and not docker"] + there
+    )
+
+
+def floor_of(name):
+    """The oldest version of a package that pyproject.toml lets in."""
+    return re.search(r'"%s>=([0-9.]+)' % re.escape(name), read(os.path.join(ROOT, "pyproject.toml"))).group(1)
+
+
+def read(path):
+    """A file's text; nothing where there is none."""
+    if not os.path.exists(path):
+        return ""
+    with open(path) as file:
+        return file.read()
+
+
 def bench(words):
-    """The benchmarks."""
+    """The benchmarks, beside peers that live in a virtual environment of their own."""
+    home = VENV + "-peers"
+    pins = read(os.path.join(ROOT, "benchmarks", "peers", "requirements.txt"))
+    if read(os.path.join(home, "installed.txt")) != pins:
+        say("Installing the peers of the benchmarks into .venv-peers; this takes a minute, once.")
+        subprocess.check_call([PYTHON, "-m", "venv", "--clear", home])
+        python = os.path.join(home, os.path.relpath(PYTHON, VENV))
+        pip("install", "-r", os.path.join(ROOT, "benchmarks", "peers", "requirements.txt"), python=python)
+        with open(os.path.join(home, "installed.txt"), "w") as stamp:
+            stamp.write(pins)
     return call([PYTHON, "-m", "benchmarks"] + words)
 
 
@@ -87,6 +155,8 @@ COMMANDS = {
     "docs": docs,
     "slow": slow,
     "browser": browser,
+    "oldest": oldest,
+    "newest": newest,
     "bench": bench,
 }
 
@@ -162,8 +232,8 @@ def has_no_ensurepip():
     return probe.returncode != 0
 
 
-def pip(*words):
-    command = [PYTHON, "-m", "pip", "--disable-pip-version-check"] + list(words)
+def pip(*words, python=PYTHON):
+    command = [python, "-m", "pip", "--disable-pip-version-check"] + list(words)
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode != 0:
         lines = done.stdout.decode(errors="replace").strip().splitlines()[-12:]

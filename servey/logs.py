@@ -141,7 +141,7 @@ def log_as_json(level: str) -> LogWriter:
     root = logging.getLogger()
     root.handlers[:] = [_installed]
     root.setLevel(level)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi", "servey", "arq"):
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi", "servey"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True

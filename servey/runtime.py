@@ -20,7 +20,7 @@ from servey.condition import offer_gauges
 from servey.context import Context, Transport, forget_running, note_running
 from servey.dependencies import Resources
 from servey.enqueue import enqueue, enqueue_event
-from servey.errors import ConfigError, ServeyError
+from servey.errors import ActionError, ConfigError, ServeyError
 from servey.events import Bus
 from servey.feeds import Subscriptions
 from servey.ids import new_request_id
@@ -72,7 +72,9 @@ class Runtime:
         self._is_draining = False
         self._results: WeakKeyDictionary[asyncio.AbstractEventLoop, Results] = WeakKeyDictionary()
         self._reported: dict[str, float] = {}
-        # Made here and not on first use: its libraries are slow to import, and an event loop would have to wait.
+        # Made here and not on first use: their libraries are slow to import, and an event loop would have to wait.
+        webhooks = catalog.channels_of(WebhookEventChannel)
+        self.webhook_network: Any = parts.make_webhook_network(settings) if webhooks else None
         self._bus: Bus | None = parts.make_bus(settings) if catalog.channels_of(WebsocketEventChannel) else None
         self._queue: Queue | None = None
         self._subscriptions: Subscriptions | None = None
@@ -330,8 +332,11 @@ async def _nothing() -> None:
 
 def _log_failure(task: asyncio.Task[Any]) -> None:
     # Whoever published may not be waiting for it.
-    if not task.cancelled() and task.exception() is not None:
-        logger.error("an event or a job could not be handed over", exc_info=task.exception())
+    error = None if task.cancelled() else task.exception()
+    if isinstance(error, ActionError):
+        logger.error("an event or a job could not be handed over: %s", error)
+    elif error is not None:
+        logger.error("an event or a job could not be handed over", exc_info=error)
 
 
 class OpenContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from servey.errors import ConfigError
+
+logger = logging.getLogger("servey")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several values in one variable, separated by commas."""
@@ -168,6 +171,9 @@ class Settings(BaseSettings):
         2, ge=0, description="how long `servey run` serves on after it was asked to end, while /health/ready says no"
     )
     grace: float = Field(10, ge=0, description="how long what is being done then may take")
+    worker_port: int | None = Field(
+        None, ge=0, le=65535, description="where `servey worker` answers /health and /metrics; by default nowhere"
+    )
     trusted_proxies: Names = Field(
         ("127.0.0.1",), description="proxies, by address or network, whose X-Forwarded headers are believed"
     )
@@ -178,6 +184,8 @@ class Settings(BaseSettings):
     metrics: bool = Field(False, description="serve /metrics, for Prometheus")
 
     def __init__(self, **values: Any) -> None:
+        if "CELERY_BROKER" in os.environ:
+            logger.warning("CELERY_BROKER is not used any more; jobs are kept in the Redis that SERVEY_REDIS_URL names")
         try:
             super().__init__(**values)
         except ValidationError as error:

@@ -10,20 +10,23 @@ import asyncio
 import re
 import unittest
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from pydantic_core import from_json, to_jsonable_python
 from starlette.responses import Response
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketTestSession
 
 from servey.access import Authorization, required_scopes
 from servey.actions import Action, Example
 from servey.app import Servey, create_app
 from servey.errors import ActionError, ConfigError
 from servey.invoke import Stream, invoke
+from servey.jobs.memory import MemoryQueue
+from servey.jobs.schedule import triggers_of
+from servey.queues import ONE_TRY, Job
 from servey.routers.rest import path_of
 from servey.settings import Settings
 from servey.tokens import JwtAuthorizer
@@ -49,6 +52,45 @@ def token_for(app: Servey, authorization: Authorization) -> str:
     if not isinstance(authorizer, JwtAuthorizer):
         raise ConfigError("this app can not sign tokens; set JWT_SECRET_KEY for the tests")
     return authorizer.sign(authorization, lifetime=_TOKEN_SECONDS)
+
+
+class Subscriber:
+    """A client of an event channel, connected by websocket.
+
+    Shape: ``id`` is what a publisher reaches it by; ``cursor`` is where another one resumes after what this one has
+    received, None for channels without history; ``recovered`` says whether it has resumed without a loss.
+    """
+
+    def __init__(self, socket: WebSocketTestSession, told: Mapping[str, Any]) -> None:
+        self._socket = socket
+        self.id: str = told["subscriber_id"]
+        self.cursor: str | None = told.get("cursor")
+        self.recovered: bool | None = told.get("recovered")
+
+    def next(self) -> Any:
+        """The next event, as JSON; waits for it. Errors: AssertionError where events were lost."""
+        frame = self._socket.receive_json()
+        if frame["type"] != "Event":
+            raise AssertionError(f"expected an event, got {frame}")
+        self.cursor = frame.get("cursor")
+        return frame["payload"]
+
+
+@contextmanager
+def subscribe(
+    http: TestClient, channel: str, *, after: str | None = None, subscriber_id: str | None = None
+) -> Iterator[Subscriber]:
+    """A subscriber of a channel, as the `client`'s bearer; ``after`` a cursor it resumes.
+
+    Errors: AssertionError with the app's answer where it may not subscribe.
+    """
+    asked = {"type": "Subscribe", "payload": channel, "after": after, "subscriber_id": subscriber_id}
+    with http.websocket_connect("/subscription") as socket:
+        socket.send_json({name: value for name, value in asked.items() if value is not None})
+        told = socket.receive_json()
+        if told["type"] != "Subscribed":
+            raise AssertionError(f"can not subscribe to '{channel}': {told['detail']} ({told['code']})")
+        yield Subscriber(socket, told)
 
 
 @dataclass(frozen=True)
@@ -109,6 +151,8 @@ def _serialized(action: Action, value: Any) -> Any:
 
 def example_cases(actions: Iterable[Action]) -> list[ExampleCase]:
     """Every example that is meant for tests, with each transport that its action has."""
+    actions = tuple(actions)
+    called_by_jobs = {action.fn for action in actions if action.retry is not None or any(triggers_of(action))}
     cases = []
     for action in actions:
         for example in action.examples:
@@ -118,7 +162,27 @@ def example_cases(actions: Iterable[Action]) -> list[ExampleCase]:
                     if isinstance(trigger, WebTrigger):
                         name = f"{trigger.method} {path_of(action, trigger)}"
                         cases.append(ExampleCase(action, example, name, _through_rest(trigger)))
+                if action.fn in called_by_jobs:
+                    cases.append(ExampleCase(action, example, "job", _through_job))
     return cases
+
+
+def _through_job(app: Servey, action: Action, example: Example, authorization: Authorization | None) -> Outcome:
+    """A job of the app itself, in a queue inside this process."""
+
+    async def run() -> Outcome:
+        runtime = app.runtime
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(runtime.lifespan())
+            queue = MemoryQueue(keep=_TOKEN_SECONDS, at_once=1, grace=action.timeout)
+            await stack.enter_async_context(queue.working(runtime))
+            job = Job("example", action.name, _plain_params(example), None, authorization, True, retry=ONE_TRY)
+            await queue.enqueue(job)
+            ended = await queue.ended(job.id)
+        error = ended.error
+        return Outcome(ended.result) if error is None else Outcome(error=error["code"], detail=error["detail"])
+
+    return asyncio.run(run())
 
 
 def _through_call(app: Servey, action: Action, example: Example, authorization: Authorization | None) -> Outcome:

@@ -11,6 +11,7 @@ import time
 from types import FrameType
 
 from servey.errors import ConfigError
+from servey.logs import LogWriter, log_as_json
 from servey.settings import Settings
 
 logger = logging.getLogger("servey")
@@ -26,20 +27,37 @@ def serve_workers(processes: int) -> None:
     settings = Settings()
     if settings.redis_url is None:
         raise ConfigError("servey worker takes jobs from Redis; set SERVEY_REDIS_URL, e.g. redis://127.0.0.1:6379")
-    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("arq").setLevel(logging.WARNING)
+    if processes > 1 and settings.worker_port is not None:
+        raise ConfigError("SERVEY_WORKER_PORT is for one process; start several workers instead of --processes")
+    _log(settings)
     if processes == 1:
         _work()
         return
     _watch(processes)
 
 
+def _log(settings: Settings) -> LogWriter | None:
+    level = "DEBUG" if settings.debug else settings.log_level
+    logging.getLogger("arq").setLevel(logging.WARNING)
+    if settings.logs_json:
+        return log_as_json(level)
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
+    return None
+
+
 def _work() -> None:
     from servey.app import build_runtime
     from servey.jobs.worker import work
 
-    runtime = build_runtime(Settings())
-    asyncio.run(work(runtime))
+    settings = Settings()
+    writer = _log(settings)
+    try:
+        runtime = build_runtime(settings)
+        runtime.check_settings()
+        asyncio.run(work(runtime))
+    finally:
+        if writer is not None:
+            writer.flush()
 
 
 def _watch(count: int) -> None:

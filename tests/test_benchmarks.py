@@ -3,31 +3,46 @@
 import asyncio
 import importlib
 import json
+import re
 
 import pytest
 
 from benchmarks.cases import CASES
 from benchmarks.inprocess import answer
-from tests.serving import run
+from benchmarks.peers import APART
+from tests.serving import ROOT, run
 
-PEERS = {
-    name: importlib.import_module(f"benchmarks.peers.{name}_app").app for name in ("fastapi", "servey", "starlette")
-}
+HERE = {name for case in CASES.values() for name in case.peers} - {*APART}
+
+PEERS = {name: importlib.import_module(f"benchmarks.peers.{name}_app").app for name in sorted(HERE)}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.name)
 def test_peers_answer_alike(case):
     answers = {}
-    for name, app in PEERS.items():
-        status, body = asyncio.run(answer(app, case))
+    for name in HERE & {*case.peers}:
+        status, body = asyncio.run(answer(PEERS[name], case))
         answers[name] = (status, json.loads(body))
-    assert answers["servey"][0] == 200
-    assert answers["fastapi"] == answers["servey"] == answers["starlette"]
+    first = answers[case.peers[0]]
+    assert first[0] == 200
+    assert answers == dict.fromkeys(answers, first)
+
+
+def test_peers_of_their_own_are_pinned():
+    for name in APART:
+        assert re.search(rf"^{name}==", (ROOT / "benchmarks/peers/requirements.txt").read_text(), re.M)
+        assert name not in (ROOT / "requirements.txt").read_text()
 
 
 def test_they_run():
-    done = run("-m", "benchmarks", "text", "--quick")
-    assert (done.returncode, "| GET one string | fastapi |" in done.stdout) == (0, True), done.stderr
+    done = run("-m", "benchmarks", "middleware", "--quick", timeout=55)
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "| (a) under a middleware of the user's | fastapi_middleware |",
+        "|  | servey_middleware |",
+        "| servey | ",
+    ):
+        assert line in done.stdout
     assert run("-m", "benchmarks", "nonsense").returncode == 2
 
 

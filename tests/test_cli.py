@@ -235,6 +235,17 @@ def test_openapi_goes_where_it_is_told(servey, project, tmp_path):
     assert (code, "can not be written" in errors) == (1, True)
 
 
+def test_asyncapi_goes_where_it_is_told(servey, project, tmp_path):
+    (project / "event_channels.py").write_text(
+        'from servey import websocket_event_channel\n\nmessenger = websocket_event_channel("messenger", str)\n'
+    )
+    code, output, _ = servey(project, "asyncapi", "-o", "-")
+    assert (code, "messenger" in json.loads(output)["channels"]) == (0, True)
+    target = tmp_path / "events.json"
+    assert servey(project, "asyncapi", "-o", str(target)) == (0, "", f"wrote {target}\n")
+    assert target.read_text() == output
+
+
 @pytest.mark.parametrize(
     "words", [["--help"], ["call", "--help"], ["dev", "--help"], ["run", "--help"], ["new", "--help"]]
 )

@@ -39,6 +39,7 @@ from servey.errors import ActionTimeout
 from servey.invoke import Stream, invoke
 from servey.parts import Parts
 from servey.testing import client, token_for
+from tests.serving import wait_until
 
 pytestmark = pytest.mark.anyio
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
@@ -417,6 +418,33 @@ async def test_two_users_never_get_each_others(where):
 @pytest.mark.slow
 async def test_two_users_never_get_each_others_in_10_000_requests(where):
     await interleave(where, 10_000)
+
+
+def test_every_way_of_calling_has_the_same_results():
+    from servey.aws import build_handler
+    from tests.aws.gateways import GATEWAYS, answer_of
+    from tests.aws.gateways import Request as LambdaRequest
+
+    app = create_app(actions=[double, mine], settings=Settings(env="dev", jwt_secret_key=SECRET))
+    ada = {"Authorization": f"Bearer {token_for(app, Authorization('ada'))}"}
+    with client(app) as http:
+
+        def in_graphql(query: str, headers: dict[str, str]) -> Any:
+            return http.post("/graphql", json={"query": query}, headers=headers).json()["data"]
+
+        job = http.get("/actions/double?n=8", headers={"Prefer": "respond-async"}).headers["location"]
+        wait_until(lambda: http.get(job).json()["state"] == "done", "the job")
+        assert http.get("/actions/double?n=8").json() == 16
+        assert in_graphql("{ a: double(n: 8) b: double(n: 8, by: 2) }", {}) == {"a": 16, "b": 16}
+        assert RUNS == {(8, 2): 1}
+        found = {http.get("/actions/mine", headers=ada).json(), in_graphql("{ mine }", ada)["mine"]}
+        assert found == {"ada 0 1"}
+        assert in_graphql("{ mine }", {})["mine"] == http.get("/actions/mine").json() == "nobody 0 2"
+    handler = build_handler(app)
+    for gateway in GATEWAYS.values():
+        assert answer_of(handler(gateway(LambdaRequest("GET", "/actions/double?n=9")))).body == b"18"
+    handler.close()
+    assert RUNS[9, 2] == 1
 
 
 # ------------------------------------------------------------------------------------------------------ dependencies

@@ -90,13 +90,6 @@ def test_run_serves_for_production(project):
         assert get(server, "/health/ready") == {"status": "ok"}
 
 
-def test_several_workers_serve_one_port(project):
-    port = free_port()
-    with started(["-m", "servey", "run", "--workers", "2", "--port", str(port)], port, cwd=project) as server:
-        wait_until(lambda: get(server, "/actions/version") == 1, "an answer")
-        assert server.end() < 8
-
-
 def test_an_app_of_ones_own(project):
     (project / "app.py").write_text(
         "from servey import create_app\nservey_app = create_app(title='Own')\n@servey_app.get('/own')\ndef own() -> int:\n    return 5\n"

@@ -12,9 +12,12 @@ from servey import (
     WEB_GET,
     WEB_POST,
     Authorization,
+    Conflict,
     Context,
     Example,
+    FixedRateTrigger,
     NotFound,
+    Retry,
     ScopeAccessControl,
     Settings,
     WebTrigger,
@@ -151,3 +154,23 @@ def test_the_pytest_plugin(tmp_path, option):
     assert "double-good-call PASSED" in done.stdout
     assert "example 'bad' of action 'double' through GET /actions/double: expected 3, got 2" in done.stdout
     assert run("-m", "pytest", cwd=tmp_path).returncode == 5
+
+
+@action(triggers=FixedRateTrigger(60), examples=(Example("once", params={"n": 2}, result=4),))
+def doubled(n: int = 1) -> int:
+    return n * 2
+
+
+@action(retry=Retry(), examples=(Example("never", error="conflict"), Example("wrong", result=1)))
+def refuses() -> int:
+    raise Conflict
+
+
+def test_what_jobs_call_is_tested_by_a_job_too():
+    app = create_app(actions=[doubled, refuses], settings=Settings(env="dev"))
+    cases = {case.id: case for case in example_cases(app.runtime.catalog) if case.transport == "job"}
+    assert set(cases) == {"doubled-once-job", "refuses-never-job", "refuses-wrong-job"}
+    cases["doubled-once-job"].check(app)
+    cases["refuses-never-job"].check(app)
+    with pytest.raises(AssertionError, match="through job: expected 1, got the error 'conflict'"):
+        cases["refuses-wrong-job"].check(app)

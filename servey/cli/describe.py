@@ -41,6 +41,19 @@ def openapi(output: Output = "openapi.json") -> None:
     write(output, json.dumps(create_app().openapi(), indent=2, ensure_ascii=False) + "\n")
 
 
+def asyncapi(output: Output = "asyncapi.json") -> None:
+    """Write the AsyncAPI document of the project's event channels."""
+    from servey.app import create_app
+    from servey.settings import Settings
+    from servey.ws.asyncapi import asyncapi_document
+
+    settings = Settings()
+    app = create_app(settings=settings)
+    host = f"{settings.host}:{settings.port}"
+    document = asyncapi_document(app.runtime, title=app.title, version=app.version, host=host)
+    write(output, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
 def graphql_schema(output: Output = "servey_schema.graphql") -> None:
     """Write the GraphQL schema of the project."""
     from servey.app import build_runtime

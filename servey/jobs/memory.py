@@ -53,6 +53,13 @@ class MemoryQueue:
         self._forget_old()
         return self._states.get(job_id)
 
+    async def ended(self, job_id: str) -> JobState:
+        """What has become of a job once that is final. Errors: KeyError for one that is not known."""
+        while (known := self._states[job_id]).state in ("queued", "running"):
+            self._ended_one.clear()
+            await self._ended_one.wait()
+        return known
+
     async def report(self, job_id: str, progress: Mapping[str, Any]) -> None:
         """Notes how far a running job has come."""
         known = self._states.get(job_id)

@@ -46,9 +46,7 @@ async def deliver(runtime: Runtime, job: Job) -> None:
     headers = {**channel.headers, **signed_headers(channel.secret, job.id, body, int(time.time()))}
     try:
         async with asyncio.timeout(channel.timeout):
-            status, answer_headers, text = await post(
-                channel.url, headers, body, network=runtime.parts.make_webhook_network(runtime.settings)
-            )
+            status, answer_headers, text = await post(channel.url, headers, body, network=runtime.webhook_network)
     except TimeoutError:
         raise _later(f"the receiver did not answer within {channel.timeout:g} s") from None
     if 200 <= status < 300:

@@ -27,6 +27,7 @@ from servey.jobs.perform import perform_job, worker_lost
 from servey.jobs.redis_queue import QUEUE, RedisQueue, Taken, keep_trying
 from servey.jobs.schedule import schedules_of
 from servey.jobs.scheduler import run_schedules
+from servey.jobs.status import status_served
 
 if TYPE_CHECKING:
     from servey.runtime import Runtime
@@ -221,6 +222,7 @@ async def work(runtime: Runtime) -> None:
         waiting.cancel()
         return
     await waiting
-    async with runtime.lifespan(), working(runtime):
+    settings = runtime.settings
+    async with runtime.lifespan(), status_served(runtime, settings.host, settings.worker_port), working(runtime):
         logger.info("working on jobs and schedules")
         await stopped

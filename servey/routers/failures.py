@@ -86,7 +86,7 @@ class Failure:
 def failure_page(failure: Failure) -> Response:
     """The page that stands for an error where the project has none of its own."""
     error = failure.error
-    title = _phrase(error.status)
+    title = "Please check what you have entered" if isinstance(error, InvalidParams) else _phrase(error.status)
     parts = [f'<main data-code="{escape(error.code)}">', f"<h1>{escape(title)}</h1>"]
     if isinstance(error, InvalidParams):
         parts.append(_form(failure))
@@ -145,10 +145,7 @@ def _form(failure: Failure) -> str:
         return told + "".join(rows)
     method = failure.method.lower()
     where = failure.here if method == "post" else failure.path
-    return (
-        f'<p>Please look at what is marked.</p>{told}<form method="{method}" action="{escape(where)}"{upload}>'
-        f"{''.join(rows)}<button>Send</button></form>"
-    )
+    return f'{told}<form method="{method}" action="{escape(where)}"{upload}>{"".join(rows)}<button>Send</button></form>'
 
 
 def _field(name: str, control: str, message: str | None) -> str:

@@ -16,12 +16,15 @@ from fastapi import FastAPI
 from servey import Authorization, Servey, Settings, WebPageTrigger, create_app
 from servey.actions import get_action
 from servey.errors import ActionError
+from servey.graphql.fields import fields_of
+from servey.graphql.names import field_name
 from servey.invoke import Stream, invoke
 from servey.testing import client
 from servey.tokens import JwtAuthorizer, OneKey, secret_key
 from servey.web import as_action_error
 from tests.contract.cases import ACTIONS, BAD_TOKEN, Case
-from tests.serving import CommandLine
+from tests.graphql.shaping import by_name, by_value, selection_of, type_text
+from tests.serving import CommandLine, wait_until
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
 SIGNER = JwtAuthorizer(OneKey(secret_key(SECRET)))
@@ -169,14 +172,92 @@ def page() -> Iterator[Call]:
             yield call
 
 
+@contextmanager
+def graphql() -> Iterator[Call]:
+    """Mutations over HTTP, a subscription as server-sent events; enums go by name there, and come back by value."""
+    app = _app()
+    fields = fields_of(app.runtime)
+
+    def call(case: Case) -> Outcome:
+        kind = "subscription" if case.action == "stream" else "mutation"
+        name = field_name(case.action)
+        field = (fields.subscriptions if kind == "subscription" else fields.mutations)[name]
+        members = field.arguments.values()
+        shown = {member.key: member for member in members if member.key in case.params or member.required}
+        variables = {
+            shown[key].name: by_name(value, shown[key].place) for key, value in case.params.items() if key in shown
+        }
+        declared = ", ".join(f"${each.name}: {type_text(each.place)}" for each in shown.values())
+        passed = ", ".join(f"{each.name}: ${each.name}" for each in shown.values())
+        query = f"{kind}{f'({declared})' if shown else ''} {{ {name}{f'({passed})' if shown else ''}{selection_of(field.place)} }}"
+        token = _token(case)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        accept = "text/event-stream" if kind == "subscription" else "application/json"
+        answer = http.post(
+            "/graphql", json={"query": query, "variables": variables}, headers={"accept": accept, **headers}
+        )
+        assert answer.status_code == 200
+        if kind == "mutation":
+            return outcome(answer.json())
+        events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+        errors = [event for event in events if "errors" in event]
+        return outcome(errors[0]) if errors else ([outcome(event)[0] for event in events], None)
+
+    def outcome(answer: dict[str, Any]) -> Outcome:
+        if "errors" in answer:
+            return None, answer["errors"][0]["extensions"]["code"]
+        ((name, value),) = answer["data"].items()
+        field = next(each for each in fields.roots() if each.name == name)
+        return by_value(value, field.place), None
+
+    with client(app) as http:
+        yield call
+
+
+@contextmanager
+def job() -> Iterator[Call]:
+    """A request that wants its answer later, and what has become of its job then."""
+    with client(_app()) as http:
+
+        def call(case: Case) -> Outcome:
+            token = _token(case)
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            path = f"/actions/{case.action.replace('_', '-')}"
+            answer = http.post(path, json=case.params, headers={**headers, "Prefer": "respond-async"})
+            if answer.status_code != 202:
+                return None, answer.json().get("code", "invalid_params")
+            # A token that nothing reads is nobody's, and so is its job.
+            asking = {} if case.caller == BAD_TOKEN else headers
+            job: dict[str, Any] = {}
+
+            def ended() -> bool:
+                job.update(http.get(answer.headers["location"], headers=asking).json())
+                return job["state"] not in ("queued", "running")
+
+            wait_until(ended, "the end of the job")
+            return job["result"], job["error"] and job["error"]["code"]
+
+        yield call
+
+
 TRANSPORTS = {
     "direct": direct,
     "REST": rest,
     "REST in a host": rest_in_a_host,
     "page": page,
     "command line": command_line,
+    "job": job,
     "Lambda": aws_lambda,
+    "GraphQL": graphql,
 }
+DIFFERENCES: dict[tuple[str, str], Outcome] = {
+    # GraphQL's Int has 32 bits; the action would have to say BigInt.
+    ("GraphQL", "add(a=11805916207174113034,b=1) by anonymous"): (None, "invalid_params"),
+}
+"""What a transport may do otherwise, by the case's id."""
+
+NOT_OFFERED = {("job", "stream")}
+"""What a transport says that it has not, by the action's name."""
 
 
 @contextmanager

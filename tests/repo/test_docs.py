@@ -165,7 +165,7 @@ def test_every_kind_of_invalid_parameter_is_in_its_table():
 
 def test_every_command_has_its_section_with_every_option():
     text = page("command-line.md")
-    sections = dict(re.findall(r"^## servey (\w+)\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL))
+    sections = dict(re.findall(r"^## servey ([\w-]+)\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL))
     commands = typer.main.get_command(cli).commands
     assert set(sections) == set(commands)
     for name, command in commands.items():
@@ -228,6 +228,7 @@ WHERE = {
     "a GraphQL field": "servey.graphql",
     "a background job": "servey.jobs",
     "a publisher to event channels": "servey.ws",
+    "a publisher to webhooks": "servey.jobs.webhooks",
     "a web page": "servey.routers.pages",
     "cached": "servey.results",
     "a login": "servey.routers.login",

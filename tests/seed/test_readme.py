@@ -233,6 +233,26 @@ def test_nested_actions(project):
     assert run("-m", "servey", "call", "number_stats", "value=6", cwd=folder).stdout == '{"value":6}\n'
 
 
+def test_nested_actions_are_resolved_lazily_in_graphql(project):
+    folder = project(NESTED)
+    with serve(folder) as server:
+        for query, data in (
+            ("{ numberStats(value: 6) { value factorial } }", {"numberStats": {"value": 6, "factorial": 720}}),
+            ("{ numberStats(value: 6) { value } }", {"numberStats": {"value": 6}}),
+        ):
+            answer = httpx.post(f"{server.url}/graphql", json={"query": query})
+            assert (answer.status_code, answer.json()) == (200, {"data": data})
+        assert httpx.get(f"{server.url}/graphiql").status_code == 200
+
+
+def test_the_graphql_schema_is_written(project):
+    folder = project(NESTED)
+    assert run("-m", "servey", "--run=graphql-schema", cwd=folder).returncode == 0
+    schema = (folder / "servey_schema.graphql").read_text()
+    assert "numberStats(value: Int!): NumberStats!" in schema
+    assert "factorial: Int!" in schema
+
+
 def test_generated_actions(project):
     with serve(project(GENERATED)) as server:
         for number in (1, 2, 3):

@@ -16,6 +16,8 @@ SECRET = "a-secret-of-more-than-32-bytes-for-tests"
 APP = "tests.ws.app:servey_app"
 ENV = {"JWT_SECRET_KEY": SECRET, "SERVEY_CORS_ALLOWED_ORIGINS": "https://good.example", "SERVEY_ENV": "dev"}
 
+PROTOCOL = ["--ws", "servey.ws.fanout:FanoutProtocol"]
+
 
 def token(subject: str = "ada", *scopes: str, seconds: float = 60) -> str:
     """A token that the tests' app takes."""
@@ -24,21 +26,18 @@ def token(subject: str = "ada", *scopes: str, seconds: float = 60) -> str:
     return signer.sign(Authorization(subject, frozenset(scopes), expire_at=until), lifetime=seconds)
 
 
-@pytest.fixture(scope="session", params=["uvicorn", "servey run"])
+@pytest.fixture(scope="session", params=["uvicorn", "servey's protocol"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """The tests' app, under plain uvicorn and under Servey's own server."""
-    if request.param == "uvicorn":
-        with serve(APP, **ENV) as server:
-            yield server
-    else:
-        with run_server() as server:
-            yield server
+    """The tests' app, under plain uvicorn and with Servey's own websocket protocol."""
+    with serve(APP, words=[] if request.param == "uvicorn" else PROTOCOL, **ENV) as server:
+        yield server
 
 
 def run_server(**env: str):
     """The tests' app under `servey run`."""
     port = free_port()
-    return started(["-m", "servey", "run", APP, "--port", str(port)], port, **{**ENV, **env})
+    production = {**ENV, "SERVEY_ENV": "prod", "SERVEY_DRAIN": "0", **env}
+    return started(["-m", "servey", "run", APP, "--port", str(port)], port, **production)
 
 
 def open_socket(server: Server, path: str = "", **options) -> ClientConnection:

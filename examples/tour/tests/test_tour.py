@@ -5,7 +5,7 @@ import json
 import pytest
 
 from servey import Authorization, Settings, create_app
-from servey.testing import client, define_test_class
+from servey.testing import client, define_test_class, subscribe
 
 APP = create_app(settings=Settings(env="dev"))
 ADDRESS = {"name": "Grace", "street": "2 Compiler Lane", "city": "Arlington"}
@@ -77,3 +77,13 @@ def test_an_upload(http):
     answer = http.post("/actions/upload-reviews", files={"file": file}, data={"written_on": "2026-05-01"})
     assert answer.json() == {"taken": 1, "refused_lines": [2]}
     assert http.get("/products/5/reviews").json()[-1]["written_on"] == "2026-05-01"
+
+
+def test_what_is_said_is_heard_and_can_be_caught_up_with(http):
+    with subscribe(http, "chat") as listener:
+        http.post("/actions/say", json={"line": {"name": "Ada", "text": "hello"}})
+        assert listener.next()["text"] == "hello"
+    http.post("/actions/say", json={"line": {"name": "Ada", "text": "still there?"}})
+    with subscribe(http, "chat", after=listener.cursor) as listener:
+        assert listener.recovered
+        assert listener.next()["text"] == "still there?"

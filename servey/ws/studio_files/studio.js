@@ -6,13 +6,15 @@ const options = document.body.dataset;
 const $ = id => document.getElementById(id);
 const state = { channels: [], current: null, wanted: new Map(), events: [], held: [], paused: false, socket: null, token: "", tries: 0 };
 
+const present = children => children.filter(child => child !== null);
+
 function make(tag, attributes, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.filter(child => child !== null));
+  made.append(...present(children));
   return made;
 }
 
@@ -30,7 +32,7 @@ async function load() {
     return { name, ...channel, ...channel["x-servey"], schema: message.payload, summary: operation.summary, guarded: Boolean(operation.security), note: operation.description };
   });
   $("channels").replaceChildren(...state.channels.map(channel => make("li", {}, make("button", { type: "button", "data-channel": channel.name, onclick: () => show(channel) },
-    make("span", {}, channel.name), make("span", { class: "badge" }, channel.kind)))));
+    make("span", { class: "grow" }, channel.name), make("span", { class: "badge" }, channel.kind)))));
   if (state.channels.length) show(state.channels[0]);
   else $("about").replaceChildren(make("p", { class: "note" }, "This app has no event channels yet. Define one in event_channels.py: messenger = websocket_event_channel(\"messenger\", str)"));
 }
@@ -41,13 +43,13 @@ function show(channel) {
   const live = channel.kind === "websocket";
   const facts = live
     ? [["websocket", make("code", {}, `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${options.base}${channel.address}`)],
-       ["events", make("code", {}, `curl -N -H 'Accept: text/event-stream' ${location.origin}${options.base}${channel.address}`)],
+       ["server-sent events", make("code", {}, `curl -N -H 'Accept: text/event-stream' ${location.origin}${options.base}${channel.address}`)],
        ["access", channel.access === "ALLOW_ALL" ? "everyone" : channel.access],
        ["history", channel.history ? `the last ${channel.history} events can be resumed` : "none"]]
     : channel.kind === "background"
       ? [["calls", make("code", {}, channel.action)], ["delay", `${channel.delay} s`]]
       : [["signed", channel.signed ? "yes" : "no"], ["timeout", `${channel.timeout} s`]];
-  $("about").replaceChildren(
+  $("about").replaceChildren(...present([
     make("h2", {}, channel.name),
     make("p", {}, channel.description || ""),
     channel.summary ? make("p", { class: "note" }, channel.summary) : null,
@@ -57,7 +59,7 @@ function show(channel) {
     options.publish ? publishing(channel) : null,
     make("h3", {}, "An event"),
     make("pre", {}, JSON.stringify(channel.schema, null, 2)),
-    ...definitions(channel.schema).flatMap(([name, schema]) => [make("h3", {}, name), make("pre", {}, JSON.stringify(schema, null, 2))]));
+    ...definitions(channel.schema).flatMap(([name, schema]) => [make("h3", {}, name), make("pre", {}, JSON.stringify(schema, null, 2))])]));
   mark();
 }
 
