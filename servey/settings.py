@@ -51,7 +51,7 @@ class Settings(BaseSettings):
         "frame-ancestors 'self'; base-uri 'self'; object-src 'none'",
         description="the Content-Security-Policy of pages that do not say their own",
     )
-    redirect_allowed_origins: Names = Field((), description="other origins that a Redirect may lead to")
+    redirect_origins: Names = Field((), description="other origins that a Redirect may lead to")
 
     host: str = Field("127.0.0.1", validation_alias=_named("SERVEY_HOST", "SERVER_HOST"), description="where to listen")
     port: int = Field(
@@ -207,7 +207,7 @@ class Settings(BaseSettings):
         "action_path",
         "event_channel_path",
         "cors_allowed_origins",
-        "redirect_allowed_origins",
+        "redirect_origins",
         "plugins",
         "trusted_proxies",
         mode="before",

@@ -208,7 +208,7 @@ class PageRoute(ActionRoute):
         if isinstance(result, Response):
             response = result
         elif isinstance(result, Redirect):
-            response = _redirect(result, request, self.served.runtime.settings.redirect_allowed_origins)
+            response = _redirect(result, request, self.served.runtime.settings.redirect_origins)
         else:
             response = await self._rendered_page(result, request, context)
         response.raw_headers.extend(self._headers(context))
@@ -348,8 +348,6 @@ def _redirect(redirect: Redirect, request: Request, allowed: tuple[str, ...]) ->
     response = RedirectResponse(redirect.url, redirect.status_code)
     where = response.headers["location"]
     if not leads_to_known(where, request.scope, allowed):
-        logger.warning(
-            "a redirect to %r was refused; SERVEY_REDIRECT_ALLOWED_ORIGINS may allow its origin", where[:200]
-        )
+        logger.warning("a redirect to %r was refused; SERVEY_REDIRECT_ORIGINS may allow its origin", where[:200])
         raise ActionError(400, "http_400", "This leads to another site")
     return response

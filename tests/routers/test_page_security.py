@@ -57,7 +57,7 @@ def served(tmp_path_factory):
     (folder / "templates" / ".hidden.j2").write_text("SECRET")
     os.symlink(folder / "secret.j2", folder / "templates" / "other.txt")
     settings = Settings(
-        env="prod", template_path=str(folder / "templates"), redirect_allowed_origins=("https://friend.example",)
+        env="prod", template_path=str(folder / "templates"), redirect_origins=("https://friend.example",)
     )
     with client(create_app(actions=[*map(_echo, SUFFIXES), go, dress, pick, data, form], settings=settings)) as http:
         http.follow_redirects = False
