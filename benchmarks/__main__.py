@@ -44,6 +44,7 @@ def _report(cases: list[Case], *, quick: bool) -> Iterator[str]:
         "Made by `python3 dev.py bench --write`.",
         f"Ratios are to hand-written FastAPI in the same run, medians of {rounds} interleaved rounds; above 1 is faster.",
         "Microseconds are of one machine, and only mean something beside each other.",
+        "In (f) BlackSheep, `raw` and `servey_in_place` run the function on the event loop; the others in a worker thread.",
         f"Behind uvicorn: one worker, {wire.CONNECTIONS} connections, no access log; the load is made by {load}.",
         "",
         f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".",

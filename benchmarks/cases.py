@@ -70,7 +70,14 @@ CASES = {
             headers=BEARER,
             peers=(*STANDARD, "fastapi_cached", "servey_uncached"),
         ),
-        Case("text-def", "(f) the same as (a), as a plain def", "GET", "/actions/hello-def", "name=World"),
+        Case(
+            "text-def",
+            "(f) the same as (a), as a plain def",
+            "GET",
+            "/actions/hello-def",
+            "name=World",
+            peers=(*STANDARD, "servey_in_place"),
+        ),
         Case(
             "middleware",
             "(a) under a middleware of the user's",

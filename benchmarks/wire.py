@@ -75,7 +75,7 @@ def _pin(pid: int, processor: int) -> None:
 
 
 def _wait(port: int, name: str) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
             socket.create_connection(("127.0.0.1", port), 0.2).close()

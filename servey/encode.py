@@ -2,6 +2,8 @@
 
 `encoder_of` says for which types that holds. The bytes are pydantic's own, or there are none: whatever an encoder is not
 sure of, an object of a class below the declared one or a value that pydantic treats in its own way, is left to pydantic.
+In two cases that takes an object that nothing has validated: a bool put where a whole number is declared is ``true`` and not
+``1``, an enum put where a model is declared is its value.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Subscription:
         self._bytes = 0
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
-        self._deliver: Callable[[Item], None] | None = None
+        self.deliver: Callable[[Item], None] | None = None
         self._ended: Callable[[ActionError], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._set_timer()
@@ -85,8 +85,8 @@ class Subscription:
 
     def offer(self, item: Item) -> None:
         """Takes in an event, or ends the subscription that has too many of them waiting."""
-        if self._deliver is not None:
-            self._deliver(item)
+        if self.deliver is not None:
+            self.deliver(item)
             return
         self._bytes += len(item.payload) if isinstance(item, Event) else 0
         if len(self._queue) >= self._max_items or self._bytes > self._max_bytes:
@@ -100,12 +100,18 @@ class Subscription:
         if self.error is not None:
             ended(self.error)
             return
-        waiting = [*self.replay, *self._queue]
-        self.replay.clear()
-        self._queue.clear()
-        self._deliver, self._ended = deliver, ended
+        waiting = self.waiting()
+        self.deliver, self._ended = deliver, ended
         for item in waiting:
             deliver(item)
+
+    def waiting(self) -> list[Item]:
+        """What would be received without waiting, taken out."""
+        found: list[Item] = [] if self.error is not None else [*self.replay, *self._queue]
+        self.replay.clear()
+        self._queue.clear()
+        self._bytes = 0
+        return found
 
     def on_end(self, ended: Callable[[ActionError], None]) -> None:
         """Has ``ended`` called with why it ends, for a consumer that is busy with something else."""

@@ -1,15 +1,18 @@
 """By hand in BlackSheep, with pydantic where there is something to validate."""
 
 import jwt
-from blacksheep import Application, Content, Request, Response, get, post
-from pydantic import TypeAdapter
+from blacksheep import Application, Content, FromJSON, Request, Response, get, post
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_json
 
 from benchmarks.peers.model import SECRET, Caller, Item, Order, User, receipt_of, users
 
-BODY = TypeAdapter(dict[str, Order])
 USERS = TypeAdapter(list[User])
 app = Application()
+
+
+class Body(BaseModel):
+    order: Order
 
 
 def json_response(body: bytes) -> Response:
@@ -21,15 +24,15 @@ async def hello(name: str) -> Response:
     return json_response(to_json(f"Hello {name}!"))
 
 
+# It runs on the event loop, where one that blocks would stop the server.
 @get("/actions/hello-def")
 def hello_def(name: str) -> Response:
     return json_response(to_json(f"Hello {name}!"))
 
 
 @post("/actions/place-order")
-async def place_order(request: Request) -> Response:
-    order = BODY.validate_json(await request.read() or b"")["order"]
-    return json_response(receipt_of(order).model_dump_json().encode())
+async def place_order(data: FromJSON[Body]) -> Response:
+    return json_response(receipt_of(data.value.order).model_dump_json().encode())
 
 
 @get("/actions/list-users")

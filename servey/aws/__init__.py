@@ -24,9 +24,12 @@ def build_handler(app: Servey, *, host: FastAPI | None = None) -> LambdaHandler:
     from servey.aws.dispatch import LambdaHandler, Others
     from servey.jobs.perform import perform_job
     from servey.jobs.service import jobs_and_schedules_here
+    from servey.parts import Parts
     from servey.ws import frames
 
     # SQS and EventBridge call the function; nothing of ours may run between two calls.
+    if app.runtime.settings.queue_url is None and app.runtime.parts.queue == Parts().queue:
+        app.runtime.parts.queue = "servey.aws.queue:no_queue_of"
     services = app.runtime.services
     services[:] = [service for service in services if service is not jobs_and_schedules_here]
     return LambdaHandler(host or app, app.runtime, Others(perform_job, frames))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from servey.actions import Action
 from servey.aws.table import Item, table_of
@@ -15,6 +16,8 @@ from servey.errors import ServeyError
 from servey.invoke import Stream, invoke
 from servey.runtime import Runtime
 from servey.web import as_action_error
+
+T = TypeVar("T")
 
 logger = logging.getLogger("servey")
 
@@ -89,6 +92,17 @@ async def call(
         if known is None:
             raise
         raise CallFailed(f"{known} ({known.code})") from None
+
+
+async def within(seconds: float | None, work: Awaitable[T]) -> T:
+    """What comes of it, unless the function's time is over before. Errors: CallFailed."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await work
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise CallFailed("The function's time is over before the call is (timeout)") from None
 
 
 async def as_json(action: Action, result: Any) -> Any:

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 from fastapi import FastAPI
 
 from servey.actions import Action
-from servey.aws.calls import call, call_directly
+from servey.aws.appsync import answer_field, answer_fields
+from servey.aws.calls import call, call_directly, within
 from servey.aws.events import Kind, kind_of
 from servey.aws.http import Requests, seconds_left
 from servey.aws.records import Perform, run_records
@@ -57,6 +58,8 @@ class LambdaHandler:
             "params": self._params,
             "sqs": self._sqs,
             "websocket": self._socket,
+            "appsync": self._appsync,
+            "appsync_batch": self._appsync_batch,
         }
 
     def __call__(self, event: Any, lambda_context: Any = None) -> Any:
@@ -89,11 +92,17 @@ class LambdaHandler:
         return self._requests(event, lambda_context)
 
     def _direct(self, event: Any, lambda_context: Any, request_id: str) -> Any:
-        return self.run(call_directly(self.runtime, event["servey"], request_id))
+        return self.run(within(seconds_left(lambda_context), call_directly(self.runtime, event["servey"], request_id)))
 
     def _params(self, event: Any, lambda_context: Any, request_id: str) -> Any:
         assert self.action is not None
-        return self.run(call(self.runtime, self.action, event, request_id))
+        return self.run(within(seconds_left(lambda_context), call(self.runtime, self.action, event, request_id)))
+
+    def _appsync(self, event: Any, lambda_context: Any, request_id: str) -> Any:
+        return self.run(within(seconds_left(lambda_context), answer_field(self.runtime, event, request_id)))
+
+    def _appsync_batch(self, event: Any, lambda_context: Any, request_id: str) -> Any:
+        return self.run(within(seconds_left(lambda_context), answer_fields(self.runtime, event, request_id)))
 
     def _sqs(self, event: Any, lambda_context: Any, request_id: str) -> Any:
         seconds = seconds_left(lambda_context) or _SECONDS

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from servey.errors import ServeyError
 
-Kind: TypeAlias = Literal["http", "websocket", "sqs", "direct", "appsync", "appsync_batch", "appsync_token", "params"]
+Kind: TypeAlias = Literal["http", "websocket", "sqs", "direct", "appsync", "appsync_batch", "params"]
 
 
 class UnknownEvent(ServeyError):
@@ -41,7 +41,7 @@ def kind_of(event: Any, *, plain_params: bool = False) -> Kind:
     if event.get("type") in ("REQUEST", "TOKEN") and ("methodArn" in event or "routeArn" in event):
         raise UnknownEvent(event)  # tokens are read where the call is made; nothing here is a gateway's authorizer
     if "authorizationToken" in event and "queryString" in context:
-        return "appsync_token"
+        raise UnknownEvent(event)
     if _is_request(event, context):
         return "http"
     if _is_appsync(event):

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from servey.aws.clients import Client
 from servey.aws.table import Item, Table, table_of
-from servey.errors import Overloaded, ServeyError
+from servey.errors import ActionError, Overloaded, ServeyError
 from servey.queues import Job, JobState, State
 from servey.settings import Settings
 
@@ -173,6 +173,26 @@ def queue_of(settings: Settings) -> SqsQueue:
 class _Message(TypedDict):
     v: Literal[1]
     job: Job
+
+
+class NoQueue:
+    """Stands where an app has no queue, so that a job is refused and not lost."""
+
+    async def enqueue(self, job: Job, *, delay: float = 0, key: str | None = None) -> str:
+        """Errors: ActionError 501."""
+        raise ActionError(501, "not_implemented", "This function has no queue, so that nothing can be done later")
+
+    async def state(self, job_id: str) -> JobState | None:
+        """There is no job."""
+        return None
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""
+
+
+def no_queue_of(settings: Settings) -> NoQueue:
+    """The queue of an app that has none."""
+    return NoQueue()
 
 
 def job_of(body: str) -> Job:

@@ -167,6 +167,8 @@ def _collect(schema: Schema, definitions: Mapping[str, Schema], models: dict[typ
         if kind == "dict" and schema.get("keys_schema", {}).get("type") != "str":
             return False
         inner = schema.get("values_schema" if kind == "dict" else "items_schema" if kind == "list" else "schema")
+        if isinstance(schema.get("default"), bool) and inner is not None and inner.get("type") != "bool":
+            return False  # a default is not validated, and pydantic writes True as 1 where a whole number stands
         return inner is not None and _collect(inner, definitions, models)
     return kind == "model" and _collect_model(schema, definitions, models)
 

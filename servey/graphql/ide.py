@@ -39,10 +39,12 @@ const isSubscription = (text, name) => {
   return Boolean(meant) && meant[1] === "subscription";
 };
 // The headers editor is what a websocket says first, too.
-const events = (params, headers) => {
-  const client = graphqlWs.createClient({ url: url.replace(/^http/, "ws"), connectionParams: headers, retryAttempts: 0 });
-  return client.iterate(params);
-};
+const events = (params, headers) => ({
+  subscribe: (sink) => {
+    const client = graphqlWs.createClient({ url: url.replace(/^http/, "ws"), connectionParams: headers, retryAttempts: 0 });
+    return { unsubscribe: client.subscribe(params, sink) };
+  },
+});
 const fetcher = (params, options) =>
   isSubscription(params.query, params.operationName) ? events(params, options && options.headers) : answers(params, options);
 ReactDOM.render(

@@ -178,7 +178,8 @@ class _Writer:
         if straight:
             self._use(validate=self.action.params.validator.validate_json)
             self._say(
-                "      if not raw or b'NaN' in raw or b'Infinity' in raw: raise ValueError",
+                # One byte is found faster than many; most bodies have neither of these two.
+                "      if not raw or b'N' in raw and b'NaN' in raw or b'I' in raw and b'Infinity' in raw: raise ValueError",
                 "      values = validate(raw)",
             )
             return

@@ -26,7 +26,6 @@ QUEUE_ACTIONS = (
     "sqs:SendMessage",
 )
 TABLE_ACTIONS = (
-    "dynamodb:BatchWriteItem",
     "dynamodb:DeleteItem",
     "dynamodb:GetItem",
     "dynamodb:PutItem",

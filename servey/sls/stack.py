@@ -13,6 +13,7 @@ from servey.actions import Action
 from servey.app import Servey
 from servey.channels import BackgroundActionChannel, WebhookEventChannel, WebsocketEventChannel
 from servey.errors import ConfigError
+from servey.queues import Retry
 from servey.routers.rest import path_of
 from servey.settings import Settings
 from servey.sls import resources
@@ -40,6 +41,8 @@ LONGEST_DELAY_SECONDS = 900
 LONGEST_NAME_CHARACTERS = 64
 MOST_RESOURCES = 500
 _RESOURCES_OF_A_FUNCTION = 6
+_TRIES_OF_A_QUEUE = 3
+"""How much more often than a job may be tried a message comes back, for those whose function was ended in the middle."""
 _TIMES_VISIBLE = 6
 """How much longer a message is hidden than a function may run. Source: Lambda developer guide, "Using SQS"."""
 
@@ -68,14 +71,20 @@ def build_stack(app: Servey) -> Stack:
         events += [SocketEvent("$connect"), SocketEvent("$default"), SocketEvent("$disconnect")]
         environment["SERVEY_WEBSOCKET_ENDPOINT"] = resources.WEBSOCKET_ENDPOINT
         statements.append(Statement(("execute-api:ManageConnections",), (resources.WEBSOCKET_CONNECTIONS,)))
-    if jobs:
-        made |= resources.queue(
-            visible=_TIMES_VISIBLE * timeout, tries=max(channel.retry.max_tries for channel in jobs)
-        )
+    retries = [*(channel.retry for channel in jobs), *(action.retry for action in catalog if action.retry is not None)]
+    enqueues = any(
+        app.runtime.plan(action).contexts for action in catalog
+    )  # by its context an action makes jobs of others
+    has_queue = bool(retries) or enqueues
+    if has_queue:
+        tries = max(retry.max_tries for retry in (*retries, Retry())) + _TRIES_OF_A_QUEUE
+        made |= resources.queue(visible=_TIMES_VISIBLE * timeout, tries=tries)
         events.append(QueueEvent("ServeyJobs"))
         environment["SERVEY_QUEUE_URL"] = {"Ref": "ServeyJobs"}
+        environment["SERVEY_DEAD_QUEUE_URL"] = {"Ref": "ServeyDeadJobs"}
         statements.append(Statement(resources.QUEUE_ACTIONS, (arn_of("ServeyJobs"),)))
-    if sockets or jobs or schedules:
+        statements.append(Statement(("sqs:SendMessage",), (arn_of("ServeyDeadJobs"),)))
+    if sockets or has_queue or schedules:
         made |= resources.table(by_channel=bool(sockets))
         environment["SERVEY_CONNECTION_TABLE"] = {"Ref": "ServeyTable"}
         statements.append(Statement(resources.TABLE_ACTIONS, (arn_of("ServeyTable"),)))
@@ -170,7 +179,8 @@ def _environment(settings: Settings) -> dict[str, Any]:
 _NOT_DEPLOYED = frozenset(
     {
         "env", "host", "port", "debug", "redis_url", "serverless_yml", "aws_router_for_all", "aws_action", "aws_handler",
-        "aws_domain", "aws_certificate_arn", "kms_key_id", "queue_url", "connection_table", "websocket_endpoint",
+        "aws_domain", "aws_certificate_arn", "kms_key_id", "queue_url", "dead_queue_url", "connection_table",
+        "websocket_endpoint",
     }
 )  # fmt: skip
 """Settings of a machine or of the stack itself."""

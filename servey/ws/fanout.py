@@ -6,6 +6,7 @@ copies and masks nothing less, but makes each frame anew for each connection, wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -13,19 +14,31 @@ from websockets.frames import CloseCode
 
 from servey.ws.senders import EXTENSION
 
+_LINGER_SECONDS = 1.0
+
 
 class FanoutProtocol(WebSocketsSansIOProtocol):
     """uvicorn's protocol, which offers itself to the app as `servey.ws.senders.Frames`."""
+
+    _failed = False
 
     @property
     def waiting_bytes(self) -> int:
         """How much was written that the client has not taken yet."""
         return self.transport.get_write_buffer_size()
 
-    def write(self, frame: bytes) -> None:
-        """Writes a whole frame; nothing once the connection is closed."""
-        if not (self.close_sent or self.disconnected or self.transport.is_closing()):
-            self.transport.write(frame)
+    def writer(self) -> Callable[[bytes], int]:
+        """What writes a whole frame, nothing once the connection is closed, and gives how many bytes still wait."""
+        write, is_closing = self.transport.write, self.transport.is_closing
+        size = self.transport.get_write_buffer_size
+
+        def put(frame: bytes) -> int:
+            if self.close_sent or is_closing():
+                return 0
+            write(frame)
+            return size()
+
+        return put
 
     async def drain(self) -> None:
         """Comes back once the client has taken most of what was written."""
@@ -40,6 +53,27 @@ class FanoutProtocol(WebSocketsSansIOProtocol):
         extensions: Any = self.scope["extensions"]
         extensions[EXTENSION] = self
         await super().run_asgi()
+
+    def data_received(self, data: bytes) -> None:
+        """Reads on; what a client says after a frame that can not be is thrown away."""
+        if self.conn.parser_exc is None and not self._failed:
+            super().data_received(data)
+
+    def handle_parser_exception(self) -> None:
+        """Closes a connection with a bad frame, in order.
+
+        uvicorn ends the transport at once, which resets a connection whose client still sends, and loses the close frame.
+        """
+        assert self.conn.close_sent is not None
+        self._failed = True
+        code, reason = self.conn.close_sent.code, self.conn.close_sent.reason
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": int(code), "reason": reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.close_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
 
     def send_receive_event_to_app(self) -> None:
         """Passes a whole message on; text that is not UTF-8 ends the connection, without a trace in the log."""

@@ -35,8 +35,10 @@ class Frames(Protocol):
         """How much was written that the client has not taken yet."""
         ...
 
-    def write(self, frame: bytes) -> None:
-        """Writes a whole frame as it goes over the wire; nothing once the connection is closed."""
+    def writer(self) -> Callable[[bytes], int]:
+        """What writes a whole frame as it goes over the wire, nothing once the connection is closed; it gives how many
+        bytes the client has not taken yet.
+        """
         ...
 
     async def drain(self) -> None:
@@ -51,7 +53,7 @@ class Frames(Protocol):
 class Sender(Protocol):
     """One connection's way out. ``put_*`` never wait, ``send_*`` wait for the client."""
 
-    def send_bare(self, item: Item) -> None: ...
+    def bare(self) -> Callable[[Item], None]: ...
     def put_event(self, event: Event) -> None: ...
     def put_text(self, text: str) -> None: ...
     async def send_text(self, text: str) -> None: ...
@@ -127,8 +129,11 @@ class AsgiSender(_Closing):
         self._wake: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
 
-    def send_bare(self, item: Item) -> None:
-        """Puts an event alone; a socket of bare events has no way to say that some were lost."""
+    def bare(self) -> Callable[[Item], None]:
+        """What takes events alone; a socket of bare events has no way to say that some were lost."""
+        return self._put_bare
+
+    def _put_bare(self, item: Item) -> None:
         if not isinstance(item, Lost):
             message = item.frames.get("asgi bare")
             if message is None:
@@ -206,21 +211,30 @@ class AsgiSender(_Closing):
 class DirectSender(_Closing):
     """Writes frames that were made once for all connections straight into the transport."""
 
-    __slots__ = ("_abort", "_frames", "_max_bytes")
+    __slots__ = ("_abort", "_frames", "_max_bytes", "_write")
 
     def __init__(self, frames: Frames, send: Send, max_bytes: int) -> None:
         super().__init__(send)
         self._frames = frames
+        self._write = frames.writer()
         self._max_bytes = max_bytes
         self._abort: asyncio.TimerHandle | None = None
 
-    def send_bare(self, item: Item) -> None:
-        """Puts an event alone; a socket of bare events has no way to say that some were lost."""
-        if not isinstance(item, Lost):
+    def bare(self) -> Callable[[Item], None]:
+        """What takes events alone; a socket of bare events has no way to say that some were lost."""
+        # This is called for every subscriber and event, so that it looks up nothing twice.
+        write, max_bytes = self._write, self._max_bytes
+
+        def deliver(item: Item) -> None:
+            if isinstance(item, Lost) or self._closing is not None:
+                return
             frame = item.frames.get("bare")
             if frame is None:
                 frame = item.frames["bare"] = text_frame(item.payload)
-            self._put(frame)
+            if write(frame) > max_bytes:
+                self.close(_SLOW, _SLOW_REASON)
+
+        return deliver
 
     def put_event(self, event: Event) -> None:
         frame = event.frames.get("framed")
@@ -251,14 +265,12 @@ class DirectSender(_Closing):
             self._abort.cancel()
 
     def _put(self, frame: bytes) -> None:
-        if self._closing is None:
-            self._frames.write(frame)
-            if self._frames.waiting_bytes > self._max_bytes:
-                self.close(_SLOW, _SLOW_REASON)
+        if self._closing is None and self._write(frame) > self._max_bytes:
+            self.close(_SLOW, _SLOW_REASON)
 
     async def _pass(self, frame: bytes) -> None:
         if self._closing is None:
-            self._frames.write(frame)
+            self._write(frame)
             await self._frames.drain()
 
 

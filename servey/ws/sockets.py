@@ -115,7 +115,7 @@ class Socket:
         """
         opened = await open_subscription(self._runtime, channel, self.authorization, subscriber_id=subscriber_id)
         self.subscriptions[channel] = opened
-        opened.attach(self.sender.send_bare, self._end)
+        opened.attach(self.sender.bare(), self._end)
         while (await self._receive())["type"] != "websocket.disconnect":
             pass
 

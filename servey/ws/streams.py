@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from servey.errors import ActionError
-from servey.events import Event
+from servey.events import Event, Item
 from servey.sending import SSE_PING, send_chunks
 from servey.subscriptions import Subscription, open_subscription
 from servey.web import bearer_token, error_response, header
@@ -70,12 +70,16 @@ async def _chunks(subscription: Subscription) -> AsyncGenerator[bytes, None]:
         yield _RETRY
     try:
         async for item in subscription:
-            if isinstance(item, Event):
-                yield _event(item)
-            elif item.cursor is not None:
-                yield _ready(False, item.cursor)
+            waiting = subscription.waiting()
+            yield _chunk(item) if not waiting else b"".join(map(_chunk, [item, *waiting]))
     except ActionError as error:
         yield b"event: error\ndata: %s\n\n" % to_json(error.body(), fallback=str)
+
+
+def _chunk(item: Item) -> bytes:
+    if isinstance(item, Event):
+        return _event(item)
+    return b"" if item.cursor is None else _ready(False, item.cursor)
 
 
 def _ready(recovered: bool | None, cursor: str) -> bytes:

@@ -165,7 +165,6 @@ def test_a_request_is_known(name):
         ({"Records": [RECORD, RECORD]}, "sqs"),
         (APPSYNC, "appsync"),
         ([APPSYNC, APPSYNC], "appsync_batch"),
-        ({"authorizationToken": "t", "requestContext": {"queryString": "q", "apiId": "a"}}, "appsync_token"),
         ({"servey": {"action": "a"}}, "direct"),
     ],
 )
@@ -188,6 +187,7 @@ UNKNOWN = [
     {"type": "REQUEST", "routeArn": "arn", "version": "2.0", "requestContext": {"http": {"method": "GET"}}},
     {"type": "TOKEN", "methodArn": "arn", "authorizationToken": "t"},
     {"httpMethod": "GET", "path": "/"},
+    {"authorizationToken": "t", "requestContext": {"queryString": "q", "apiId": "a"}},
     [APPSYNC, {}],
 ]
 

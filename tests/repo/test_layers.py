@@ -70,6 +70,7 @@ COMPOSITION = {
     "pytest_plugin",
     "seed_imports",
     "server",
+    "sls",
     "testing",
     "worker",
 }

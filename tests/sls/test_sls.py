@@ -106,7 +106,7 @@ def test_everything_that_is_declared_is_there(project):
     assert function["timeout"] == 61
     jobs = resources["ServeyJobs"]["Properties"]
     assert jobs["VisibilityTimeout"] == 6 * 61
-    assert jobs["RedrivePolicy"]["maxReceiveCount"] == 7
+    assert jobs["RedrivePolicy"]["maxReceiveCount"] == 10
     kinds = [next(iter(event)) for event in function["events"]]
     assert kinds == ["httpApi", "websocket", "websocket", "websocket", "sqs", "schedule", "schedule"]
     rates = [event["schedule"]["rate"] for event in function["events"] if "schedule" in event]
@@ -116,7 +116,7 @@ def test_everything_that_is_declared_is_there(project):
         "servey": {"v": 1, "action": "tick", "params": {}, "trigger": "fixed_rate", "time": "now"}
     }
     assert set(loaded(folder, "environment")) == {
-        "SERVEY_ENV", "SERVEY_QUEUE_URL", "SERVEY_CONNECTION_TABLE", "SERVEY_KMS_KEY_ID", "SERVEY_WEBSOCKET_ENDPOINT",
+        "SERVEY_ENV", "SERVEY_QUEUE_URL", "SERVEY_DEAD_QUEUE_URL", "SERVEY_CONNECTION_TABLE", "SERVEY_KMS_KEY_ID", "SERVEY_WEBSOCKET_ENDPOINT",
     }  # fmt: skip
 
 

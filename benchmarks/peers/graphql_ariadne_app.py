@@ -1,0 +1,40 @@
+"""The same for Ariadne, with its defaults; from a virtual environment of its own."""
+
+from ariadne import ObjectType, QueryType, ScalarType, make_executable_schema
+from ariadne.asgi import GraphQL
+
+from benchmarks.peers import graphql_model as model
+
+SCHEMA = """
+scalar DateTime
+type Person { id: Int! name: String! email: String! isActive: Boolean! since: DateTime! points: Int! }
+type Query { hello(name: String!): String! people(count: Int!, first: Int!): [Person!]! }
+"""
+query, person, moment = QueryType(), ObjectType("Person"), ScalarType("DateTime")
+
+
+@query.field("hello")
+async def hello(*_, name: str) -> str:
+    return f"Hello {name}!"
+
+
+@query.field("people")
+async def people(*_, count: int, first: int) -> list[model.Person]:
+    return model.people(count, first)
+
+
+@person.field("points")
+async def points(each: model.Person, *_) -> int:
+    return each.id * 2
+
+
+@moment.serializer
+def written(value) -> str:
+    return value.isoformat()
+
+
+_app = GraphQL(make_executable_schema(SCHEMA, query, person, moment, convert_names_case=True))
+
+
+async def app(scope, receive, send) -> None:
+    await _app({**scope, "path": "/"}, receive, send)

@@ -1,0 +1,3 @@
+from actions import loans
+
+__all__ = ["loans"]

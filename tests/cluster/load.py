@@ -1,0 +1,126 @@
+"""Load for a cluster, and what came of it: requests, events with history, jobs, schedules."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+
+@dataclass
+class Found:
+    """What clients have seen."""
+
+    answers: Counter = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    slowest: float = 0
+    published: list[int] = field(default_factory=list)
+    enqueued: list[int] = field(default_factory=list)
+    received: list[list[int]] = field(default_factory=list)
+    closes: Counter = field(default_factory=Counter)
+    unrecovered: int = 0
+
+
+@asynccontextmanager
+async def load(url: str, *, clients: int = 4, sockets: int = 5):
+    """Asks, publishes, enqueues and listens meanwhile."""
+    found = Found()
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(_ask(url, found, stop)) for _ in range(clients)]
+    listeners = [asyncio.create_task(_listen(url, found, stop)) for _ in range(sockets)]
+    await asyncio.sleep(1)
+    tasks += [
+        asyncio.create_task(_send(url, found, stop, "tell", found.published, 0.05)),
+        asyncio.create_task(_send(url, found, stop, "have-done", found.enqueued, 0.1)),
+    ]
+    try:
+        yield found
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+        # What was published last may still be on its way.
+        for _ in range(100):
+            if all(len(set(each)) >= len(found.published) for each in found.received):
+                break
+            await asyncio.sleep(0.1)
+        for task in listeners:
+            task.cancel()
+        await asyncio.gather(*listeners, return_exceptions=True)
+
+
+async def _ask(url, found, stop):
+    loop = asyncio.get_running_loop()
+    async with httpx.AsyncClient(base_url=url, timeout=15) as client:
+        while not stop.is_set():
+            begun = loop.time()
+            try:
+                answer = await client.get("/actions/echo", params={"text": "x"})
+                found.answers[answer.status_code] += 1
+                if answer.status_code != 200:
+                    found.failures.append(f"GET {answer.status_code} {answer.text[:80]}")
+            except httpx.TransportError as error:
+                found.failures.append(f"GET {error!r}")
+            found.slowest = max(found.slowest, loop.time() - begun)
+            await asyncio.sleep(0.02)
+
+
+async def _send(url, found, stop, action, sent, pause):
+    number = time.time_ns() // 1_000_000  # each run has numbers of its own
+    async with httpx.AsyncClient(base_url=url, timeout=15) as client:
+        while not stop.is_set():
+            try:
+                answer = await client.post(f"/actions/{action}", json={"number": number})
+                failure = None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:80]}"
+            except httpx.TransportError as error:
+                failure = repr(error)
+            if failure is None:
+                sent.append(number)
+            else:
+                found.failures.append(f"POST {action} {failure}")
+            number += 1
+            await asyncio.sleep(pause)
+
+
+async def _listen(url, found, stop):
+    received: list[int] = []
+    found.received.append(received)
+    cursor = None
+    place = url.replace("http", "ws", 1) + "/subscription"
+    while True:
+        try:
+            async with connect(place, open_timeout=10, ping_interval=None) as socket:
+                frame = {"type": "Subscribe", "payload": "numbers"}
+                await socket.send(json.dumps({**frame, "after": cursor} if cursor else frame))
+                async for text in socket:
+                    frame = json.loads(text)
+                    if frame["type"] == "Subscribed" and cursor and not frame.get("recovered"):
+                        found.unrecovered += 1
+                    if frame["type"] == "Error":
+                        break
+                    if frame["type"] == "Event":
+                        received.append(frame["payload"])
+                    cursor = frame.get("cursor") or cursor
+        except ConnectionClosed as closed:
+            found.closes[closed.rcvd.code if closed.rcvd else 1006] += 1
+        except (OSError, InvalidHandshake, TimeoutError):
+            found.closes["refused"] += 1
+        await asyncio.sleep(0.1)
+
+
+async def noted(url, name, wanted=None, within=60):
+    """What the actions have noted; waits until all that is ``wanted`` is there."""
+    async with httpx.AsyncClient(base_url=url, timeout=15) as client:
+        for _ in range(within * 2):
+            try:
+                answer = await client.get("/actions/noted", params={"name": name})
+                if answer.status_code == 200 and (wanted is None or set(wanted) <= set(answer.json())):
+                    return answer.json()
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.5)
+    return answer.json()

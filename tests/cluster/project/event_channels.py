@@ -1,0 +1,3 @@
+from actions import numbers
+
+__all__ = ["numbers"]

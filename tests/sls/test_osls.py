@@ -1,0 +1,70 @@
+"""The real packager and the real linter take what `servey sls` writes."""
+
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.aws.tools import osls, python_of, run_osls
+from tests.serving import run
+from tests.sls.projects import EXAMPLES, sixty_actions
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+OSLS_OWN = "W3005"
+"""osls says of some resources twice that one needs another."""
+
+
+def packaged(files: dict[str, str], folder: Path, **env: str) -> dict[str, dict[str, object]]:
+    """The resources of a project's template, once osls has taken it without a warning and cfn-lint has nothing against it."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    done = run("-m", "servey", "sls", cwd=folder, **env)
+    assert done.returncode == 0, done.stderr
+    (folder / ".servey").mkdir()
+    with zipfile.ZipFile(folder / ".servey" / "lambda.zip", "w") as archive:
+        archive.writestr("actions.py", "")
+    said = run_osls(["package"], folder)
+    assert "Warning" not in said.replace("NodeVersionSupportWarning", "").replace("(node:", ""), said
+    template = folder / ".serverless" / "cloudformation-template-update-stack.json"
+    linter = python_of("emulator").with_name("cfn-lint")
+    lint = subprocess.run(
+        [str(linter), "--ignore-checks", OSLS_OWN, "--", str(template)], capture_output=True, text=True, check=False
+    )
+    assert (lint.returncode, lint.stdout) == (0, ""), lint.stdout
+    return json.loads(template.read_text())["Resources"]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    osls()
+    made = tmp_path / "shop"
+    made.mkdir()
+    return made
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_packaged(name, folder):
+    packaged(EXAMPLES[name], folder)
+
+
+def test_each_action_with_a_function_of_its_own_is_packaged(folder):
+    resources = packaged(EXAMPLES["full"], folder, SERVEY_AWS_ROUTER_FOR_ALL="0")
+    assert sum(each["Type"] == "AWS::Lambda::Function" for each in resources.values()) == 6
+
+
+def test_a_domain_is_packaged(folder):
+    arn = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
+    packaged(EXAMPLES["site"], folder, SERVEY_AWS_DOMAIN="shop.example", SERVEY_AWS_CERTIFICATE_ARN=arn)
+
+
+def test_sixty_actions_are_one_function_and_few_resources(folder):
+    resources = packaged(sixty_actions(), folder)
+    kinds = [each["Type"] for each in resources.values()]
+    assert kinds.count("AWS::Lambda::Function") == 1
+    assert len(kinds) < 60
+    (role,) = [each for each in resources.values() if each["Type"] == "AWS::IAM::Role"]
+    assert "*" not in json.dumps(role)

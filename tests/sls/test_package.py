@@ -1,0 +1,253 @@
+"""`servey package`, and Lambda's own runtime client with what it makes."""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servey import ConfigError
+from servey.sls import package
+from servey.sls.package import deployed_as
+from tests.aws.gateways import Request, http_api
+from tests.aws.lambda_runtime import LambdaFunction
+from tests.aws.tools import python_of
+from tests.serving import run
+
+ACTIONS = """
+import asyncio
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+
+from servey import WEB_GET, action
+
+BEATS: list[float] = []
+
+
+def beat() -> None:
+    while True:
+        time.sleep(0.02)
+        BEATS.append(time.monotonic())
+
+
+@action(triggers=WEB_GET)
+def say_hello(name: str) -> str:
+    return f"Hello {name}!"
+
+
+@action
+async def start_beating() -> None:
+    threading.Thread(target=beat, daemon=True).start()
+
+
+@action
+async def longest_silence() -> float:
+    await asyncio.sleep(0.1)
+    return max(after - before for before, after in zip(BEATS, BEATS[1:], strict=False))
+
+
+@action(timeout=300)
+async def slow(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "done"
+
+
+@action
+async def large(size: int) -> str:
+    return "x" * size
+"""
+BARE = """
+from fastapi import FastAPI
+from mangum import Mangum
+
+app = FastAPI()
+
+
+@app.get("/actions/say-hello")
+def say_hello(name: str) -> str:
+    return f"Hello {name}!"
+
+
+handler = Mangum(app, lifespan="off")
+"""
+HELLO = http_api(Request("GET", "/actions/say-hello?name=World"))
+
+
+def here() -> str:
+    return f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+# ------------------------------------------------------------------------------------------------------------- for whom
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "expected"),
+    [
+        ("", None, "arm64"),
+        ("", "x86_64", "x86_64"),
+        (f"provider:\n  runtime: {here()}\n  architecture: x86_64\n", None, "x86_64"),
+        (f"provider:\n  runtime: '{here()}'\n  architecture: arm64\n", "arm64", "arm64"),
+        ("provider:\n  runtime: python3.9\n", None, "says python3.9 and this is python3"),
+        ("provider:\n  architecture: arm64\n", "x86_64", "says architecture arm64, not x86_64"),
+    ],
+)
+def test_serverless_yml_says_for_which_processor(tmp_path, text, asked, expected):
+    file = tmp_path / "serverless.yml"
+    if text:
+        file.write_text(text)
+    if expected in ("arm64", "x86_64"):
+        assert deployed_as(str(file), asked) == expected
+    else:
+        with pytest.raises(ConfigError, match=expected):
+            deployed_as(str(file), asked)
+
+
+def test_another_processor_is_bad_usage(tmp_path):
+    done = run("-m", "servey", "package", "--architecture", "mips", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "error: --architecture is arm64 or x86_64\n")
+
+
+def test_what_is_too_large_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "large.bin").write_bytes(bytes(3 << 20))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(package, "LARGEST_BYTES", 1 << 20)
+    monkeypatch.setattr(package, "_install", lambda *args: None)
+    with pytest.raises(ConfigError, match=r"and Lambda takes 1; the largest parts are large.bin 3 MB"):
+        package.build_package(tmp_path / "x.zip", "arm64", ())
+    assert not (tmp_path / "x.zip").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------ the zip
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("package") / "shop"
+    files = {
+        "actions.py": ACTIONS,
+        "bare.py": BARE,
+        "requirements.txt": "servey\nboto3\npyyaml  # for the shop\n",
+        "templates/a.j2": "a",
+        ".env": "SECRET=1",
+        "tests/test_a.py": "",
+        "test_b.py": "",
+        "node_modules/a.js": "",
+        "venv/pyvenv.cfg": "",
+        "venv/lib/a.py": "",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    for architecture in ("arm64", "x86_64"):
+        for number in (1, 2) if architecture == "x86_64" else (1,):
+            output = f".servey/{architecture}-{number}.zip"
+            words = ("package", "--architecture", architecture, "--output", output)
+            done = run("-m", "servey", *words, cwd=folder, timeout=400)
+            assert done.returncode == 0, done.stderr
+    return folder
+
+
+slow = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+class TestPackaged:
+    pytestmark = slow
+
+    def test_it_is_the_same_each_time(self, project):
+        one, two = (project / ".servey" / f"x86_64-{number}.zip" for number in (1, 2))
+        assert one.read_bytes() == two.read_bytes()
+
+    def test_what_is_in_it(self, project):
+        names = set(zipfile.ZipFile(project / ".servey" / "arm64-1.zip").namelist())
+        tops = {name.partition("/")[0] for name in names}
+        cache = f"__pycache__/actions.cpython-3{sys.version_info.minor}.pyc"
+        assert {
+            "actions.py",
+            cache,
+            "templates/a.j2",
+            "servey/app.py",
+            "mangum/__init__.py",
+            "yaml/__init__.py",
+        } <= names
+        assert not tops & {"boto3", "botocore", "s3transfer", "uvicorn", "typer", "strawberry", "arq", "redis"}
+        assert not tops & {".env", "tests", "test_b.py", "node_modules", "venv", ".servey", "bin"}
+        libraries = {name for name in names if name.endswith(".so")}
+        assert libraries
+        assert all("aarch64" in name or "x86" not in name for name in libraries)
+
+
+@pytest.fixture(scope="module")
+def task(project: Path) -> Path:
+    """The zip as Lambda unpacks it."""
+    folder = project.parent / "task"
+    with zipfile.ZipFile(project / ".servey" / "x86_64-1.zip") as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture
+def function(task: Path):
+    with LambdaFunction(python_of("lambda_runtime"), task, "servey.aws.handler", timeout=20) as function:
+        yield function
+
+
+def direct(action: str, **params: Any) -> dict[str, Any]:
+    return {"servey": {"action": action, "params": params}}
+
+
+class TestRuntime:
+    pytestmark = slow
+
+    def test_it_answers_and_stays_warm(self, function):
+        first = function.invoke(HELLO)
+        assert (first.error, first.payload["body"], first.cold) == (None, '"Hello World!"', True), function.said()
+        second = function.invoke(HELLO)
+        assert (second.error, second.cold) == (None, False)
+
+    def test_nothing_runs_between_two_invocations(self, function):
+        assert function.invoke(direct("start_beating")).error is None, function.said()
+        time.sleep(1)
+        assert function.invoke(direct("longest_silence")).payload > 0.8
+
+    def test_no_thread_of_ours_is_left_running(self, function):
+        function.invoke(HELLO)
+        assert function._process is not None
+        threads = len(list(Path(f"/proc/{function._process.pid}/task").iterdir()))
+        function.invoke(HELLO)
+        assert len(list(Path(f"/proc/{function._process.pid}/task").iterdir())) == threads
+
+    def test_a_request_that_takes_too_long_is_answered_in_time(self, task):
+        with LambdaFunction(python_of("lambda_runtime"), task, "servey.aws.handler", timeout=2) as function:
+            function.invoke(HELLO)
+            late = function.invoke(direct("slow", seconds=20))
+            assert late.error == "CallFailed"
+            assert "(timeout)" in late.payload["errorMessage"]
+            assert late.seconds < 2
+            assert function.invoke(HELLO).cold is False
+
+    def test_an_answer_of_7_mb_is_reported(self, function):
+        assert function.invoke(direct("large", size=7 << 20)).error in ("CallFailed", "Function.ResponseSizeTooLarge")
+        assert function.invoke(HELLO).payload["statusCode"] == 200
+
+    def test_a_cold_start_takes_hardly_longer_than_bare_fastapis(self, task):
+        python = python_of("lambda_runtime")
+        subprocess.run(
+            [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(task / "bare.py")],
+            check=True,
+        )
+        seconds: dict[str, list[float]] = {"bare.handler": [], "servey.aws.handler": []}
+        for _ in range(7):
+            for handler, taken in seconds.items():
+                with LambdaFunction(python, task, handler) as function:
+                    answer = function.invoke(HELLO)
+                    assert json.loads(answer.payload["body"]) == "Hello World!"
+                    taken.append(function.cpu_seconds())
+        bare, ours = (statistics.median(taken) for taken in seconds.values())
+        assert ours <= 1.25 * bare, seconds
