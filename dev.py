@@ -7,6 +7,7 @@
     python3 dev.py types    mypy (strict) and pyright
     python3 dev.py docs     every snippet of the README and the docs
     python3 dev.py slow     the slow tiers of the test suite
+    python3 dev.py browser  the tests in a browser, Debian's chromium; "browser images" takes the pictures of the docs too
     python3 dev.py oldest   the tests that other packages' versions matter to, on the oldest ones that Servey supports
     python3 dev.py newest   the same on the newest ones that there are
     python3 dev.py bench    the benchmarks
@@ -68,6 +69,14 @@ def types(words):
 def docs(words):
     """The snippets of the README and the docs."""
     return call([PYTHON, "-m", "pytest", "tests/repo/test_docs.py"] + words)
+
+
+def browser(words):
+    """The tests that drive a browser."""
+    if words[:1] == ["images"]:
+        os.environ["TAKE_SCREENSHOTS"] = "1"
+        words = words[1:]
+    return call([PYTHON, "-m", "pytest", "tests/browser", "-m", "browser"] + words)
 
 
 def oldest(words):
@@ -145,6 +154,7 @@ COMMANDS = {
     "types": types,
     "docs": docs,
     "slow": slow,
+    "browser": browser,
     "oldest": oldest,
     "newest": newest,
     "bench": bench,

@@ -11,6 +11,7 @@ from servey.cache import SecureHashCacheControl, TimestampCacheControl, TtlCache
 from servey.channels import background_action_channel, webhook_event_channel, websocket_event_channel
 from servey.context import Context
 from servey.errors import ActionError, ConfigError, Conflict, Forbidden, NotFound, ServeyError
+from servey.pages import Redirect, WebPageResponse
 from servey.queues import Retry
 from servey.results import invalidate
 from servey.triggers import (
@@ -47,6 +48,7 @@ __all__ = [
     "FixedRateTrigger",
     "Forbidden",
     "NotFound",
+    "Redirect",
     "Retry",
     "ScopeAccessControl",
     "SecureHashCacheControl",
@@ -55,6 +57,7 @@ __all__ = [
     "Settings",
     "TimestampCacheControl",
     "TtlCacheControl",
+    "WebPageResponse",
     "WebPageTrigger",
     "WebTrigger",
     "WebTriggerMethod",

@@ -20,7 +20,8 @@ from servey.catalog import build_catalog, find_actions, find_channels
 from servey.channels import BackgroundActionChannel, EventChannel, WebsocketEventChannel
 from servey.compat.fastapi import is_bare
 from servey.compat.starlette import is_wrapped
-from servey.errors import ActionError, ConfigError, NotFound
+from servey.compression import with_gzip
+from servey.errors import ActionError, ConfigError
 from servey.graphql.fields import Fields
 from servey.graphql.mount import mount_graphql
 from servey.jobs.routes import mount_jobs
@@ -32,14 +33,16 @@ from servey.routers.describe import access_text, default_scheme, valid_in_3_1
 from servey.routers.dispatch import Dispatch, Tables
 from servey.routers.docs import mount_docs
 from servey.routers.health import mount_health
-from servey.routers.login import login_scheme, mount_login
+from servey.routers.index import mount_index
+from servey.routers.login import login_scheme, mount_login, mount_login_form
+from servey.routers.pages import mount_pages, page_path
 from servey.routers.rest import mount_actions, path_of
-from servey.routers.statics import StaticSite
+from servey.routers.statics import StaticSite, nothing_at
 from servey.runtime import Runtime
 from servey.settings import Settings
 from servey.telemetry import NOTED, Observer
 from servey.tokens import JwtAuthorizer
-from servey.triggers import WebTrigger
+from servey.triggers import WebPageTrigger, WebTrigger
 from servey.web import app_exception_handlers, error_response, request_id_of, with_request_id
 
 
@@ -81,15 +84,10 @@ class Servey(FastAPI):
         mount_health(self, self.runtime)
         if settings.serves_docs:
             mount_docs(self)
+        if settings.is_dev:
+            mount_index(self, self.runtime, self.exposures)
+        self._mount_pages(self.router, "")
         self.router.default = _last_resort(settings)
-        if settings.cors_allowed_origins:
-            self.add_middleware(
-                CORSMiddleware,
-                allow_origins=settings.cors_allowed_origins,
-                allow_methods=["*"],
-                allow_headers=["*"],
-                expose_headers=["X-Request-ID"],
-            )
 
     def install(self, api: FastAPI, prefix: str = "") -> None:
         """Adds the actions' routes to an app that is there already, below ``prefix``: to its own OpenAPI, behind its own
@@ -98,6 +96,7 @@ class Servey(FastAPI):
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise ConfigError(f"prefix is {prefix!r}; begin it with '/' and do not end it with one")
         self._mount(api.router, prefix)
+        self._mount_pages(api.router, prefix)
         self.runtime.app = api
         hosts_lifespan = api.router.lifespan_context
 
@@ -113,7 +112,7 @@ class Servey(FastAPI):
         """Adds what an app and a host have in common."""
         scheme = default_scheme() if self._login is None else login_scheme(prefix)
         mount_actions(router, self.runtime, prefix=prefix, scheme=scheme)
-        mount_graphql(router, self.runtime, prefix=prefix)
+        self._fields = mount_graphql(router, self.runtime, prefix=prefix)
         if self.runtime.catalog.channels_of(WebsocketEventChannel):
             from servey.ws.routes import mount_channels  # an app without channels does not pay for their library
 
@@ -125,7 +124,14 @@ class Servey(FastAPI):
         mount_jobs(router, self.runtime, prefix=prefix)
         if self._login is not None:
             authorizer, authenticator = self._login
-            mount_login(router, authorizer, authenticator, prefix=prefix)
+            mount_login(router, authorizer, authenticator, self.runtime.settings, prefix=prefix)
+
+    def _mount_pages(self, router: APIRouter, prefix: str) -> None:
+        """Adds the pages, last: a path of theirs may fit everything."""
+        login = None if self._login is None else f"{prefix}/login"
+        mount_pages(router, self.runtime, prefix=prefix, login=login)
+        if login is not None:
+            mount_login_form(router, prefix=prefix)
 
     def build_middleware_stack(self) -> ASGIApp:
         """The app with everything around it; the innermost part looks requests up in a table of the actions' routes."""
@@ -136,10 +142,20 @@ class Servey(FastAPI):
             stack = super().build_middleware_stack()
         finally:
             self.user_middleware = users_own
+        crosses_origins = bool(self.runtime.settings.cors_allowed_origins)
+        if crosses_origins:
+            # Around everything, so that a page of another origin can read every error, also an unexpected one.
+            stack = CORSMiddleware(
+                stack,
+                allow_origins=self.runtime.settings.cors_allowed_origins,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=["X-Request-ID"],
+            )
         if is_bare(self) and not is_wrapped(self):
             # What FastAPI looks for on each request is not there; without middleware there is nothing around the table.
             self._stack = stack
-            self._tables = None if users_own else tables
+            self._tables = None if users_own or crosses_origins else tables
         return stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -157,21 +173,9 @@ class Servey(FastAPI):
                     )
                     await error_response(ActionError(500, "internal", problem))(scope, receive, send)
                     return
-            elif self._tables is not None and not (self.root_path or scope.get("root_path") or _is_traced(observer)):
-                # There is nothing around the routes that would do something.
-                table = self._tables.current()
-                path = scope["path"]
-                found = table.find(scope["method"], path)
-                if found is not None:
-                    serve = found[0].serve
-                    if serve is not None:
-                        scope["app"] = self
-                        if observer is not None:
-                            scope["route"] = found[0]
-                        await serve(scope, receive, send, found[1], self._generic, None)
-                        return
-                elif self.router.default is nothing_here and table.methods(path) == []:
-                    await error_response(NotFound())(scope, receive, with_request_id(send, request_id_of(scope)))
+            else:
+                send = with_gzip(scope, send)
+                if await self._at_once(scope, receive, send, observer):
                     return
             send = with_request_id(send, request_id_of(scope))
             if self._stack is not None and not self.root_path:
@@ -180,9 +184,34 @@ class Servey(FastAPI):
                 return
         await super().__call__(scope, receive, send)
 
+    async def _at_once(self, scope: Scope, receive: Receive, send: Send, observer: Observer | None) -> bool:
+        """Whether a request was answered by the table, where nothing around the routes would do something."""
+        if self._tables is None or self.root_path or scope.get("root_path") or _is_traced(observer):
+            return False
+        table = self._tables.current()
+        path = scope["path"]
+        found = table.find(scope["method"], path)
+        if found is not None:
+            serve = found[0].serve
+            if serve is None:
+                return False
+            scope["app"] = self
+            if observer is not None:
+                scope["route"] = found[0]
+            await serve(scope, receive, send, found[1], self._generic, None)
+            return True
+        if self.router.default is nothing_here and table.methods(path) == []:
+            await nothing_here(scope, receive, with_request_id(send, request_id_of(scope)))
+            return True
+        return False
+
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a request that the table has given back by everything that there is."""
         await super().__call__(scope, receive, with_request_id(send, request_id_of(scope)))
+
+    def exposures(self) -> list[Exposure]:
+        """Where each action can be called, and who may call it."""
+        return [exposure_of(self.runtime, action, self._fields) for action in self.runtime.catalog]
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI 3.1 document, made on first use."""
@@ -279,6 +308,11 @@ def exposure_of(runtime: Runtime, action: Action, fields: Fields | None = None) 
     places = tuple(
         f"{trigger.method} {path_of(action, trigger)}" for trigger in action.triggers if isinstance(trigger, WebTrigger)
     )
+    places += tuple(
+        f"page {trigger.method} {page_path(action, trigger)}"
+        for trigger in action.triggers
+        if isinstance(trigger, WebPageTrigger)
+    )
     places += tuple(map(trigger_text, triggers_of(action)))
     channels = runtime.catalog.channels_of(BackgroundActionChannel)
     places += tuple(f"channel {channel.name}" for channel in channels if channel.action is action)
@@ -298,7 +332,7 @@ def exposure_of(runtime: Runtime, action: Action, fields: Fields | None = None) 
 def _last_resort(settings: Settings) -> ASGIApp:
     folder = Path(settings.static_site_dir)
     if folder.is_dir():
-        return StaticSite(folder)
+        return StaticSite(folder, settings)
 
     return nothing_here
 
@@ -308,4 +342,4 @@ async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await WebSocketClose()(scope, receive, send)
     else:
-        await error_response(NotFound())(scope, receive, send)
+        await nothing_at(scope)(scope, receive, send)

@@ -16,6 +16,7 @@ from servey.cache import TtlCacheControl
 from servey.canonical import canonical
 from servey.context import Context
 from servey.errors import Unauthenticated
+from servey.pages import makes_pages
 
 if TYPE_CHECKING:
     from servey.dependencies import Injection
@@ -71,6 +72,8 @@ def not_kept_because(action: Action, injection: Injection | None) -> str | None:
         return "it streams"
     if action.result is None:
         return "it makes whole responses"
+    if makes_pages(action.signature.returns):
+        return "it makes whole pages"
     taken = injection.takes_http if injection is not None else None
     return f"it takes the {taken} itself" if taken else None
 

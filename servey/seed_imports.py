@@ -38,6 +38,8 @@ SEED_PATHS: dict[str, dict[str, str]] = {
     "servey.servey_aws.lambda_invoker": {"invoke": "servey.aws"},
     "servey.servey_aws.lambda_router": {"invoke": "servey.aws"},
     "servey.servey_test.test_servey_actions": {"define_test_class": "servey.testing"},
+    "servey.servey_web_page.redirect": {"Redirect": "servey.pages"},
+    "servey.servey_web_page.web_page_response": {"WebPageResponse": "servey.pages"},
     "servey.servey_web_page.web_page_trigger": {"PAGE_GET": "servey.triggers", "WebPageTrigger": "servey.triggers"},
     "servey.trigger.fixed_rate_trigger": {"FixedRateTrigger": "servey.triggers"},
     "servey.trigger.web_trigger": {

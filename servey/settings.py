@@ -44,6 +44,15 @@ class Settings(BaseSettings):
     plugins: Names = Field((), description="functions that swap parts of the app, as package.module:name")
     static_site_dir: str = Field("static_site", description="the folder of static files, served where no route is")
 
+    static_site_fallback: str | None = Field(
+        None, description="the file that answers where no other is, e.g. index.html for an app of a single page"
+    )
+    page_csp: str = Field(
+        "frame-ancestors 'self'; base-uri 'self'; object-src 'none'",
+        description="the Content-Security-Policy of pages that do not say their own",
+    )
+    redirect_origins: Names = Field((), description="other origins that a Redirect may lead to")
+
     host: str = Field("127.0.0.1", validation_alias=_named("SERVEY_HOST", "SERVER_HOST"), description="where to listen")
     port: int = Field(
         8000,
@@ -195,7 +204,13 @@ class Settings(BaseSettings):
         return init_settings, env_settings, _Files(settings_cls)
 
     @field_validator(
-        "action_path", "event_channel_path", "cors_allowed_origins", "plugins", "trusted_proxies", mode="before"
+        "action_path",
+        "event_channel_path",
+        "cors_allowed_origins",
+        "redirect_origins",
+        "plugins",
+        "trusted_proxies",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:

@@ -17,10 +17,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
 from servey.access import Authorization, PasswordAuthenticator
-from servey.errors import ActionError, Unauthenticated
+from servey.errors import ActionError, Forbidden, Unauthenticated
+from servey.origins import leads_to_known, origin_is_known
+from servey.routers.cookies import set_token
 from servey.routers.describe import ErrorBody
+from servey.routers.failures import login_form
+from servey.routers.shipped import accepts_html, shipped_page
 from servey.settings import Settings
 from servey.tokens import JwtAuthorizer
 
@@ -93,21 +99,39 @@ def mount_login(
     router: APIRouter,
     authorizer: JwtAuthorizer,
     authenticator: PasswordAuthenticator,
+    settings: Settings,
     *,
     prefix: str = "",
     throttle: Throttle | None = None,
 ) -> None:
-    """Adds ``POST /login``, whose tokens hold for an hour."""
+    """Adds ``POST /login``, whose tokens hold for an hour; a browser gets its token as the cookie of pages."""
     tries = throttle or Throttle()
 
-    async def login(username: Annotated[str, Form()], password: Annotated[str, Form()]) -> Token:
-        """Get a token for a name and a password."""
+    async def token_of(username: str, password: str) -> str:
         tries.check()
         authorization = await authenticator.authenticate(username, password)
         if authorization is None:
             tries.wrong()
             raise Unauthenticated("Wrong name or password")
-        return Token(access_token=authorizer.sign(authorization, lifetime=TOKEN_SECONDS))
+        return authorizer.sign(authorization, lifetime=TOKEN_SECONDS)
+
+    async def login(request: Request, username: Annotated[str, Form()], password: Annotated[str, Form()]) -> Any:
+        """Get a token for a name and a password."""
+        if not accepts_html(request.scope):
+            return Token(access_token=await token_of(username, password))
+        wanted = (await request.form()).get("next")
+        onward = wanted if isinstance(wanted, str) and wanted.startswith("/") else "/"
+        if not leads_to_known(onward, request.scope):
+            onward = "/"
+        try:
+            if not origin_is_known(request.scope, ()):
+                raise Forbidden("This was sent from a page of another site, so that it was not done")
+            token = await token_of(username, password)
+        except ActionError as error:
+            return _login_page(request, onward, error)
+        answer = RedirectResponse(onward, 303, headers={"Cache-Control": "no-store"})
+        set_token(answer, token, TOKEN_SECONDS, settings, request.scope)
+        return answer
 
     router.add_api_route(
         f"{prefix}/login",
@@ -116,8 +140,26 @@ def mount_login(
         name="login",
         operation_id="login",
         tags=["login"],
+        response_model=Token,
         responses={
             401: {"model": ErrorBody, "description": "Wrong name or password"},
             429: {"model": ErrorBody, "description": "Too many wrong tries"},
         },
+    )
+
+
+def mount_login_form(router: APIRouter, *, prefix: str = "") -> None:
+    """Adds ``GET /login``, a page with the form; it is mounted last, so that a project may have one of its own."""
+
+    async def form(request: Request) -> Response:
+        return _login_page(request, request.query_params.get("next", "/"))
+
+    router.add_route(f"{prefix}/login", form, name="login_form", include_in_schema=False)
+
+
+def _login_page(request: Request, onward: str, error: ActionError | None = None) -> Response:
+    message = "" if error is None else str(error.detail)
+    body = f"<main><h1>Log in</h1>{login_form(request.url.path, onward, message)}</main>"
+    return shipped_page(
+        "Log in", body, 200 if error is None else error.status, None if error is None else error.headers
     )

@@ -33,6 +33,18 @@ class Shape:
         self._fields: dict[str, Shape] | None = None
 
     @property
+    def is_text(self) -> bool:
+        """Whether it may be any text, so that an empty one means something."""
+        return any(
+            each.get("type") == "string" and not {"format", "enum", "const"} & set(each) for each in self._alternatives
+        )
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether it is nothing to be shown."""
+        return any(each.get("format") == "password" for each in self._alternatives)
+
+    @property
     def fields(self) -> Mapping[str, Shape]:
         """The parts of an object; empty for anything else. Made when asked for, since types may hold themselves."""
         if self._fields is None:

@@ -240,7 +240,12 @@ class ActionRoute(APIRoute):
             if hosts is not None:
                 raise hosts from error
             known = known_error(error, request_id_of(scope), self.served.action.name)
-            await error_response(known)(scope, receive, answer.send)
+            response = await self._failed(error, known, Request(scope))
+            await response(scope, receive, answer.send)
+
+    async def _failed(self, error: Exception, known: ActionError, request: Request) -> Response:
+        """The answer that stands for an error, of which ``known`` is what the caller may know."""
+        return error_response(known)
 
     async def _serve(
         self,

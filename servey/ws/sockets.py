@@ -29,6 +29,7 @@ from servey.errors import (
 )
 from servey.events import Item, Lost
 from servey.metrics import SUBSCRIBERS_DROPPED
+from servey.origins import origin_is_known
 from servey.runtime import Runtime
 from servey.subscriptions import Subscription, open_subscription
 from servey.web import bearer_token
@@ -296,23 +297,3 @@ async def authorization_of(runtime: Runtime, token: str | None) -> Authorization
     except AuthorizationError as error:
         logger.info("a token was refused: %s", error)
         raise Unauthenticated() from None
-
-
-def origin_is_known(scope: Scope, allowed: tuple[str, ...]) -> bool:
-    """Whether a page of this origin may connect: the app's own host, or one that CORS lets in; no page always may.
-
-    Source: RFC 6455 section 10.2.
-    """
-    origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
-    if not origins:
-        return True
-    hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
-    if len(origins) > 1:
-        return False
-    if "*" in allowed or origins[0].lower() in {each.lower() for each in allowed}:
-        return True
-    scheme, separator, host = origins[0].lower().partition("://")
-    if not separator or scheme not in ("http", "https"):
-        return False
-    port = ":443" if scheme == "https" else ":80"
-    return [host.removesuffix(port)] == [each.removesuffix(port) for each in hosts]

@@ -19,10 +19,10 @@ from starlette.responses import HTMLResponse, Response
 from servey.channels import WebsocketEventChannel
 from servey.errors import ActionError, EventError, Forbidden, InvalidParams, NotFound, UnsupportedMediaType
 from servey.limits import read_body, readable_errors
+from servey.origins import origin_is_known
 from servey.runtime import Runtime
 from servey.web import error_response, json_response
 from servey.ws.asyncapi import asyncapi_document
-from servey.ws.sockets import origin_is_known
 
 _FILES = {"studio.js": "text/javascript", "studio.css": "text/css"}
 _FOLDER = Path(__file__).parent / "studio_files"

@@ -1,15 +1,20 @@
 """How each transport makes the calls of the table: a function from a case to what came of it."""
 
+import dataclasses
+import html
 import itertools
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
 from fastapi import FastAPI
 
-from servey import Authorization, Servey, Settings, create_app
+from servey import Authorization, Servey, Settings, WebPageTrigger, create_app
+from servey.actions import get_action
 from servey.errors import ActionError
 from servey.graphql.fields import fields_of
 from servey.graphql.names import field_name
@@ -144,6 +149,30 @@ def aws_lambda() -> Iterator[Call]:
 
 
 @contextmanager
+def page() -> Iterator[Call]:
+    """Pages that take JSON and show the result's JSON; their error's code is in the page."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "result.j2").write_text("{{ model | tojson }}")
+        trigger = WebPageTrigger("POST", template_name="result.j2")
+        actions = [dataclasses.replace(get_action(each), triggers=(trigger,)) for each in ACTIONS]
+        settings = Settings(env="prod", jwt_secret_key=SECRET, template_path=folder)
+        with client(create_app(actions=actions, settings=settings)) as http:
+
+            def call(case: Case) -> Outcome:
+                token = _token(case)
+                http.cookies.clear()
+                if token is not None:
+                    http.cookies.set("servey_token", token)
+                path = f"/{case.action.replace('_', '-')}"
+                answer = http.post(path, json=case.params, headers={"Origin": "http://testserver"})
+                if answer.status_code != 200:
+                    return None, answer.text.partition('data-code="')[2].partition('"')[0]
+                return json.loads(html.unescape(answer.text)), None
+
+            yield call
+
+
+@contextmanager
 def graphql() -> Iterator[Call]:
     """Mutations over HTTP, a subscription as server-sent events; enums go by name there, and come back by value."""
     app = _app()
@@ -215,6 +244,7 @@ TRANSPORTS = {
     "direct": direct,
     "REST": rest,
     "REST in a host": rest_in_a_host,
+    "page": page,
     "command line": command_line,
     "job": job,
     "Lambda": aws_lambda,

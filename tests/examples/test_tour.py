@@ -19,6 +19,13 @@ def test_it_is_served(tour):
     assert httpx.get(f"{tour.url}/actions/read-log").status_code == 401
 
 
+def test_it_has_a_page(tour):
+    page = httpx.get(f"{tour.url}/shop-window", params={"text": "<knife"}).text
+    assert "Nothing is called that." in page
+    assert 'value="&lt;knife"' in page
+    assert "knife, 89.00" in httpx.get(f"{tour.url}/shop-window", params={"text": "knife"}).text
+
+
 def test_it_is_called_from_the_command_line():
     done = run("-m", "servey", "call", "search_products", "text=knife", cwd=ROOT / "examples" / "tour")
     assert done.stdout == '[{"id":6,"name":"Chef\'s knife","department":"kitchen","price":"89.00"}]\n'

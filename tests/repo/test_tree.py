@@ -29,7 +29,7 @@ def test_requirements_are_pinned_and_have_no_address():
         assert re.fullmatch(r"[A-Za-z0-9_.\[\]-]+==[0-9][\w.]*( ; .+)?", line), line
 
 
-@pytest.mark.parametrize("command", ["run", "test", "lint", "types", "docs", "slow", "bench"])
+@pytest.mark.parametrize("command", ["run", "test", "lint", "types", "docs", "slow", "browser", "bench"])
 def test_make_has_the_same_commands(command):
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(rf"^run .*\b{command}\b|^{command}\b", makefile, re.MULTILINE)

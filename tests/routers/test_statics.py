@@ -63,6 +63,73 @@ def test_nothing_else_is_given_away(http, path):
     assert "secret" not in answer.text.lower()
 
 
+def test_a_part_of_a_file(http):
+    answer = http.get("/index.htm", headers={"Range": "bytes=1-3"})
+    assert answer.status_code == 404
+    part = http.get("/", headers={"Range": "bytes=3-"})
+    assert (part.status_code, part.text, part.headers["content-range"]) == (206, "home", "bytes 3-6/7")
+    assert http.get("/", headers={"Range": "bytes=9-"}).status_code == 416
+
+
+def test_a_file_compressed_beforehand(tmp_path):
+    import gzip
+
+    (tmp_path / "app.js").write_text("plain")
+    (tmp_path / "app.js.gz").write_bytes(gzip.compress(b"from gz"))
+    (tmp_path / "index.html").write_text("plain")
+    (tmp_path / "index.html.gz").write_bytes(gzip.compress(b"home from gz"))
+    (tmp_path / "alone.js.gz").write_bytes(b"x")
+    with client(create_app(actions=[hello], settings=Settings(static_site_dir=str(tmp_path)))) as http:
+        answer = http.get("/app.js", headers={"Accept-Encoding": "gzip"})
+        assert (answer.text, answer.headers["content-encoding"], answer.headers["vary"]) == (
+            "from gz",
+            "gzip",
+            "Accept-Encoding",
+        )
+        assert answer.headers["content-type"].startswith("text/javascript")
+        assert http.get("/", headers={"Accept-Encoding": "gzip"}).text == "home from gz"
+        assert http.get("/app.js", headers={"Accept-Encoding": "identity"}).text == "plain"
+        tag = {"Accept-Encoding": "gzip", "If-None-Match": answer.headers["etag"]}
+        assert http.get("/app.js", headers=tag).status_code == 304
+        assert http.get("/alone.js", headers={"Accept-Encoding": "gzip"}).status_code == 404
+
+
+def test_an_app_of_a_single_page(tmp_path):
+    (tmp_path / "index.html").write_text("<p>app")
+    (tmp_path / "404.html").write_text("<p>lost")
+    (tmp_path / "app.js").write_text("1")
+    settings = Settings(static_site_dir=str(tmp_path), static_site_fallback="index.html")
+    browser = {"Accept": "text/html,*/*"}
+    with client(create_app(actions=[hello], settings=settings)) as http:
+        page = http.get("/orders/7", headers=browser)
+        assert (page.status_code, page.text) == (200, "<p>app")
+        assert http.get("/app.js", headers=browser).text == "1"
+        assert http.get("/missing.js", headers=browser).status_code == 404
+        assert http.get("/orders/7").status_code == 404
+        assert http.post("/orders/7", headers=browser).status_code == 404
+        assert http.get("/actions/hello", headers=browser).json() == "from the action"
+        assert http.post("/actions/hello", headers=browser).status_code == 405
+
+
+def test_files_are_only_what_they_are_called(http):
+    assert http.get("/app.js").headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'self'" in http.get("/").headers["content-security-policy"]
+
+
+def test_the_well_known_folder_is_served(tmp_path):
+    (tmp_path / ".well-known").mkdir()
+    (tmp_path / ".well-known" / "security.txt").write_text("Contact")
+    with client(create_app(actions=[hello], settings=Settings(static_site_dir=str(tmp_path)))) as http:
+        assert http.get("/.well-known/security.txt").text == "Contact"
+
+
+def test_where_nothing_is_a_browser_gets_a_page(tmp_path):
+    with client(create_app(actions=[hello], settings=Settings(static_site_dir=str(tmp_path / "none")))) as http:
+        page = http.get("/nowhere", headers={"Accept": "text/html"})
+        assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert http.get("/nowhere").json() == {"detail": "Not Found", "code": "not_found"}
+
+
 def test_a_file_that_did_not_change_is_not_sent_again(http):
     first = http.get("/app.js")
     assert http.get("/app.js", headers={"If-None-Match": first.headers["etag"]}).status_code == 304

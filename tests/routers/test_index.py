@@ -1,0 +1,60 @@
+"""``/_servey``: every action, with links that lead somewhere."""
+
+import re
+
+import pytest
+
+from servey import (
+    WEB_GET,
+    WEB_POST,
+    Example,
+    FixedRateTrigger,
+    Settings,
+    WebPageTrigger,
+    action,
+    create_app,
+    websocket_event_channel,
+)
+from servey.testing import client
+
+
+@action(triggers=(WEB_GET, WebPageTrigger()), examples=(Example("one", {"name": "<Ada>"}, "Hello <Ada>!"),))
+async def say_hello(name: str) -> str:
+    """Greet <somebody>."""
+    return f"Hello {name}!"
+
+
+@action(triggers=(WEB_POST, FixedRateTrigger(3600)))
+async def tick() -> None: ...
+
+
+messages = websocket_event_channel("messages", str)
+
+
+@pytest.fixture
+def http(tmp_path):
+    (tmp_path / "say_hello.j2").write_text("{{ model }}")
+    settings = Settings(env="dev", template_path=str(tmp_path), jwt_secret_key="s" * 32)
+    with client(create_app(actions=[say_hello, tick], channels=[messages], settings=settings)) as http:
+        yield http
+
+
+def test_it_lists_every_action_and_every_way_in(http):
+    page = http.get("/_servey")
+    assert page.status_code == 200
+    for text in ("say_hello", "GET /actions/say-hello", "page GET /say-hello", "tick", "POST /actions/tick", "messages",
+                 "Greet &lt;somebody&gt;", "servey call say_hello &#x27;name=&lt;Ada&gt;&#x27;", "servey call tick"):  # fmt: skip
+        assert text in page.text, text
+    assert "<Ada>" not in page.text
+
+
+def test_its_links_lead_somewhere(http):
+    links = set(re.findall(r'href="(/[^"#]*)', http.get("/_servey").text))
+    assert {"/docs", "/redoc", "/say-hello", "/actions/say-hello?name=%3CAda%3E", "/login"} <= links
+    for link in links:
+        assert http.get(link.replace("&amp;", "&")).status_code in (200, 422), link
+
+
+def test_it_is_there_in_development_only(tmp_path):
+    with client(create_app(actions=[tick], settings=Settings(docs=True))) as http:
+        assert http.get("/_servey").status_code == 404
