@@ -63,7 +63,10 @@ class Sender(Protocol):
     async def refuse(self, code: int, reason: str) -> None: ...
     async def aclose(self) -> None: ...
 
-    closed_with: int | None
+    @property
+    def closed_with(self) -> int | None:
+        """The code that it was closed with, by us."""
+        ...
 
 
 def sender_of(scope: Scope, send: Send, settings: Settings) -> Sender:
