@@ -37,6 +37,8 @@ from servey.settings import Settings
 DISCOVERED = "servey.server:discovered_app"
 KEEP_ALIVE_SECONDS = 75
 """Longer than a proxy keeps a connection that it does not use, so that it is never the server that closes one first."""
+START_SECONDS = 60
+"""How long a worker process may take to start, or to answer its parent, before it is given up."""
 RELOADED = ("*.py", "*.j2", "*.html")
 
 WEBSOCKETS: dict[str, Any] = {
@@ -107,6 +109,7 @@ def serve(app: str | None, host: str | None, port: int | None, workers: int) -> 
         workers=workers,
         timeout_graceful_shutdown=_whole_seconds(settings.grace),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_worker_healthcheck=START_SECONDS,
         forwarded_allow_ips=list(settings.trusted_proxies),
         server_header=False,
         access_log=False,

@@ -234,10 +234,10 @@ class Settings(BaseSettings):
         parts = urlsplit("")
         try:
             parts = urlsplit(value)
-            database = parts.path.strip("/")
             known = parts.scheme in ("redis", "rediss", "unix") and (parts.port or 1) > 0
         except ValueError:
-            known, database = False, ""
+            parts, known = urlsplit(""), False
+        database = parts.path.strip("/")
         if not known or (parts.scheme != "unix" and not (parts.hostname and (not database or database.isdigit()))):
             raise ValueError("write it as redis://[[user]:password@]host[:port][/database], with rediss:// for TLS")
         password = info.data.get("redis_password")
