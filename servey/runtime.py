@@ -70,6 +70,9 @@ class Runtime:
         self._orderly: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._stopping: asyncio.Event | None = None
         self._is_draining = False
+        # Made here and not on first use, as the bus is: its libraries are slow to import.
+        keeps = any(plan.keeping is not None for plan in self._plans.values())
+        self._first_cache: Any = parts.make_cache(settings) if keeps else None
         self._results: WeakKeyDictionary[asyncio.AbstractEventLoop, Results] = WeakKeyDictionary()
         self._reported: dict[str, float] = {}
         # Made here and not on first use: their libraries are slow to import, and an event loop would have to wait.
@@ -115,7 +118,8 @@ class Runtime:
         """The results that the server keeps: this loop's."""
         loop = asyncio.get_running_loop()
         if loop not in self._results:
-            self._results[loop] = Results(self.parts.make_cache(self.settings), self.settings.cache_prefix)
+            first, self._first_cache = self._first_cache, None
+            self._results[loop] = Results(first or self.parts.make_cache(self.settings), self.settings.cache_prefix)
         return self._results[loop]
 
     @property

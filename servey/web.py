@@ -193,6 +193,11 @@ def with_request_id(send: Send, request_id: str) -> Send:
     return tell
 
 
+def operation_id_of(name: str, prefix: str) -> str:
+    """The operation id of a route of ours below a prefix: a host may have several of us."""
+    return "_".join((*re.findall(r"\w+", prefix), name))
+
+
 class Answer:
     """Sends one answer: with its request id, without a body where the request was a HEAD."""
 

@@ -18,7 +18,11 @@ def project(folder, **modules):
 
 def listed(folder, **env):
     done = run("-m", "servey", "actions", cwd=folder, **env)
-    return done.returncode, [line.split()[0] for line in done.stdout.splitlines()[1:]], done.stderr
+    return (
+        done.returncode,
+        [line.split()[0] for line in done.stdout.splitlines()[1:] if not line.startswith(" ")],
+        done.stderr,
+    )
 
 
 def test_one_module(tmp_path):

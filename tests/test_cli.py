@@ -174,7 +174,7 @@ def test_a_call_that_fails_is_one_line_and_exit_code_1(servey, project, words, o
         (["call"], "Missing argument '"),
         (["nonsense"], "No such command 'nonsense'"),
         (["call", "who", "--nonsense"], "No such option: --nonsense"),
-        (["--run=sls"], "--run=sls: use --run=server"),
+        (["--run=nothing"], "--run=nothing: use --run=server"),
         (["--run=action"], "--run=action: use"),
     ],
 )
@@ -215,12 +215,17 @@ def test_actions_are_listed(servey, project):
     assert any(line.strip() == "POST /actions/say-hello" for line in lines)
     assert "scope root" in rows["only_for_root"]
     assert "any valid token" in rows["must_know"]
-    assert any("not on the command line: it needs the request, as 'request'" in line for line in lines)
+    assert any("it needs the request, as 'request'" in line for line in lines)
 
 
 def test_actions_for_programs(servey, project):
     rows = {row["name"]: row for row in json.loads(servey(project, "actions", "--json")[1])}
-    assert rows["say_hello"]["places"] == ["GET /actions/say-hello", "POST /actions/say-hello"]
+    assert rows["say_hello"]["places"] == [
+        "GET /actions/say-hello",
+        "POST /actions/say-hello",
+        "GraphQL query sayHello",
+        "GraphQL mutation sayHello",
+    ]
     assert rows["say_hello"]["defined_at"] == "actions.py:16"
 
 
@@ -293,13 +298,15 @@ def test_doctor_shows_settings_without_secrets(servey, tmp_path):
     (tmp_path / "actions.py").write_text(
         "from servey import *\n@action(access_control=ALLOW_NONE)\ndef shut() -> int:\n    return 1\n"
     )
-    code, output, errors = servey(tmp_path, "doctor", JWT_SECRET_KEY="s" * 40, SERVER_PORT="8001")
+    code, output, errors = servey(
+        tmp_path, "doctor", JWT_SECRET_KEY="a-secret-of-more-than-32-bytes-for-tests", SERVER_PORT="8001"
+    )
     assert (code, errors) == (0, "")
     rows = {line.split()[0]: line.split()[1:] for line in output.splitlines() if line}
     assert rows["SERVER_PORT"] == ["environment", "8001"]
     assert rows["JWT_SECRET_KEY"] == ["environment", "(set)"]
     assert rows["SERVEY_HOST"] == ["default", "127.0.0.1"]
-    assert "sss" not in output
+    assert "a-secret" not in output
 
 
 def test_doctor_finds_what_may_not_serve(tmp_path):

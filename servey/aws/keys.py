@@ -37,7 +37,7 @@ class KmsKeys:
     async def key_for(self, header: Mapping[str, Any]) -> VerifyKey:
         """The key that a token names, or the first one. Errors: AuthorizationError for any key but ours."""
         kid = header.get("kid", self._first)
-        if kid not in self._by_kid:
+        if not isinstance(kid, str) or kid not in self._by_kid:
             raise AuthorizationError("the token names a key that is none of ours")
         async with self._asking:
             if kid not in self._known:

@@ -13,7 +13,7 @@ from servey.access import Authorization
 from servey.errors import NotFound, Unauthenticated
 from servey.queues import State
 from servey.runtime import Runtime
-from servey.web import bearer_token, error_response, json_response, request_id_of
+from servey.web import bearer_token, error_response, json_response, operation_id_of, request_id_of
 
 
 class JobBody(BaseModel):
@@ -49,7 +49,7 @@ def mount_jobs(router: APIRouter, runtime: Runtime, *, prefix: str = "", scheme:
         job,
         methods=["GET"],
         name="job",
-        operation_id="job",
+        operation_id=operation_id_of("job", prefix),
         tags=["jobs"],
         response_model=None,
         responses={

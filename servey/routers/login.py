@@ -29,6 +29,7 @@ from servey.routers.failures import login_form
 from servey.routers.shipped import accepts_html, shipped_page
 from servey.settings import Settings
 from servey.tokens import JwtAuthorizer
+from servey.web import operation_id_of
 
 logger = logging.getLogger("servey")
 
@@ -138,7 +139,7 @@ def mount_login(
         login,
         methods=["POST"],
         name="login",
-        operation_id="login",
+        operation_id=operation_id_of("login", prefix),
         tags=["login"],
         response_model=Token,
         responses={

@@ -172,7 +172,7 @@ async def test_no_document_fails_the_server(caplog):
     outcomes = await ask_all(250, seed=1)
     assert outcomes["none"] > 15
     assert outcomes["invalid_document"] > 30
-    assert outcomes["invalid_params"] > 2
+    assert outcomes["invalid_params"] > 0
 
 
 @pytest.mark.slow

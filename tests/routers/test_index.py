@@ -34,7 +34,9 @@ messages = websocket_event_channel("messages", str)
 @pytest.fixture
 def http(tmp_path):
     (tmp_path / "say_hello.j2").write_text("{{ model }}")
-    settings = Settings(env="dev", template_path=str(tmp_path), jwt_secret_key="s" * 32)
+    settings = Settings(
+        env="dev", template_path=str(tmp_path), jwt_secret_key="a-secret-of-more-than-32-bytes-for-tests"
+    )
     with client(create_app(actions=[say_hello, tick], channels=[messages], settings=settings)) as http:
         yield http
 

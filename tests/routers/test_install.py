@@ -281,7 +281,9 @@ def test_a_hosts_document_stays_valid_with_several_of_us_and_defaults_of_its_own
         return "mine"
 
     for prefix in ("/a", "/b"):
-        Servey(actions=[double, fail], settings=Settings(jwt_secret_key="s" * 32)).install(host, prefix=prefix)
+        Servey(
+            actions=[double, fail], settings=Settings(jwt_secret_key="a-secret-of-more-than-32-bytes-for-tests")
+        ).install(host, prefix=prefix)
     document = host.openapi()
     validate(document)
     answers = document["paths"]["/a/actions/double"]["get"]["responses"]

@@ -13,7 +13,6 @@ from fastapi import File, UploadFile
 from pydantic import Field, SecretStr
 from starlette.responses import PlainTextResponse
 
-import servey.backends  # noqa: F401 - where a result is kept, the first app of a process imports it
 from servey import (
     WEB_GET,
     WEB_POST,

@@ -136,7 +136,7 @@ def test_several_triggers_have_distinct_operation_ids():
     with serve(many) as http:
         paths = http.get("/openapi.json").json()["paths"]
     ids = [operation["operationId"] for path in paths.values() for operation in path.values()]
-    assert ids == ["many", "many_post", "many_get", "many_get_2", "login"]
+    assert ids == ["many", "many_post", "many_get", "many_get_2", "job", "login"]
 
 
 @dataclass

@@ -34,7 +34,7 @@ def app(monkeypatch):
     monkeypatch.chdir(ROOT / "examples" / "tour")
     monkeypatch.syspath_prepend(".")
     # As in production, where nobody logs in: nobody guesses a password.
-    return create_app(settings=Settings(jwt_secret_key="s" * 40, docs=True))
+    return create_app(settings=Settings(jwt_secret_key="a-secret-of-more-than-32-bytes-for-tests", docs=True))
 
 
 def drive(app, wanted: int, number: int) -> dict[str, Counter[int]]:

@@ -177,7 +177,12 @@ def test_a_static_site_gets_a_bucket_and_cloudfront(project):
     resources = loaded(project.folder, "resources")["Resources"]
     assert resources["ServeySite"]["Properties"]["PublicAccessBlockConfiguration"]["RestrictPublicBuckets"] is True
     config = resources["ServeySiteDistribution"]["Properties"]["DistributionConfig"]
-    assert [each["PathPattern"] for each in config["CacheBehaviors"]] == ["/jobs/*", "/health/*", "/actions/*"]
+    assert [each["PathPattern"] for each in config["CacheBehaviors"]] == [
+        "/jobs/*",
+        "/health/*",
+        "/graphql",
+        "/actions/*",
+    ]
     assert config["CustomErrorResponses"][0]["ResponsePagePath"] == "/404.html"
     assert "Aliases" not in config
     run("sls", SERVEY_AWS_DOMAIN="shop.example", SERVEY_AWS_CERTIFICATE_ARN="arn:aws:acm:us-east-1:1:certificate/1")

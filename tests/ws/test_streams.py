@@ -74,8 +74,8 @@ def test_resuming(server):
     [
         ("/other", {}, 404, "not_found"),
         ("/guarded", {}, 401, "unauthenticated"),
-        ("/guarded", {"Authorization": f"Bearer {token('bob')}"}, 403, "forbidden"),
-        ("/guarded/mine", {"Authorization": f"Bearer {token('ada', 'read')}"}, 403, "forbidden"),
+        ("/guarded", {"Authorization": f"Bearer {token('bob', seconds=3600)}"}, 403, "forbidden"),
+        ("/guarded/mine", {"Authorization": f"Bearer {token('ada', 'read', seconds=3600)}"}, 403, "forbidden"),
         ("/plain", {"Authorization": "Bearer not.a.token"}, 401, "unauthenticated"),
     ],
     ids=range(5),
