@@ -1,17 +1,15 @@
 """A headless Chromium that reaches the server under test and nothing else."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
+from tests import browsing
 from tests.serving import ROOT, Server, serve
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]  # fmt: skip
 IMAGES = ROOT / "docs" / "images"
 TAKES_IMAGES = bool(os.environ.get("TAKE_SCREENSHOTS"))
 
@@ -35,15 +33,10 @@ class Visit:
             self.page.screenshot(path=str(IMAGES / f"{name}.png"), scale="css")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    where = shutil.which("chromium")
-    if where is None:
-        pytest.fail("there is no chromium; on Debian: apt-get install chromium")
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=where, args=FLAGS)
+    with browsing.browser() as made:
         yield made
-        made.close()
 
 
 @pytest.fixture(scope="session")
