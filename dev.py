@@ -41,7 +41,8 @@ def run(words):
 def test(words):
     """The fast tests, with the coverage of the package."""
     tiers = [] if any(word == "-m" for word in words) else ["-m", "not slow and not browser and not docker"]
-    code = call([PYTHON, "-m", "coverage", "run", "-m", "pytest"] + tiers + words)
+    side_by_side = [] if words else ["-q", "-n", "2", "--dist", "loadfile"]
+    code = call([PYTHON, "-m", "coverage", "run", "-m", "pytest"] + side_by_side + tiers + words)
     if code == 0 and not words:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         subprocess.call([PYTHON, "-m", "coverage", "combine"], cwd=ROOT, **quiet)
@@ -109,14 +110,16 @@ def versions(name, wanted, words):
         SHIFTING,
     )
     subprocess.check_call([python, "-c", shown], cwd=ROOT)
-    pytest = [python, "-m", "pytest", "-p", "no:cacheprovider"]
+    # The oldest Starlette knows a name of anyio's that is called deprecated since.
+    known = "ignore:The anyio.abc.BlockingPortal alias is deprecated:DeprecationWarning"
+    pytest = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", known]
     if words:
         return call(pytest + words)
     # The newest ones are those of requirements.txt most of the time, and the slow tiers have run with them.
     tier = "not browser" if name == "oldest" else "not slow"
     there = [each for each in VERSIONED if os.path.exists(os.path.join(ROOT, each))]
     return call(pytest + ["-m", tier, "tests/differential"]) or call(
-        pytest + ["-m", "not slow and not browser and not docker"] + there
+        pytest + ["-n", "2", "--dist", "loadfile", "-m", "not slow and not browser and not docker"] + there
     )
 
 
