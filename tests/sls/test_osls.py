@@ -15,10 +15,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 OSLS_OWN = "W3005"
 """osls says of some resources twice that one needs another."""
+EXPECTED = ("NodeVersionSupportWarning", "(node:", "greater than maximum allowed timeout for HTTP API endpoint")
+"""What osls warns of and is meant so: the one function serves jobs too, which may take longer than a request."""
 
 
 def packaged(files: dict[str, str], folder: Path, **env: str) -> dict[str, dict[str, object]]:
-    """The resources of a project's template, once osls has taken it without a warning and cfn-lint has nothing against it."""
+    """The resources of a project's template, once osls has taken it without a warning that is not `EXPECTED`, and
+    cfn-lint has nothing against it."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -28,11 +31,12 @@ def packaged(files: dict[str, str], folder: Path, **env: str) -> dict[str, dict[
     with zipfile.ZipFile(folder / ".servey" / "lambda.zip", "w") as archive:
         archive.writestr("actions.py", "")
     said = run_osls(["package"], folder)
-    assert "Warning" not in said.replace("NodeVersionSupportWarning", "").replace("(node:", ""), said
+    warnings = [line for line in said.splitlines() if "Warning" in line and not any(each in line for each in EXPECTED)]
+    assert warnings == []
     template = folder / ".serverless" / "cloudformation-template-update-stack.json"
-    linter = python_of("emulator").with_name("cfn-lint")
+    linter = [str(python_of("emulator")), "-m", "cfnlint"]
     lint = subprocess.run(
-        [str(linter), "--ignore-checks", OSLS_OWN, "--", str(template)], capture_output=True, text=True, check=False
+        [*linter, "--ignore-checks", OSLS_OWN, "--", str(template)], capture_output=True, text=True, check=False
     )
     assert (lint.returncode, lint.stdout) == (0, ""), lint.stdout
     return json.loads(template.read_text())["Resources"]
