@@ -7,6 +7,7 @@
     python3 dev.py types    mypy (strict) and pyright
     python3 dev.py docs     every snippet of the README and the docs
     python3 dev.py slow     the slow tiers of the test suite
+    python3 dev.py drill    what takes many minutes: a soak, tens of thousands of generated requests and documents
     python3 dev.py browser  the tests in a browser, Debian's chromium; "browser images" takes the pictures of the docs too
     python3 dev.py oldest   the tests that other packages' versions matter to, on the oldest ones that Servey supports
     python3 dev.py newest   the same on the newest ones that there are
@@ -52,7 +53,12 @@ def test(words):
 
 def slow(words):
     """The tests that take long."""
-    return call([PYTHON, "-m", "pytest", "-m", "slow"] + words)
+    return call([PYTHON, "-m", "pytest", "-q", "-m", "slow and not drill"] + words)
+
+
+def drill(words):
+    """The tests that take very long."""
+    return call([PYTHON, "-m", "pytest", "-q", "-m", "drill"] + words)
 
 
 def lint(words):
@@ -157,6 +163,7 @@ COMMANDS = {
     "types": types,
     "docs": docs,
     "slow": slow,
+    "drill": drill,
     "browser": browser,
     "oldest": oldest,
     "newest": newest,

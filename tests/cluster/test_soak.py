@@ -20,7 +20,7 @@ from tests.serving import free_port, started
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 PROJECT = Path(__file__).parent / "project"
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + 120)]
+pytestmark = [pytest.mark.slow, pytest.mark.drill, pytest.mark.timeout(SECONDS + 120)]
 
 
 def resident_kb(pid: int) -> int:

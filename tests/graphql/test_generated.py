@@ -176,6 +176,7 @@ async def test_no_document_fails_the_server(caplog):
 
 
 @pytest.mark.slow
+@pytest.mark.drill
 @pytest.mark.anyio
 @pytest.mark.timeout(600)
 async def test_twenty_thousand_documents(caplog):

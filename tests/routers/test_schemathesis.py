@@ -85,6 +85,7 @@ def test_some_hundred_requests(app):
 
 
 @pytest.mark.slow
+@pytest.mark.drill
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("number", [20261124, pytest.param(None, id="random")])
 def test_twenty_thousand_requests(app, number):

@@ -34,7 +34,7 @@ def packaged(files: dict[str, str], folder: Path, **env: str) -> dict[str, dict[
     warnings = [line for line in said.splitlines() if "Warning" in line and not any(each in line for each in EXPECTED)]
     assert warnings == []
     template = folder / ".serverless" / "cloudformation-template-update-stack.json"
-    linter = [str(python_of("emulator")), "-m", "cfnlint"]
+    linter = [str(python_of("emulator")), "-c", "import sys; from cfnlint.runner import main; sys.exit(main())"]
     lint = subprocess.run(
         [*linter, "--ignore-checks", OSLS_OWN, "--", str(template)], capture_output=True, text=True, check=False
     )
