@@ -553,7 +553,9 @@ def test_a_background_task_belongs_to_the_computation():
 # ------------------------------------------------------------------------------------------------- one at a time, once
 
 
-@pytest.mark.parametrize("kind", ["async", "def", "with a session"])
+@pytest.mark.parametrize(
+    "kind", ["async", "def", pytest.param("with a session", marks=[pytest.mark.slow, pytest.mark.drill])]
+)
 async def test_simultaneous_misses_are_one_computation(where, kind):
     release = threading.Event()
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import signal
+import sys
 import time
 from collections import Counter
 
@@ -83,6 +84,7 @@ def folder(tmp_path):
 def test_a_web_process_enqueues_and_a_worker_works(folder, notes, redis_of_jobs, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "actions", raising=False)  # of another test
     from servey.testing import client as http_client
     from servey.testing import token_for
 

@@ -79,6 +79,8 @@ def _invalid(operation):
     return operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
 
 
+@pytest.mark.slow
+@pytest.mark.drill
 def test_some_hundred_requests(app):
     # Too few to say anything of shares.
     assert sum(map(Counter.total, drive(app, 600, number=1).values())) >= 600
