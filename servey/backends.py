@@ -18,6 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostConnectionError
 
+from servey.compat.redis import cancellable
+
 SLOWEST_SECONDS = 1.5
 CONNECTIONS = 20
 
@@ -92,7 +94,7 @@ class RedisBackend(PlainRedisBackend):
             retry=Retry(NoBackoff(), 1),
             retry_on_error=[LostConnectionError],
         )
-        self.client: Redis = Redis.from_pool(pool)
+        self.client: Redis = cancellable(Redis.from_pool(pool))
         super().__init__(self.client)
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:

@@ -210,8 +210,8 @@ class Results:
         name = f"{key.entry} {stamps!r}"
         while True:
             flight = self._flights.get(name)
-            leads = flight is None
-            if flight is None:
+            leads = flight is None or flight.task.cancelled()
+            if flight is None or leads:
                 task = asyncio.create_task(self._fill(key, stamps, action, keeping, compute))
                 flight = self._flights[name] = _Flight(task, keeping.outlives)
                 task.add_done_callback(lambda done: self._landed(name, done))
@@ -220,7 +220,8 @@ class Results:
                 return made, leads
 
     def _landed(self, name: str, task: asyncio.Task[_Made]) -> None:
-        del self._flights[name]
+        if self._flights[name].task is task:
+            del self._flights[name]
         if not task.cancelled():
             task.exception()  # whoever waited may be gone
 

@@ -553,9 +553,7 @@ def test_a_background_task_belongs_to_the_computation():
 # ------------------------------------------------------------------------------------------------- one at a time, once
 
 
-@pytest.mark.parametrize(
-    "kind", ["async", "def", pytest.param("with a session", marks=[pytest.mark.slow, pytest.mark.drill])]
-)
+@pytest.mark.parametrize("kind", ["async", "def", "with a session"])
 async def test_simultaneous_misses_are_one_computation(where, kind):
     release = threading.Event()
 
@@ -691,6 +689,34 @@ async def test_whoever_holds_the_dependencies_passes_the_work_on(where):
         assert log.index("end with session 0") < log.index("begin with session 1")
         release.set()
         assert await second == "session 1"
+
+
+async def test_whoever_comes_in_the_moment_in_which_the_work_is_given_up_begins_anew():
+    release = asyncio.Event()
+
+    async def session() -> AsyncIterator[object]:
+        yield object()
+
+    @action(cache_control=PUBLIC)
+    async def slow(db: Annotated[object, Depends(session)]) -> int:
+        RUNS["ran"] += 1
+        await release.wait()
+        return RUNS["ran"]
+
+    async with running(slow) as call:
+        first = asyncio.create_task(call(slow))
+        while not RUNS["ran"]:
+            await asyncio.sleep(0.01)
+        others = []
+        for turn in range(60):  # one in each turn of the loop, so that one of them meets the very moment
+            others.append(asyncio.create_task(call(slow)))
+            await asyncio.sleep(0)
+            if turn == 30:
+                first.cancel()
+        while RUNS["ran"] < 2:
+            await asyncio.sleep(0.01)
+        release.set()
+        assert await asyncio.gather(*others) == [2] * 60
 
 
 async def test_a_function_that_cancels_itself_fails_alone():

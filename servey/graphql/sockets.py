@@ -109,7 +109,8 @@ class _Connection:
 
     async def _read(self) -> None:
         try:
-            message = await asyncio.wait_for(self._next(), _INIT_SECONDS)
+            async with asyncio.timeout(_INIT_SECONDS):
+                message = await self._next()
         except TimeoutError:
             raise _Closed(4408, "Connection initialisation timeout") from None
         while True:

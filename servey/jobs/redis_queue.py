@@ -16,6 +16,7 @@ from redis.asyncio.retry import Retry as RedisRetry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 
+from servey.compat.redis import cancellable
 from servey.errors import ConfigError, Overloaded
 from servey.jobs import redis_scripts as scripts
 from servey.jobs.perform import Outcome
@@ -38,8 +39,7 @@ def client_of(url: str) -> redis.Redis:
     Errors: ConfigError for a URL that is none.
     """
     try:
-        return cast(
-            redis.Redis,
+        client: redis.Redis = cancellable(
             redis.Redis.from_url(
                 url,
                 socket_connect_timeout=2,
@@ -47,8 +47,9 @@ def client_of(url: str) -> redis.Redis:
                 health_check_interval=10,
                 retry=RedisRetry(ExponentialBackoff(cap=0.5, base=0.05), 3),
                 retry_on_error=[ConnectionError, TimeoutError],
-            ),
+            )
         )
+        return client
     except ValueError as error:
         raise ConfigError(f"setting SERVEY_REDIS_URL: {error}") from None
 

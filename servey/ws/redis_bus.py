@@ -24,6 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from servey.channels import Message, Position
+from servey.compat.redis import cancellable
 from servey.errors import Overloaded
 from servey.events import Gap, Past
 from servey.ws.bus import WAITING_EVENTS, Listening
@@ -201,12 +202,14 @@ class RedisBus:
     """Events between processes, by one Redis."""
 
     def __init__(self, url: str) -> None:
-        self._client: Any = redis.Redis.from_url(
-            url,
-            socket_timeout=_ANSWER_SECONDS,
-            socket_connect_timeout=_ANSWER_SECONDS,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 0),
+        self._client: Any = cancellable(
+            redis.Redis.from_url(
+                url,
+                socket_timeout=_ANSWER_SECONDS,
+                socket_connect_timeout=_ANSWER_SECONDS,
+                socket_keepalive=True,
+                retry=Retry(NoBackoff(), 0),
+            )
         )
         # Redis' databases keep keys apart, not what is published.
         database = self._client.connection_pool.connection_kwargs.get("db", 0)

@@ -93,7 +93,16 @@ def parser() -> Any:
     folder = ROOT / ".venv" / "asyncapi-parser"
     if not (folder / "node_modules" / "@asyncapi" / "parser").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        words = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), PARSER]
+        words = [
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--fetch-timeout=30000",
+            "--prefix",
+            str(folder),
+            PARSER,
+        ]
         installed = npm(words, return_completed_process=True, capture_output=True, text=True)
         if installed.returncode != 0:
             pytest.skip(f"skipped: npm can not install {PARSER}: {installed.stderr[-200:]}")

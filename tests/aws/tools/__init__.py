@@ -41,7 +41,7 @@ def osls() -> Path:
     target = FOLDER / OSLS
     if not target.exists():
         with _scratch() as scratch:
-            command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", OSLS]
+            command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-timeout=30000", OSLS]
             subprocess.run(command, cwd=scratch, check=True, capture_output=True)
             shutil.move(scratch, target)
     return target / "node_modules" / ".bin" / "osls"
