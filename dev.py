@@ -11,7 +11,7 @@
     python3 dev.py browser  the tests in a browser, Debian's chromium; "browser images" takes the pictures of the docs too
     python3 dev.py oldest   the tests that other packages' versions matter to, on the oldest ones that Servey supports
     python3 dev.py newest   the same on the newest ones that there are
-    python3 dev.py bench    the benchmarks
+    python3 dev.py bench    the benchmarks: bench [graphql|fanout|jobs] [--quick] [--write]
 
 What a command needs is installed into .venv beside this file, the first time and whenever it has changed. Words after
 the command are passed on, e.g.: python3 dev.py test tests/test_cli.py -k call
@@ -143,7 +143,7 @@ def read(path):
 
 
 def bench(words):
-    """The benchmarks, beside peers that live in a virtual environment of their own."""
+    """The benchmarks of requests, or those named: graphql, fanout, jobs. Their peers have an environment of their own."""
     home = VENV + "-peers"
     pins = read(os.path.join(ROOT, "benchmarks", "peers", "requirements.txt"))
     if read(os.path.join(home, "installed.txt")) != pins:
@@ -153,7 +153,8 @@ def bench(words):
         pip("install", "-r", os.path.join(ROOT, "benchmarks", "peers", "requirements.txt"), python=python)
         with open(os.path.join(home, "installed.txt"), "w") as stamp:
             stamp.write(pins)
-    return call([PYTHON, "-m", "benchmarks"] + words)
+    named = words[:1] if words and os.path.exists(os.path.join(ROOT, "benchmarks", words[0] + ".py")) else []
+    return call([PYTHON, "-m", ".".join(["benchmarks"] + named)] + words[len(named) :])
 
 
 COMMANDS = {

@@ -1,4 +1,4 @@
-"""Measures one publisher and many subscribers beside peers: python -m benchmarks.fanout [--quick] [--write]."""
+"""Measures one publisher and many subscribers beside peers: python3 dev.py bench fanout [--quick] [--write]."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from benchmarks.peers import APART_PYTHON
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "FANOUT.md"
@@ -74,7 +75,8 @@ def served(words: list[str], redis_url: str | None) -> Iterator[tuple[subprocess
     env = {**os.environ, "PYTHONPATH": str(ROOT), "SERVEY_LOG_LEVEL": "WARNING"}
     if redis_url:
         env["FANOUT_REDIS"] = redis_url
-    process = subprocess.Popen([sys.executable, *words, str(port)], cwd=ROOT, env=env, stdin=subprocess.PIPE)
+    python = str(APART_PYTHON) if "picows" in words else sys.executable
+    process = subprocess.Popen([python, *words, str(port)], cwd=ROOT, env=env, stdin=subprocess.PIPE)
     try:
         for _ in range(600):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
@@ -151,14 +153,12 @@ def a_redis() -> Iterator[str]:
 def report(*, quick: bool) -> Iterator[str]:
     rounds, deliveries = (1, 20_000) if quick else (3, 200_000)
     packages = ", ".join(
-        f"{name} {version(name)}"
-        for name in ("uvicorn", "uvloop", "websockets", "broadcaster", "redis", "picows")
-        if find_spec(name)
+        f"{name} {version(name)}" for name in ("uvicorn", "uvloop", "websockets", "broadcaster", "redis")
     )
     yield from (
         "# Fan-out",
         "",
-        "Made by `python -m benchmarks.fanout --write`. One publisher, an event of 170 bytes, one process under uvloop;",
+        "Made by `python3 dev.py bench fanout --write`. One publisher, an event of 170 bytes, one process under uvloop;",
         f"the median of {rounds} rounds. CPU is the server's, in microseconds a delivery, events back to back: its",
         "inverse is deliveries a second and core. Waits are from the publisher to a client in another process, paced at",
         "20 events/s, and those of one busy machine. Memory is what an idle connection adds.",
@@ -173,7 +173,7 @@ def report(*, quick: bool) -> Iterator[str]:
             yield from ("", f"## {title}", "", "| peer | subscribers | CPU us | p50 ms | p99 ms | KiB a connection |")
             yield "|---|---|---|---|---|---|"
             for count in (10, 100, 1000):
-                names = [name for name in peers if name != "picows" or find_spec("picows")]
+                names = [name for name in peers if name != "picows" or APART_PYTHON.exists()]
                 rows: dict[str, list[dict[str, float]]] = {name: [] for name in names}
                 for _ in range(rounds):
                     for name in names:

@@ -1,7 +1,7 @@
-"""Measures GraphQL beside its peers: python -m benchmarks.graphql [--quick] [--write].
+"""Measures GraphQL beside its peers: python3 dev.py bench graphql [--quick] [--write].
 
 Each peer is a child process; their turns are interleaved, and ratios are taken within a round. Documents, variables and
-objects vary from request to request. Ariadne runs where ``.venv-graphql`` has what peers/graphql-requirements.txt says.
+objects vary from request to request.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.peers import APART_PYTHON
+
 RESULTS = Path(__file__).parent / "GRAPHQL.md"
-APART_PYTHON = Path(__file__).parents[1] / ".venv-graphql" / "bin" / "python"
 PEERS = ("strawberry", "strawberry_cached", "ariadne", "servey")
 TURN_SECONDS = 0.1
 FIELDS = ("id", "name", "email", "isActive", "since")
@@ -113,8 +114,8 @@ def report(rounds: int) -> Iterator[str]:
     yield from (
         "# GraphQL",
         "",
-        "Made by `python -m benchmarks.graphql --write`.",
-        f"Microseconds a request in-process, medians of {rounds} interleaved rounds on a machine that was busy;",
+        "Made by `python3 dev.py bench graphql --write`.",
+        f"Microseconds a request in-process, medians of {rounds} interleaved rounds;",
         "the ratio is how many times as long as Servey a peer takes, in the same rounds.",
         "",
         f"Python {platform.python_version()}, {packages}.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -74,6 +74,7 @@ class RedisQueue:
 
     def __init__(self, client: redis.Redis, *, keep: float, lease: float) -> None:
         self.client = client
+        self._scripts: dict[str, Any] = {}
         self._keep_ms = round(keep * 1000)
         self.lease_ms = round(lease * 1000)
 
@@ -141,14 +142,11 @@ class RedisQueue:
 
     # ------------------------------------------------------------------------------------------------ for its workers
 
-    async def take(self, job_id: str) -> Taken | None:
-        """Makes a job this worker's; None for one that has been dropped."""
-        keys = [_JOB + job_id, QUEUE, in_progress_key_prefix + job_id]
-        found = await self._run(scripts.TAKE, keys, [job_id, self.lease_ms, round(time.time() * 1000)])
-        if not found:
-            return None
-        body, fence, starts, tries = found
-        return Taken(_JOBS.validate_json(body), fence, tries, starts - 1)
+    async def take(self, job_ids: Sequence[str], most: int) -> list[Taken]:
+        """Makes as many as ``most`` of some jobs this worker's: those that are due, and that no worker has."""
+        words = [most, self.lease_ms, round(time.time() * 1000), *job_ids]
+        found = await self._run(scripts.TAKE, [QUEUE, _JOB, in_progress_key_prefix], words)
+        return [Taken(_JOBS.validate_json(body), fence, tries, starts - 1) for body, fence, starts, tries in found]
 
     async def renew(self, taken: Taken) -> bool:
         """Begins the lease of a job anew; False where another worker has the job by now."""
@@ -172,7 +170,10 @@ class RedisQueue:
         return bool(await self._run(scripts.GIVE_BACK, keys, words))
 
     async def _run(self, script: str, keys: list[str], words: list[Any]) -> Any:
-        return await self.client.register_script(script)(keys=keys, args=words)
+        known = self._scripts.get(script)
+        if known is None:
+            known = self._scripts[script] = self.client.register_script(script)
+        return await known(keys=keys, args=words)
 
 
 def _state_of(fields: dict[bytes, bytes]) -> JobState | None:

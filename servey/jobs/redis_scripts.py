@@ -24,20 +24,27 @@ return id
 """
 
 TAKE = """
-local job, queue, running = KEYS[1], KEYS[2], KEYS[3]
-local id, lease, now = ARGV[1], ARGV[2], ARGV[3]
-local body, due = redis.call('HGET', job, 'job'), redis.call('ZSCORE', queue, id)
-if not body or not due or tonumber(due) > tonumber(now) then
-  -- dropped, finished, or put off by whoever had it, since its id was read
-  if not body then redis.call('ZREM', queue, id) end
-  redis.call('DEL', running)
-  return false
+local queue, job, running = KEYS[1], KEYS[2], KEYS[3]
+local most, lease, now = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local taken = {}
+for i = 4, #ARGV do
+  if #taken == most then break end
+  local id = ARGV[i]
+  if redis.call('EXISTS', running .. id) == 0 then
+    local body, due = redis.call('HGET', job .. id, 'job'), redis.call('ZSCORE', queue, id)
+    if not body then
+      redis.call('ZREM', queue, id)
+    elseif due and tonumber(due) <= now then
+      -- not finished, and not put off by whoever had it, since its id was read
+      local fence = redis.call('HINCRBY', job .. id, 'fence', 1)
+      local starts = redis.call('HINCRBY', job .. id, 'starts', 1)
+      redis.call('HSET', job .. id, 'state', 'running')
+      redis.call('SET', running .. id, fence, 'PX', lease)
+      taken[#taken + 1] = {body, fence, starts, tonumber(redis.call('HGET', job .. id, 'tries'))}
+    end
+  end
 end
-local fence = redis.call('HINCRBY', job, 'fence', 1)
-local starts = redis.call('HINCRBY', job, 'starts', 1)
-redis.call('HSET', job, 'state', 'running')
-redis.call('SET', running, fence, 'PX', lease)
-return {body, fence, starts, tonumber(redis.call('HGET', job, 'tries'))}
+return taken
 """
 
 RENEW = """

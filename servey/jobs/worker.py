@@ -1,8 +1,8 @@
 """A worker process: takes jobs from Redis with arq's worker, and runs schedules.
 
-arq polls the queue, counts what runs at once and takes a job under a lock. What a taken job means is ours: its lease, its
-fence, its tries, what becomes of it.
-Source: arq 0.28 (Worker.start_jobs, Worker.run_job, Worker.heart_beat).
+arq polls the queue and counts what runs at once. What it means to take a job is ours: its lease, its fence, its tries,
+what becomes of it.
+Source: arq 0.28 (Worker._poll_iteration, Worker.start_jobs, Worker.heart_beat).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from uuid import uuid4
 
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
-from redis.exceptions import AuthenticationError, ConnectionError, RedisError, ResponseError, TimeoutError
+from redis.exceptions import AuthenticationError, ConnectionError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as NoAnswer
 
 from servey.errors import ConfigError
 from servey.jobs import redis_scripts as scripts
@@ -38,10 +39,12 @@ MOST_LOST = 3
 """So many workers may die of a job before it is given up."""
 _POLL_SECONDS = 0.05
 _READ_AT_ONCE = 5000
+_TAKEN_AT_ONCE = 100
+_ROOM_SECONDS = 1.0
 
 
 async def _never_called(ctx: dict[Any, Any]) -> None:
-    """arq wants a function; `LeaseWorker.run_job` calls actions itself."""
+    """arq wants a function; `LeaseWorker` calls actions itself."""
 
 
 class LeaseWorker(Worker):
@@ -62,6 +65,7 @@ class LeaseWorker(Worker):
         self.in_progress_timeout_s = queue.lease_ms / 1000
         self._runtime = runtime
         self._queue = queue
+        self._room = asyncio.Event()
         self._taken: dict[str, tuple[Taken, asyncio.Task[Any]]] = {}
 
     async def main(self) -> None:
@@ -74,17 +78,39 @@ class LeaseWorker(Worker):
                     await self._poll_iteration()
                     wait = 0.1
                     await asyncio.sleep(self.poll_delay_s)
-                except (ConnectionError, TimeoutError, OSError, ResponseError) as error:
+                except (ConnectionError, NoAnswer, OSError, ResponseError) as error:
                     # ResponseError: a Redis that is still loading its file says so.
                     logger.warning("the queue of jobs does not answer: %s", error)
                     await asyncio.sleep(wait * random.uniform(0.5, 1))
                     wait = min(wait * 2, 2)
 
-    async def run_job(self, job_id: str, score: int) -> None:
-        """Runs one job that this worker has the lock of."""
-        taken: Taken | None = await keep_trying(lambda: self._queue.take(job_id))
-        if taken is None:
-            return
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Begins these jobs as there is room for them; taking some is one step, where arq makes three for each."""
+        ids, at = [each.decode() for each in job_ids], 0
+        while at < len(ids) and self.allow_pick_jobs:
+            self._room.clear()
+            room = self.max_jobs - self.job_counter
+            if room <= 0:
+                try:
+                    async with asyncio.timeout(_ROOM_SECONDS):
+                        await self._room.wait()
+                except TimeoutError:
+                    return  # what else a poll does has to be done meanwhile
+                continue
+            found = await self._queue.take(ids[at : at + _TAKEN_AT_ONCE], room)
+            at = ids.index(found[-1].job.id, at) + 1 if len(found) == room else at + _TAKEN_AT_ONCE
+            for taken in found:
+                self.job_counter += 1
+                task = asyncio.create_task(self._run(taken))
+                task.add_done_callback(self._ended)
+                self.tasks[taken.job.id] = task
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        self.job_counter -= 1
+        self._room.set()
+
+    async def _run(self, taken: Taken) -> None:
+        job_id = taken.job.id
         if taken.lost >= MOST_LOST:
             await keep_trying(lambda: self._queue.finish(taken, worker_lost(taken.job)))
             return

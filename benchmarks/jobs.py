@@ -1,0 +1,191 @@
+"""Measures background jobs beside peers, over one Redis: python -m benchmarks.jobs [--quick] [--write]."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+import redis
+
+from benchmarks.fanout import a_redis, cpu_seconds
+from benchmarks.peers import APART_PYTHON
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "JOBS.md"
+WORKERS = {
+    "servey": [sys.executable, "-m", "servey", "worker"],
+    "arq, tuned": [sys.executable, "-m", "arq", "benchmarks.peers.jobs_arq.Tuned"],
+    "arq, its defaults": [sys.executable, "-m", "arq", "benchmarks.peers.jobs_arq.Plain"],
+    "Celery": [
+        *(str(APART_PYTHON), "-m", "celery", "-A", "benchmarks.peers.jobs_celery", "worker"),
+        *("--pool", "threads", "--concurrency", "50", "--loglevel", "ERROR"),
+    ],
+}
+LISTS = {"servey": ("servey:jobs",), "Celery": ("celery", "unacked")}
+WORK = {"noted": "nothing", "waited": "a wait of 20 ms"}
+SLOW = ("arq, its defaults",)
+WARM_UP = 200
+
+
+class Peer:
+    """A worker process and what enqueues jobs for it, in a database of its own."""
+
+    def __init__(self, name: str, url: str, log: Path) -> None:
+        self.name, self.log = name, log
+        self._redis = redis.Redis.from_url(url)
+        self._redis.flushdb()
+        self._env = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "SERVEY_REDIS_URL": url,
+            "SERVEY_ACTION_PATH": "benchmarks.peers.jobs_servey",
+            "SERVEY_LOG_LEVEL": "WARNING",
+            "JOBS_LOG": str(log),
+        }
+        self.process = subprocess.Popen(
+            WORKERS[name], cwd=ROOT, env=self._env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self.enqueue("noted", WARM_UP)
+        self.wait()
+
+    def enqueue(self, work: str, count: int, pause: float = 0) -> float:
+        """The median of what enqueuing one took, in seconds."""
+        command = [WORKERS[self.name][0], "-m", "benchmarks.jobs", "--enqueue", self.name, work, str(count), str(pause)]
+        return float(subprocess.check_output(command, cwd=ROOT, env=self._env))
+
+    def wait(self) -> None:
+        """Comes back when every job is done."""
+        end = time.monotonic() + 120
+        while self._waiting():
+            if time.monotonic() > end:
+                raise RuntimeError(f"{self.name} does not come to an end")
+            time.sleep(0.01)
+
+    def _waiting(self) -> bool:
+        return bool(self._redis.exists(*LISTS.get(self.name, ("arq:queue",))))
+
+    def burst(self, work: str, count: int) -> tuple[float, float]:
+        """Seconds and seconds of the worker's CPU a job, for many jobs that are there when it begins."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            self.enqueue(work, count)
+            before, begun = cpu_seconds(self.process.pid), time.perf_counter()
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+        self.wait()
+        return (time.perf_counter() - begun) / count, (cpu_seconds(self.process.pid) - before) / count
+
+    def delays(self, count: int) -> tuple[float, list[float]]:
+        """What enqueuing one takes, and how long each then waited to begin; one every 10 ms."""
+        self.log.write_text("")
+        took = self.enqueue("noted", count, 0.01)
+        self.wait()
+        return took, sorted(map(float, self.log.read_text().split()))
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+        self._redis.close()
+
+
+@contextlib.contextmanager
+def working(url: str, folder: Path) -> Iterator[list[Peer]]:
+    with contextlib.ExitStack() as stack:
+        peers = []
+        for number, name in enumerate(WORKERS):
+            if shutil.which(WORKERS[name][0]):
+                peers.append(Peer(name, url.removesuffix("0") + str(number), folder / f"{number}.log"))
+                stack.callback(peers[-1].close)
+        yield peers
+
+
+def report(*, quick: bool) -> Iterator[str]:
+    rounds, count = (2, 500) if quick else (7, 3000)
+    yield from (
+        "# Jobs",
+        "",
+        "Made by `python3 dev.py bench jobs --write`. One worker process each, over one Redis; 50 jobs at once but for",
+        f"arq's defaults, which are 10. Medians of {rounds} interleaved rounds of {count} jobs (a tenth for arq's defaults)",
+        "that are all there when it begins; ratios are of jobs a second, within a round. Servey's have their lease and fence, arq's and Celery's none.",
+        "",
+        f"Python {platform.python_version()}, arq {version('arq')}, redis {version('redis')}.",
+    )
+    with a_redis() as url, tempfile.TemporaryDirectory() as folder, working(url, Path(folder)) as peers:
+        for work, what in WORK.items():
+            yield from (
+                "",
+                f"## A job that does {what}",
+                "",
+                "| peer | jobs/s | x tuned arq | CPU us of the worker |",
+                "|---|---|---|---|",
+            )
+            found: dict[str, list[tuple[float, float]]] = {peer.name: [] for peer in peers}
+            for turn in range(rounds):
+                for peer in peers[turn % len(peers) :] + peers[: turn % len(peers)]:
+                    found[peer.name].append(peer.burst(work, count // 10 if peer.name in SLOW else count))
+            tuned = found["arq, tuned"]
+            for name, each in found.items():
+                ratio = median(base[0] / own[0] for base, own in zip(tuned, each, strict=True))
+                rate, cpu = 1 / median(own[0] for own in each), median(own[1] for own in each) * 1e6
+                yield f"| {name} | {rate:.0f} | {ratio:.2f} | {cpu:.0f} |"
+        yield from (
+            "",
+            "## One job every 10 ms",
+            "",
+            "| peer | to enqueue, p50 ms | until it begins, p50 ms | p99 ms |",
+            "|---|---|---|---|",
+        )
+        for peer in peers:
+            took, waits = peer.delays(count // 3)
+            cells = (took, waits[len(waits) // 2], waits[len(waits) * 99 // 100])
+            yield f"| {peer.name} | " + " | ".join(f"{cell * 1000:.2f}" for cell in cells) + " |"
+
+
+def enqueue(name: str, work: str, count: int, pause: float) -> float:
+    """Enqueues jobs, in a process of its own; gives the median of what one took, in seconds."""
+    if name == "Celery":
+        found: float = importlib.import_module("benchmarks.peers.jobs_celery").enqueue(work, count, pause)
+        return found
+    if name == "servey":
+        from benchmarks.peers import jobs_servey
+
+        return asyncio.run(jobs_servey.enqueue(work, count, pause))
+    from benchmarks.peers import jobs_arq
+
+    return asyncio.run(jobs_arq.enqueue(work, count, pause, tuned=name == "arq, tuned"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.jobs", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a minute, for a first look; the figures mean little")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/JOBS.md")
+    parser.add_argument("--enqueue", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.enqueue:
+        name, work, count, pause = options.enqueue
+        print(enqueue(name, work, int(count), float(pause)))
+        return
+    lines = []
+    for line in report(quick=options.quick):
+        print(line, flush=True)
+        lines.append(line)
+    if options.write:
+        RESULTS.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

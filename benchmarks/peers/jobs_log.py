@@ -1,0 +1,26 @@
+"""What every peer of the jobs benchmark does in a job, and how all enqueue them."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from statistics import median
+
+
+def note(sent: float) -> None:
+    """Appends how long a job waited to the log; nothing for one that was not sent for that."""
+    if sent:
+        with open(os.environ["JOBS_LOG"], "a") as log:
+            log.write(f"{time.time() - sent}\n")
+
+
+async def paced(enqueue: Callable[[float], Awaitable[None]], count: int, pause: float) -> float:
+    """Enqueues so many jobs with a pause between them; gives the median of what one took, in seconds."""
+    took = []
+    for _ in range(count):
+        begun = time.perf_counter()
+        await enqueue(time.time() if pause else 0.0)
+        took.append(time.perf_counter() - begun)
+        if pause:
+            await asyncio.sleep(pause)
+    return median(took)
