@@ -120,7 +120,8 @@ def report(*, quick: bool) -> Iterator[str]:
         "",
         "Made by `python3 dev.py bench jobs --write`. One worker process each, over one Redis; 50 jobs at once but for",
         f"arq's defaults, which are 10. Medians of {rounds} interleaved rounds of {count} jobs (a tenth for arq's defaults)",
-        "that are all there when it begins; ratios are of jobs a second, within a round. Servey's have their lease and fence, arq's and Celery's none.",
+        "that are all there when it begins; ratios are of jobs a second, within a round. Servey's jobs have their lease and",
+        "fence, arq's and Celery's none.",
         "",
         f"Python {platform.python_version()}, arq {version('arq')}, redis {version('redis')}.",
     )

@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol, TypeAlias
 from servey.access import Authorization
 from servey.errors import ConfigError
 
+MOST_DEAD = 10_000
+"""So many dead jobs a queue keeps; the one that died first makes room."""
 State: TypeAlias = Literal["queued", "running", "done", "failed", "dead"]
 """``failed`` had one try; ``dead`` had several, and is kept until somebody retries or drops it."""
 

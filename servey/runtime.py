@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
@@ -77,6 +78,7 @@ class Runtime:
         self._reported: dict[str, float] = {}
         # Made here and not on first use: their libraries are slow to import, and an event loop would have to wait.
         webhooks = catalog.channels_of(WebhookEventChannel)
+        self.deliveries: Counter[str] = Counter()
         self.webhook_network: Any = parts.make_webhook_network(settings) if webhooks else None
         self._bus: Bus | None = parts.make_bus(settings) if catalog.channels_of(WebsocketEventChannel) else None
         self._queue: Queue | None = None

@@ -160,6 +160,9 @@ class Settings(BaseSettings):
     job_concurrency: int = Field(50, ge=1, description="jobs that one worker process runs at once")
     job_grace: float = Field(30, ge=0, description="how long running jobs may take when their process is asked to end")
     job_lease: float = Field(15, ge=1, description="how long a job stays with a worker that gives no sign of life")
+    webhook_concurrency: int = Field(
+        10, ge=1, description="deliveries of one webhook that one worker process makes at once"
+    )
     job_keep: float = Field(86_400, ge=1, description="how long what came of a job is kept, and its key remembered")
 
     max_body_bytes: int = Field(1 << 20, ge=0, description="the largest request body")

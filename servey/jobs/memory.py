@@ -6,13 +6,14 @@ import asyncio
 import heapq
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from servey.jobs.perform import perform_job
-from servey.queues import Depth, Job, JobState
+from servey.queues import MOST_DEAD, Depth, Job, JobState
 
 if TYPE_CHECKING:
     from servey.runtime import Runtime
@@ -34,6 +35,7 @@ class MemoryQueue:
         self._keys: dict[tuple[str, str], str] = {}
         self._due: list[tuple[float, int, str]] = []
         self._ended: list[tuple[float, str]] = []
+        self._dead: deque[str] = deque()
         self._number = 0
         self._something = asyncio.Event()
         self._ended_one = asyncio.Event()
@@ -101,6 +103,13 @@ class MemoryQueue:
         self._number += 1
         heapq.heappush(self._due, (state.due_at, self._number, state.job.id))
         self._something.set()
+
+    def _bury(self, job_id: str) -> None:
+        self._dead.append(job_id)
+        while len(self._dead) > MOST_DEAD:
+            oldest = self._states.get(self._dead.popleft())
+            if oldest is not None and oldest.state == "dead":
+                del self._states[oldest.job.id]
 
     def _forget_old(self) -> None:
         while self._ended and self._ended[0][0] < time.time() - self._keep:
@@ -177,11 +186,18 @@ class MemoryQueue:
         now = time.time()
         last = self._states.get(job_id, state)
         ended = replace(
-            last, state=outcome.state, result=outcome.result, error=outcome.error, due_at=now + outcome.wait
+            last,
+            state=outcome.state,
+            tries=state.tries - (not outcome.tried),
+            result=outcome.result,
+            error=outcome.error,
+            due_at=now + outcome.wait,
         )
         if outcome.state == "queued":
             self._wait(ended)
         else:
             self._states[job_id] = ended
             self._ended.append((now, job_id))
+            if outcome.state == "dead":
+                self._bury(job_id)
         self._ended_one.set()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from random import uniform
 from typing import TYPE_CHECKING, Any, Literal
 
 from servey.errors import ActionError, NotFound, Unauthenticated
@@ -22,23 +23,29 @@ if TYPE_CHECKING:
 logger = logging.getLogger("servey")
 
 _TRY_LATER = {408, 425, 429}
+_PUT_OFF_SECONDS = (0.5, 1.5)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What came of one try.
 
-    Shape: ``state`` is what the job is now; ``queued`` for one that is to be tried again ``wait`` seconds later.
+    Shape: ``state`` is what the job is now; ``queued`` for one that is to be tried again ``wait`` seconds later; ``tried``
+    is False for one that was put off without a try.
     """
 
     state: Literal["done", "queued", "failed", "dead"]
     result: Any = None
     error: dict[str, Any] | None = None
     wait: float = 0
+    tried: bool = True
 
 
 async def perform_job(runtime: Runtime, job: Job, tries: int) -> Outcome:
     """Tries a job, for the ``tries``-th time. Errors: CancelledError alone; everything else is an outcome."""
+    if job.channel is not None and runtime.deliveries[job.channel] >= runtime.settings.webhook_concurrency:
+        # A receiver that hangs must not hold every place of this worker.
+        return Outcome("queued", wait=uniform(*_PUT_OFF_SECONDS), tried=False)
     outcome = "returned"
     try:
         made = await _tried(runtime, job, tries)

@@ -20,13 +20,12 @@ from servey.compat.redis import cancellable
 from servey.errors import ConfigError, Overloaded
 from servey.jobs import redis_scripts as scripts
 from servey.jobs.perform import Outcome
-from servey.queues import Depth, Job, JobState
+from servey.queues import MOST_DEAD, Depth, Job, JobState
 from servey.settings import Settings
 
 QUEUE = "servey:jobs"
 """The sorted set that arq polls."""
 DEAD = "servey:dead"
-MOST_DEAD = 10_000
 
 _JOB = "servey:job:"
 _JOBS: TypeAdapter[Job] = TypeAdapter(Job)
@@ -159,7 +158,14 @@ class RedisQueue:
         now = time.time()
         due_at = now + outcome.wait
         keys = [_JOB + job_id, QUEUE, in_progress_key_prefix + job_id, DEAD]
-        words = [job_id, taken.fence, outcome.state, taken.tries + 1, to_json(outcome.result), to_json(outcome.error)]
+        words = [
+            job_id,
+            taken.fence,
+            outcome.state,
+            taken.tries + outcome.tried,
+            to_json(outcome.result),
+            to_json(outcome.error),
+        ]
         words += [round(due_at * 1000), due_at, self._keep_ms, now, MOST_DEAD]
         return bool(await self._run(scripts.FINISH, keys, words))
 

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
@@ -42,6 +42,14 @@ async def deliver(runtime: Runtime, job: Job) -> None:
     )
     if channel is None:
         raise NotFound(f"There is no webhook channel '{job.channel}' any more")
+    runtime.deliveries[channel.name] += 1
+    try:
+        await _post_event(runtime, channel, job)
+    finally:
+        runtime.deliveries[channel.name] -= 1
+
+
+async def _post_event(runtime: Runtime, channel: WebhookEventChannel[Any], job: Job) -> None:
     body = to_json(job.params)
     headers = {**channel.headers, **signed_headers(channel.secret, job.id, body, int(time.time()))}
     try:

@@ -27,6 +27,7 @@ from servey import (
     create_app,
 )
 from servey.errors import InvalidParams, Unauthenticated
+from servey.jobs import memory as memory_module
 from servey.testing import client, token_for
 
 pytestmark = pytest.mark.anyio
@@ -179,6 +180,15 @@ async def test_a_dead_job_can_be_dropped():
         assert await runtime.queue.drop(job_id)
         assert await runtime.queue.state(job_id) is None
         assert not await runtime.queue.drop(job_id)
+
+
+async def test_no_more_dead_jobs_are_kept_than_a_queue_may_hold(monkeypatch):
+    monkeypatch.setattr(memory_module, "MOST_DEAD", 2)
+    async with running(app(refuses)) as made:
+        ids = [await enqueued(made, refuses) for _ in range(3)]
+        for each in ids[1:]:
+            await ended(made, each)
+        assert [each.job.id for each in await made.queue.jobs()] == ids[1:]
 
 
 async def test_what_can_not_become_better_is_not_tried_again():

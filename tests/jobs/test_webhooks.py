@@ -139,6 +139,25 @@ async def test_a_receiver_that_hangs_is_given_up_on_after_its_timeout():
     assert hook.got[1][0] - hook.got[0][0] < 1
 
 
+async def test_a_receiver_that_hangs_delays_no_other_ones():
+    with receiver(answer(HANGS)) as mute, receiver(OK) as hook:
+        stuck = webhook_event_channel("stuck", mute.url, dict[str, int], timeout=1, retry=QUICK)
+        well = webhook_event_channel("well", hook.url, dict[str, int], retry=QUICK)
+        settings = Settings(env="dev", job_concurrency=4, webhook_concurrency=2, job_grace=0)
+        made = create_app(channels=[stuck, well], settings=settings)
+        async with made.router.lifespan_context(made), asyncio.timeout(20):
+            begun = time.monotonic()
+            for number in range(20):
+                await stuck.publish({"number": number})
+            await well.publish({"number": 7})
+            while not hook.got:
+                await asyncio.sleep(0.01)
+            assert hook.got[0][0] - begun < 0.9  # before the first of the others is given up on
+            assert len(mute.got) == 2
+            waiting = [each for each in await made.runtime.queue.jobs() if each.state == "queued"]
+            assert {each.tries for each in waiting} == {0}  # to be put off is no try
+
+
 async def test_retry_after_is_kept():
     with receiver(answer(429, retry_after="1"), OK) as hook:
         async with delivered(hook.url) as dead:
