@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from servey.parts import Parts, load_plugins, parts_of
 from servey.routers.describe import access_text, default_scheme, valid_in_3_1
 from servey.routers.dispatch import Dispatch, Tables
 from servey.routers.docs import mount_docs
+from servey.routers.forms import Serve
 from servey.routers.health import mount_health
 from servey.routers.index import mount_index
 from servey.routers.login import login_scheme, mount_login, mount_login_form
@@ -175,7 +176,9 @@ class Servey(FastAPI):
                     return
             else:
                 send = with_gzip(scope, send)
-                if await self._at_once(scope, receive, send, observer):
+                found = self._found(scope, observer)
+                if found is not None:
+                    await found[0](scope, receive, send, found[1], self._generic, None)
                     return
             send = with_request_id(send, request_id_of(scope))
             if self._stack is not None and not self.root_path:
@@ -184,26 +187,25 @@ class Servey(FastAPI):
                 return
         await super().__call__(scope, receive, send)
 
-    async def _at_once(self, scope: Scope, receive: Receive, send: Send, observer: Observer | None) -> bool:
-        """Whether a request was answered by the table, where nothing around the routes would do something."""
+    def _found(self, scope: Scope, observer: Observer | None) -> tuple[Serve, Sequence[str]] | None:
+        """What answers a request by the table alone; None where something around the routes would do something."""
         if self._tables is None or self.root_path or scope.get("root_path") or _is_traced(observer):
-            return False
+            return None
         table = self._tables.current()
         path = scope["path"]
         found = table.find(scope["method"], path)
         if found is not None:
-            serve = found[0].serve
+            route, values = found
+            serve: Serve | None = route.serve
             if serve is None:
-                return False
+                return None
             scope["app"] = self
             if observer is not None:
-                scope["route"] = found[0]
-            await serve(scope, receive, send, found[1], self._generic, None)
-            return True
+                scope["route"] = route
+            return serve, values
         if self.router.default is nothing_here and table.methods(path) == []:
-            await nothing_here(scope, receive, with_request_id(send, request_id_of(scope)))
-            return True
-        return False
+            return _serve_nothing, ()
+        return None
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a request that the table has given back by everything that there is."""
@@ -235,6 +237,12 @@ class Servey(FastAPI):
                     yield state
 
         return lifespan
+
+
+async def _serve_nothing(
+    scope: Scope, receive: Receive, send: Send, path: Sequence[str], generic: ASGIApp, request_id: str | None
+) -> None:
+    await nothing_here(scope, receive, with_request_id(send, request_id_of(scope)))
 
 
 def _is_traced(observer: Observer | None) -> bool:

@@ -39,6 +39,11 @@ def takes(scope: Scope, coding: str) -> bool:
 
 def with_gzip(scope: Scope, send: Send) -> Send:
     """The same ``send``, which compresses answers worth it; the very same for clients that do not take gzip."""
+    for name, _ in scope["headers"]:
+        if name == b"accept-encoding":
+            break
+    else:
+        return send  # most programs, which every call of theirs must not pay for
     if scope["method"] == "HEAD" or not takes(scope, "gzip"):
         return send
     return _Compressing(send).send

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AliasChoices, AwareDatetime, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -141,6 +141,10 @@ class Settings(BaseSettings):
         None, description="the only action of a Lambda function; an event that is a plain object is then its parameters"
     )
     aws_handler: str = Field("servey.aws.handler", description="the Lambda handler, as package.module.name")
+    appsync: bool = Field(False, description="whether `servey sls` makes an AppSync API too")
+    appsync_key_expires: AwareDatetime | None = Field(
+        None, description="when that API's key ends, at most 365 days ahead; 7 days after it was made, if not set"
+    )
     aws_domain: str | None = Field(None, description="the domain of the static site on CloudFront")
     aws_certificate_arn: str | None = Field(None, description="that domain's certificate, of the region us-east-1")
     kms_key_id: str | None = Field(

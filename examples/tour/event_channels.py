@@ -1,11 +1,14 @@
-"""What clients hear of as it happens."""
+"""What clients hear of as it happens, what becomes a job, and what is told to another server."""
 
+import os
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated
 
+from actions.routine import pack_order
 from pydantic import BaseModel, Field
 
-from servey import websocket_event_channel
+from servey import background_action_channel, webhook_event_channel, websocket_event_channel
 
 
 class Line(BaseModel):
@@ -17,3 +20,21 @@ class Line(BaseModel):
 
 
 chat = websocket_event_channel("chat", Line, history=50, description="The talk of the shop's visitors.")
+
+
+packing = background_action_channel(pack_order, name="packing", delay=60)
+
+
+class Takings(BaseModel):
+    """What was ordered."""
+
+    orders: int
+    total: Decimal
+
+
+accounts = webhook_event_channel(
+    "accounts",
+    os.environ.get("ACCOUNTS_URL", "https://accounts.example/takings"),
+    Takings,
+    secret=os.environ.get("ACCOUNTS_SECRET"),
+)

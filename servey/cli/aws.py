@@ -13,7 +13,10 @@ from servey.cli.output import fail
 Check = Annotated[bool, typer.Option("--check", help="write nothing; the exit code is 1 where a file would change")]
 
 
-def sls(check: Check = False) -> None:
+Appsync = Annotated[bool, typer.Option("--appsync", help="an AppSync API too, as SERVEY_APPSYNC=1 says")]
+
+
+def sls(check: Check = False, appsync: Appsync = False) -> None:
     """Write serverless.yml and what it includes from serverless_servey/; they change only where the project did."""
     from servey.app import create_app
     from servey.settings import Settings
@@ -21,6 +24,8 @@ def sls(check: Check = False) -> None:
     from servey.sls.stack import build_stack
 
     settings = Settings()
+    if appsync:
+        settings = settings.model_copy(update={"appsync": True})
     stack = build_stack(create_app(settings=settings))
     changed = serverless.changes(serverless.wanted_files(stack, settings.serverless_yml))
     if check and changed:

@@ -17,6 +17,7 @@ from servey.queues import Retry
 from servey.routers.rest import path_of
 from servey.settings import Settings
 from servey.sls import resources
+from servey.sls.appsync import appsync_resources
 from servey.sls.model import (
     MAIN_FUNCTION,
     Event,
@@ -96,8 +97,9 @@ def build_stack(app: Servey) -> Stack:
         statements.append(Statement(("kms:GetPublicKey", "kms:Sign"), (arn_of("ServeyKey"),)))
     outputs: dict[str, Any] = {}
     site, site_outputs = site_resources(app, problems)
-    made |= site
-    outputs |= site_outputs
+    graphql, graphql_outputs = appsync_resources(app, problems)
+    made |= site | graphql
+    outputs |= site_outputs | graphql_outputs
     functions = _functions(app, events, schedules, timeout, problems)
     size = _RESOURCES_OF_A_FUNCTION * len(functions) + 2 * sum(map(len, schedules.values())) + len(made)
     if size > MOST_RESOURCES:
@@ -180,7 +182,7 @@ _NOT_DEPLOYED = frozenset(
     {
         "env", "host", "port", "debug", "redis_url", "serverless_yml", "aws_router_for_all", "aws_action", "aws_handler",
         "aws_domain", "aws_certificate_arn", "kms_key_id", "queue_url", "dead_queue_url", "connection_table",
-        "websocket_endpoint",
+        "websocket_endpoint", "appsync", "appsync_key_expires",
     }
 )  # fmt: skip
 """Settings of a machine or of the stack itself."""

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from servey import WEB_GET, WEB_POST, Authorization, NotFound, ScopeAccessControl, Settings, action, create_app
+from servey import (
+    WEB_GET,
+    WEB_POST,
+    Authorization,
+    BatchInvoker,
+    NotFound,
+    ScopeAccessControl,
+    Settings,
+    action,
+    create_app,
+)
 from servey.aws import build_handler
 from servey.aws.appsync import FieldFailed
 from servey.testing import token_for
@@ -17,6 +27,14 @@ SECRET = "a-secret-of-more-than-32-bytes-for-tests"
 class Kind(Enum):
     even = "e"
     odd = "o"
+
+
+ASKED: list[list[int]] = []
+
+
+async def halves_of(values: list[int]) -> list[Any]:
+    ASKED.append(values)
+    return [ValueError("negative") if value < 0 else value // 2 for value in values]
 
 
 @dataclass
@@ -32,6 +50,13 @@ class NumberStats:
         for number in range(2, self.the_value + 1):
             made *= number
         return made + plus
+
+    @action(
+        batch_invoker=BatchInvoker(halves_of, max_batch_size=2, arg_extractor=lambda stats: [stats.the_value]),
+        access_control=ScopeAccessControl("root"),
+    )
+    async def half_of(self) -> int:
+        raise AssertionError("the batch is asked")
 
 
 @action(triggers=WEB_GET)
@@ -85,6 +110,21 @@ def test_a_batch_gives_one_answer_for_each_in_their_order(handler):
         {"data": 24},
         {"data": 1},
     ]
+
+
+def test_what_one_caller_asks_of_a_batch_invoker_is_asked_in_one_go(app, handler):
+    ASKED.clear()
+    token = token_for(app, Authorization("ada", frozenset({"root"})))
+    values = (3, -1, 4, 0, "three")
+    batch = [event("NumberStats", "halfOf", source={"theValue": value}, token=token) for value in values]
+    anonymous = event("NumberStats", "halfOf", source={"theValue": 8})
+    missing = event("NumberStats", "nothing", source={"theValue": 8})
+    other = event("NumberStats", "factorialOf", source={"theValue": 3})
+    answers = handler([anonymous, *batch, missing, other], None)
+    assert [answer.get("data", answer.get("errorType")) for answer in answers] == [
+        *("unauthenticated", 1, "internal", 2, 0, "invalid_params", "not_found", 6),
+    ]
+    assert ASKED == [[3, -1], [4, 0]]
 
 
 def test_a_batch_of_one_is_a_batch(handler):

@@ -90,7 +90,18 @@ class Deployed:
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         port = self.endpoint.rpartition(":")[2]
-        named = {"Host": f"{self.http_id}.execute-api.localhost:{port}", "Content-Type": "application/json", **headers}
+        host = f"{self.http_id}.execute-api.localhost:{port}"
+        return self.request_to(host, method, path, body, **headers)
+
+    def appsync(self, query: str, **headers: str) -> Any:
+        client = self.aws("appsync")
+        (api,) = client.list_graphql_apis()["graphqlApis"]
+        (key,) = client.list_api_keys(apiId=api["apiId"])["apiKeys"]
+        host = f"{api['apiId']}.appsync-api.localhost:{self.endpoint.rpartition(':')[2]}"
+        return self.request_to(host, "POST", "/graphql", {"query": query}, **{"x-api-key": key["id"]}, **headers)[1]
+
+    def request_to(self, host: str, method: str, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+        named = {"Host": host, "Content-Type": "application/json", **headers}
         data = None if body is None else json.dumps(body).encode()
         try:
             made = urllib.request.Request(self.endpoint + path, data, named, method=method)
@@ -152,7 +163,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     for name, text in MORE.items():
         with (project / name).open("a") as file:
             file.write(text)
-    for words in (["sls"], ["package"]):
+    for words in (["sls", "--appsync"], ["package"]):
         done = run("-m", "servey", *words, cwd=project, timeout=400)
         assert done.returncode == 0, done.stderr
         text = (project / "serverless.yml").read_text()
@@ -196,6 +207,33 @@ def test_http(deployed):
     assert deployed.request("GET", "/departments/garden/cheapest?under=5")[1]["code"] == "not_found"
     assert deployed.request("GET", "/actions/export-products")[0] == 501
     assert deployed.request("GET", "/docs")[0] == 404
+
+
+def test_graphql(deployed):
+    query = '{ sayHello(name: "World") getProduct(productId: 1) { name } }'
+    status, answer = deployed.request("POST", "/graphql", {"query": query})
+    assert (status, answer) == (
+        200,
+        {"data": {"sayHello": "Hello World!", "getProduct": {"name": "A Pattern Language"}}},
+    )
+    guarded = {"query": "{ readLog }"}
+    assert deployed.request("POST", "/graphql", guarded)[1]["errors"][0]["extensions"]["code"] == "unauthenticated"
+
+
+def test_appsync(deployed):
+    """Its resolvers are those of the stack; the emulator sends the fields of a batch one by one."""
+    answer = deployed.appsync('{ sayHello(name: "World") getProduct(productId: 1) { name department } }')
+    assert answer["data"] == {
+        "sayHello": "Hello World!",
+        "getProduct": {"name": "A Pattern Language", "department": "books"},
+    }
+    nested = "{ browse(department: garden) { product { name } stars similar(limit: 1) { product { department } } } }"
+    entries = deployed.appsync(nested)["data"]["browse"]
+    assert {entry["similar"][0]["product"]["department"] for entry in entries} == {"garden"}
+    assert any(entry["stars"] for entry in entries)
+    assert deployed.appsync("{ readLog }")["errors"][0]["message"].endswith("(unauthenticated)")
+    boss = deployed.token("boss", "root")
+    assert isinstance(deployed.appsync("{ readLog }", Authorization=boss)["data"]["readLog"], list)
 
 
 def test_tokens_that_kms_has_signed(deployed):

@@ -60,6 +60,12 @@ def test_each_action_with_a_function_of_its_own_is_packaged(folder):
     assert sum(each["Type"] == "AWS::Lambda::Function" for each in resources.values()) == 6
 
 
+@pytest.mark.parametrize("name", ["hello", "full"])
+def test_an_appsync_api_is_packaged(name, folder):
+    resources = packaged(EXAMPLES[name], folder, SERVEY_APPSYNC="1")
+    assert any(each["Type"] == "AWS::AppSync::Resolver" for each in resources.values())
+
+
 def test_a_domain_is_packaged(folder):
     arn = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
     packaged(EXAMPLES["site"], folder, SERVEY_AWS_DOMAIN="shop.example", SERVEY_AWS_CERTIFICATE_ARN=arn)

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated
 
+from event_channels import packing
 from fastapi import BackgroundTasks, Depends
 from pydantic import Field
 from shop import SHOP, Address, Line, Order, OrderId, OrderState
@@ -49,7 +50,7 @@ async def place_order(
     authorization: Authorization | None,
     deliver_on: date | None = None,
 ) -> Order:
-    """Order something. It is noted in the log once the answer has gone out."""
+    """Order something. It is noted in the log once the answer has gone out, and packed by a job a minute later."""
     order = Order(
         id=SHOP.next_order(),
         lines=lines,
@@ -60,6 +61,7 @@ async def place_order(
     )
     orders[order.id] = order
     background.add_task(SHOP.log.append, f"order {order.id} over {order.total}")
+    await packing.publish(order.id)
     return order
 
 

@@ -1,8 +1,10 @@
 """How a project tests its actions: their examples by themselves, and over HTTP what matters."""
 
 import json
+import time
 
 import pytest
+from shop import SHOP
 
 from servey import Authorization, Settings, create_app
 from servey.testing import client, define_test_class, subscribe
@@ -45,6 +47,21 @@ def test_an_order_is_noted_in_the_log(http):
     order = http.post("/orders", json={"lines": [{"product": 1}], "ship_to": ADDRESS}).json()
     with client(APP, authorization=Authorization("chief", frozenset({"root"}))) as chief:
         assert chief.get("/actions/read-log").json()[-1] == f"order {order['id']} over 59.90"
+
+
+def test_an_order_is_packed_a_minute_later(http):
+    order = http.post("/orders", json={"lines": [{"product": 1}], "ship_to": ADDRESS}).json()
+    jobs = http.portal.call(APP.runtime.queue.jobs)
+    (job,) = [each for each in jobs if each.job.params == {"order_id": order["id"]}]
+    assert (job.state, job.job.action) == ("queued", "pack_order")
+    assert 50 < job.due_at - time.time() <= 60
+
+
+def test_the_accounts_are_told_every_morning(http):
+    told = http.portal.call(APP.runtime.catalog["tell_accounts"].fn)
+    assert told is None
+    (job,) = [each for each in http.portal.call(APP.runtime.queue.jobs) if each.job.channel == "accounts"]
+    assert job.job.params["orders"] == len(SHOP.orders)
 
 
 def test_orders_are_for_oneself_and_for_root(http):
