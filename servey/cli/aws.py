@@ -43,6 +43,7 @@ def package(
 ) -> None:
     """Make the zip of the Lambda function: the project, Servey, what both require, compiled, the same each time."""
     from servey.app import create_app
+    from servey.graphql.mount import is_installed
     from servey.settings import Settings
     from servey.sls.package import Architecture, build_package, deployed_as, needed_at_start
     from servey.triggers import WebPageTrigger
@@ -59,5 +60,7 @@ def package(
         needed.add("jinja2")
     if settings.serves_docs:
         needed.add("fastapi-offline")
+    if is_installed():
+        needed |= {"graphql-core", "strawberry-graphql"}
     zipped, unzipped = build_package(output, wanted, needed)
     print(f"wrote {output} for {wanted}: {zipped / 2**20:.1f} MB, {unzipped / 2**20:.1f} MB unzipped", file=sys.stderr)
