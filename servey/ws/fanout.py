@@ -70,6 +70,8 @@ class FanoutProtocol(WebSocketsSansIOProtocol):
         self.queue.put_nowait({"type": "websocket.disconnect", "code": int(code), "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()  # the client need not wait for the rest of it to be thrown away
         self.close_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
         if self.read_paused:
             self.read_paused = False

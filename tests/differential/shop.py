@@ -329,7 +329,7 @@ async def fails(how: str) -> str:
     return how
 
 
-@action(triggers=WEB_GET, timeout=0.02)
+@action(triggers=WEB_GET, timeout=0.1)
 async def waits(seconds: float, how: str = "") -> str:
     saw("waits", seconds, how)
     try:
@@ -668,7 +668,7 @@ KINDS = (
     Kind(
         "GET",
         "/actions/waits",
-        (query("seconds", "0", "0.001", "0", "0.3", bad=("x",), optional=False), query("how", "swallow", "replace")),
+        (query("seconds", "0", "0.001", "0", "5", bad=("x",), optional=False), query("how", "swallow", "replace")),
         twin=False,
     ),
     Kind("GET", "/actions/context", (query("name", "x"), query("context", "forged")), guarded=True, twin=False),
