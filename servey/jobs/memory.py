@@ -33,9 +33,10 @@ class MemoryQueue:
         self._grace = grace
         self._states: dict[str, JobState] = {}
         self._keys: dict[tuple[str, str], str] = {}
+        self._key_of: dict[str, tuple[str, str]] = {}
         self._due: list[tuple[float, int, str]] = []
-        self._ended: list[tuple[float, str]] = []
-        self._dead: deque[str] = deque()
+        self._ended: deque[tuple[float, str]] = deque()
+        self._dead: dict[str, None] = {}
         self._number = 0
         self._something = asyncio.Event()
         self._ended_one = asyncio.Event()
@@ -47,6 +48,7 @@ class MemoryQueue:
             first = self._keys.setdefault((job.title, key), job.id)
             if first != job.id:
                 return first
+            self._key_of[job.id] = job.title, key
         self._wait(JobState(job, due_at=time.time() + delay))
         return job.id
 
@@ -84,6 +86,7 @@ class MemoryQueue:
         known = self._states.get(job_id)
         if known is None or known.state != "dead":
             return False
+        self._dead.pop(job_id, None)
         self._wait(JobState(known.job, due_at=time.time()))
         return True
 
@@ -92,7 +95,7 @@ class MemoryQueue:
         known = self._states.get(job_id)
         if known is None or known.state not in ("dead", "queued"):
             return False
-        del self._states[job_id]
+        self._forget(job_id)
         return True
 
     async def aclose(self) -> None:
@@ -105,19 +108,23 @@ class MemoryQueue:
         self._something.set()
 
     def _bury(self, job_id: str) -> None:
-        self._dead.append(job_id)
+        self._dead[job_id] = None
         while len(self._dead) > MOST_DEAD:
-            oldest = self._states.get(self._dead.popleft())
-            if oldest is not None and oldest.state == "dead":
-                del self._states[oldest.job.id]
+            self._forget(next(iter(self._dead)))
+
+    def _forget(self, job_id: str) -> None:
+        """Forgets a job, and the key that it came with."""
+        del self._states[job_id]
+        self._dead.pop(job_id, None)
+        if job_id in self._key_of:
+            del self._keys[self._key_of.pop(job_id)]
 
     def _forget_old(self) -> None:
         while self._ended and self._ended[0][0] < time.time() - self._keep:
-            _, job_id = self._ended.pop(0)
+            _, job_id = self._ended.popleft()
             known = self._states.get(job_id)
             if known is not None and known.state in ("done", "failed"):
-                del self._states[job_id]
-                self._keys = {key: value for key, value in self._keys.items() if value != job_id}
+                self._forget(job_id)
 
     # ---------------------------------------------------------------------------------------------------- its worker
 

@@ -3,7 +3,7 @@
 A job lies where arq looks for it: its id in the sorted set of the queue, by the moment it is due; a key that says that it
 runs, with a lease. Everything else about it is in a hash of its own::
 
-    {name}:job:ID     job state tries starts due_at progress result error fence
+    {name}:job:ID     job state tries starts due_at progress result error fence key
     {name}:dead       sorted set of the ids of dead jobs, by the moment of their death
     {name}:key:...    the id of the job that came with a key
 
@@ -17,6 +17,7 @@ if key ~= '' then
   local first = redis.call('GET', key)
   if first then return first end
   redis.call('SET', key, id, 'PX', keep)
+  redis.call('HSET', job, 'key', key)
 end
 redis.call('HSET', job, 'job', body, 'state', 'queued', 'tries', 0, 'starts', 0, 'fence', 0, 'due_at', due_at)
 redis.call('ZADD', queue, due, id)
@@ -49,6 +50,7 @@ return taken
 
 RENEW = """
 if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then return 0 end
+if redis.call('HGET', KEYS[1], 'state') ~= 'running' then return 0 end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 return 1
 """
@@ -110,6 +112,8 @@ local state = redis.call('HGET', job, 'state')
 if state ~= 'queued' and state ~= 'dead' then return 0 end
 redis.call('ZREM', queue, ARGV[1])
 redis.call('ZREM', dead, ARGV[1])
+local key = redis.call('HGET', job, 'key')
+if key and redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
 redis.call('DEL', job)
 return 1
 """

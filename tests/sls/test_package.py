@@ -176,7 +176,8 @@ class TestPackaged:
             "mangum/__init__.py",
             "yaml/__init__.py",
         } <= names
-        assert not tops & {"boto3", "botocore", "s3transfer", "uvicorn", "typer", "strawberry", "arq", "redis"}
+        assert not tops & {"boto3", "botocore", "s3transfer", "uvicorn", "typer", "arq", "redis"}
+        assert {"graphql", "strawberry"} <= tops  # they are installed here, so that the app has its /graphql
         assert not tops & {".env", "tests", "test_b.py", "node_modules", "venv", ".servey", "bin"}
         libraries = {name for name in names if name.endswith(".so")}
         assert libraries

@@ -1,6 +1,7 @@
-"""Jobs and schedules inside the process: what is promised of them, on a running app."""
+"""Jobs and schedules, in this process's memory and in Redis: what is promised of them, on a running app."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from servey import (
     WEB_GET,
@@ -33,8 +35,19 @@ from servey.testing import client, token_for
 pytestmark = pytest.mark.anyio
 
 DEV = Settings(env="dev", job_grace=2)
+IN_MEMORY = pytest.mark.parametrize("where", ["memory"], indirect=True)
 QUICK = Retry(max_tries=3, backoff=0.01)
 SEEN: list[Any] = []
+
+
+@pytest.fixture(autouse=True, params=["memory", "Redis"])
+def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has `app` make apps whose queue is there; with Redis, an app in development is its own worker."""
+    if request.param == "Redis":
+        server = request.getfixturevalue("redis")
+        with Redis.from_url(server.url) as cleared:
+            cleared.flushdb()
+        monkeypatch.setattr(sys.modules[__name__], "DEV", DEV.model_copy(update={"redis_url": server.url}))
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +195,18 @@ async def test_a_dead_job_can_be_dropped():
         assert not await runtime.queue.drop(job_id)
 
 
+async def test_the_key_of_a_dropped_job_is_free_again():
+    async with running(app(refuses)) as runtime:
+        first = await enqueued(runtime, refuses, key="once")
+        await ended(runtime, first)
+        assert await enqueued(runtime, refuses, key="once") == first
+        assert await runtime.queue.drop(first)
+        second = await enqueued(runtime, refuses, key="once")
+        assert second != first
+        assert (await ended(runtime, second)).state == "dead"
+
+
+@IN_MEMORY
 async def test_no_more_dead_jobs_are_kept_than_a_queue_may_hold(monkeypatch):
     monkeypatch.setattr(memory_module, "MOST_DEAD", 2)
     async with running(app(refuses)) as made:
@@ -189,6 +214,13 @@ async def test_no_more_dead_jobs_are_kept_than_a_queue_may_hold(monkeypatch):
         for each in ids[1:]:
             await ended(made, each)
         assert [each.job.id for each in await made.queue.jobs()] == ids[1:]
+        # One that died again has died last, and counts once.
+        assert await made.queue.retry(ids[1])
+        await ended(made, ids[1])
+        assert {each.job.id for each in await made.queue.jobs()} == set(ids[1:])
+        last = await enqueued(made, refuses)
+        await ended(made, last)
+        assert {each.job.id for each in await made.queue.jobs()} == {ids[1], last}
 
 
 async def test_what_can_not_become_better_is_not_tried_again():
@@ -228,6 +260,7 @@ async def test_progress_is_told():
         assert state.progress == {"done": 20, "total": 20}
 
 
+@IN_MEMORY
 async def test_jobs_that_are_due_are_finished_at_the_end(caplog):
     async with running(app(note)) as runtime:
         await enqueued(runtime, note, {"what": "now"})
