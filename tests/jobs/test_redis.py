@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 
 from servey import Authorization, Settings, create_app
+from servey.jobs.perform import Outcome
 from servey.jobs.redis_queue import RedisQueue
 from servey.queues import Job, Retry
 from tests.jobs.conftest import NOTE, Notes, client, worker
@@ -73,6 +74,9 @@ def state(url: str, job_id: str):
             await queue.aclose()
 
     return asyncio.run(main())
+
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
@@ -162,6 +166,26 @@ def test_a_worker_that_lost_its_lease_can_not_finish_the_job(folder, notes, redi
         with client(redis_of_jobs.url) as redis:
             assert int(redis.hget(f"servey:job:{job_id}", "fence")) == 2
             assert redis.zcard("servey:jobs") == 0
+
+
+async def test_whoever_took_a_job_first_can_not_note_its_end_once_another_has_it(redis_of_jobs):
+    queue = queue_at(redis_of_jobs.url, lease=1)
+    job_id = await queue.enqueue(Job("one", "quick", {}, trusted=True))
+    (first,) = await queue.take([job_id], 5)
+    assert await queue.take([job_id], 5) == []  # it has its lease
+    async with asyncio.timeout(5):
+        while not (again := await queue.take([job_id], 5)):
+            await asyncio.sleep(0.05)
+    (second,) = again
+    assert (second.fence, second.lost) == (2, 1)
+    assert not await queue.renew(first)
+    assert not await queue.finish(first, Outcome("done", result=1))
+    assert not await queue.give_back(first)
+    assert (await queue.state(job_id)).state == "running"
+    assert await queue.finish(second, Outcome("done", result=2))
+    assert (await queue.state(job_id)).result == 2
+    assert not await queue.renew(second)  # what has ended is not begun again
+    await queue.aclose()
 
 
 def test_a_job_that_kills_its_workers_is_given_up(folder, notes, redis_of_jobs):
