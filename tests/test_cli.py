@@ -196,7 +196,14 @@ def test_the_operator_needs_no_key(project):
 def test_an_interrupt_closes_a_stream(project):
     command = [sys.executable, "-m", "servey", "call", "forever"]
     with subprocess.Popen(
-        command, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell has what runs in its background ignore interrupts, and so do the tests that run there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout.readline() == '"begun"\n'
         process.send_signal(signal.SIGINT)
