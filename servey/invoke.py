@@ -276,6 +276,14 @@ async def perform_batch(plan: Plan, keys: list[Any], context: Context) -> list[A
 
     Errors: ResultError where there is not one result for each key; otherwise as `perform`.
     """
+    observer = context.runtime.observer
+    if observer is None or observer.tracer is None:
+        return await _perform_batch(plan, keys, context)
+    with observer.performing(plan.action, context):
+        return await _perform_batch(plan, keys, context)
+
+
+async def _perform_batch(plan: Plan, keys: list[Any], context: Context) -> list[Any]:
     action, batch = plan.action, plan.action.batch_invoker
     assert batch is not None
     context.deadline = asyncio.get_running_loop().time() + action.timeout

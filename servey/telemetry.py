@@ -3,7 +3,7 @@ and a call pays for looking whether there is one.
 
 OpenTelemetry is its API alone; who installs and configures an SDK gets FastAPI's own span and metrics of each request, and
 within them, and around jobs, ours.
-Source: OpenTelemetry semantic conventions 1.44, HTTP and messaging; W3C trace context.
+Source: OpenTelemetry semantic conventions 1.44, HTTP, GraphQL and messaging; W3C trace context.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 NOTED = "servey.note"
 """The key in a scope that says that its request is observed already."""
 
+SEND_DURATION, PROCESS_DURATION = "messaging.client.operation.duration", "messaging.process.duration"
 CLIENT_LEFT = 499
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _MAX_ACTIONS = 10
@@ -74,8 +75,15 @@ class Note:
 class Observer:
     """Watches the calls of one app, for the log, for metrics and for traces, whichever of them is wanted."""
 
-    def __init__(self, metrics: Metrics, writer: LogWriter | None, tracer: trace.Tracer | None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        writer: LogWriter | None,
+        tracer: trace.Tracer | None,
+        durations: Mapping[str, otel_metrics.Histogram] | None = None,
+    ) -> None:
         self.tracer = tracer
+        self._durations = durations or {}
         self._metrics = metrics
         self._writer = writer
 
@@ -196,16 +204,27 @@ class Observer:
     @contextmanager
     def sending(self, system: str, destination: str) -> Iterator[dict[str, str]]:
         """A span of a producer around putting something into a queue or on a bus; gives what goes along with it."""
-        if self.tracer is None:
-            yield {}
-            return
         attributes = _messaging(system, destination, "send", "send")
-        with self.tracer.start_as_current_span(f"send {destination}", kind=SpanKind.PRODUCER, attributes=attributes):
-            yield self.carrier()
+        with self._timed(SEND_DURATION, attributes):
+            if self.tracer is None:
+                yield {}
+                return
+            with self.tracer.start_as_current_span(
+                f"send {destination}", kind=SpanKind.PRODUCER, attributes=attributes
+            ):
+                yield self.carrier()
 
     @contextmanager
     def processing(self, system: str, destination: str, carrier: Mapping[str, str] | None) -> Iterator[None]:
         """A span of a consumer around what comes of something sent: a trace of the sender's, linked to its span."""
+        attributes = _messaging(system, destination, "process", "process")
+        with self._timed(PROCESS_DURATION, attributes), self._consuming(destination, carrier, attributes):
+            yield
+
+    @contextmanager
+    def _consuming(
+        self, destination: str, carrier: Mapping[str, str] | None, attributes: Mapping[str, str]
+    ) -> Iterator[None]:
         if self.tracer is None:
             yield
             return
@@ -216,12 +235,41 @@ class Observer:
             context=sent_in,
             kind=SpanKind.CONSUMER,
             links=[Link(sender)] if sender.is_valid else [],
-            attributes=_messaging(system, destination, "process", "process"),
+            attributes=attributes,
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
             with _failing(span):
                 yield
+
+    @contextmanager
+    def operating(self, kind: str, name: str | None) -> Iterator[None]:
+        """A span around a GraphQL operation, ``kind`` being query, mutation or subscription; its document is not told,
+        since what somebody writes into it may be secret.
+        """
+        if self.tracer is None:
+            yield
+            return
+        attributes = {"graphql.operation.type": kind}
+        if name is not None:
+            attributes["graphql.operation.name"] = name
+        with self.tracer.start_as_current_span(kind, attributes=attributes):
+            yield
+
+    @contextmanager
+    def _timed(self, metric: str, attributes: Mapping[str, str]) -> Iterator[None]:
+        histogram = self._durations.get(metric)
+        if histogram is None:
+            yield
+            return
+        told, begun = dict(attributes), time.perf_counter()
+        try:
+            yield
+        except BaseException as error:
+            told["error.type"] = type(error).__qualname__
+            raise
+        finally:
+            histogram.record(time.perf_counter() - begun, told)
 
 
 class Observing(Protocol):
@@ -248,13 +296,16 @@ def observer_of(runtime: Runtime) -> Observer | None:
     tracer = None if isinstance(provider, trace.ProxyTracerProvider) else provider.get_tracer("servey")
     # The API has no public name for a meter provider that no one has configured.
     has_meter = type(meters).__name__ != "_ProxyMeterProvider"
+    durations: dict[str, otel_metrics.Histogram] = {}
     if has_meter:
-        runtime.metrics.forward = _forwarding(meters.get_meter("servey"))
+        meter = meters.get_meter("servey")
+        runtime.metrics.forward = _forwarding(meter)
+        durations = {name: meter.create_histogram(name, unit="s") for name in (SEND_DURATION, PROCESS_DURATION)}
     settings = runtime.settings
     writer = installed_writer() if settings.access_log else None
     if writer is None and tracer is None and not has_meter and not settings.metrics:
         return None
-    return Observer(runtime.metrics, writer, tracer)
+    return Observer(runtime.metrics, writer, tracer, durations)
 
 
 def _forwarding(meter: otel_metrics.Meter) -> Callable[[Metric, float, Labels], None]:

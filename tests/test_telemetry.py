@@ -239,7 +239,8 @@ trace.set_tracer_provider(TracerProvider())
 trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(exporter))
 metrics.set_meter_provider(MeterProvider([reader]))
 
-from servey import WEB_GET, Settings, action, create_app
+from dataclasses import dataclass
+from servey import WEB_GET, BatchInvoker, Settings, action, create_app
 from servey.invoke import invoke
 from servey.telemetry import processing, sending
 
@@ -255,8 +256,23 @@ async def greet(name: str) -> str:
 async def tidy() -> None:
     pass
 
+async def lengths_of(things):
+    return [len(thing.name) for thing in things]
+
+@dataclass
+class Thing:
+    name: str
+
+    @action(batch_invoker=BatchInvoker(lengths_of))
+    async def length(self) -> int:
+        raise AssertionError("the batch is asked")
+
+@action(triggers=WEB_GET)
+async def things() -> list[Thing]:
+    return [Thing("a"), Thing("bc")]
+
 sent = []
-app = create_app(actions=[greet, tidy], settings=Settings())
+app = create_app(actions=[greet, tidy, things], settings=Settings())
 
 async def main():
     async with app.running():
@@ -265,6 +281,8 @@ async def main():
             parent = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
             await http.get("/actions/greet?name=you", headers=parent)
             await http.get("/actions/greet?name=nobody")
+            query = {"query": "query Lengths { things { name length } }", "operationName": "Lengths"}
+            await http.post("/graphql", json=query, headers={"traceparent": parent["traceparent"].replace("0af7", "0bf7")})
         with processing(app.runtime, "servey_jobs", "tidy", sent[0]):
             async with app.runtime.context("job", trusted=True) as context:
                 await invoke(tidy.servey_action, {}, context)
@@ -319,5 +337,16 @@ def test_the_span_of_a_failure_names_its_type_and_not_its_text(traced):
     assert "CANARY" not in failed["text"]
 
 
+def test_an_operation_of_graphql_and_its_fields_that_are_actions(traced):
+    spans = {span["name"]: span for span in traced["spans"] if span["trace"].startswith("0bf7")}
+    assert set(spans) == {"POST /graphql", "query", "action things", "action Thing.length"}
+    assert spans["query"]["attributes"] == {"graphql.operation.type": "query", "graphql.operation.name": "Lengths"}
+    assert spans["query"]["parent"] == spans["POST /graphql"]["id"]
+    assert {spans[name]["parent"] for name in ("action things", "action Thing.length")} == {spans["query"]["id"]}
+
+
 def test_what_is_counted_reaches_opentelemetry(traced):
-    assert {"http.server.request.duration", "servey.calls", "servey.call.duration"} <= set(traced["metrics"])
+    assert {
+        *("http.server.request.duration", "servey.calls", "servey.call.duration"),
+        *("messaging.client.operation.duration", "messaging.process.duration"),
+    } <= set(traced["metrics"])

@@ -68,7 +68,11 @@ class Engine:
         executor = self._executor(document, asked, operation)
         if not isinstance(executor, CompilingExecutor):
             return executor
-        return await self._result(executor, operation)
+        observer, kind = self.runtime.observer, document.kind(asked.operation_name)
+        if observer is None or observer.tracer is None or kind is None:
+            return await self._result(executor, operation)
+        with observer.operating(kind.value, asked.operation_name):
+            return await self._result(executor, operation)
 
     async def subscribe(self, document: Document, asked: Asked, operation: Operation) -> AsyncIterator[Answer] | Answer:
         """The answers to a subscription, one for each event, or why there are none."""

@@ -124,3 +124,26 @@ async def noted(url, name, wanted=None, within=60):
                 pass
             await asyncio.sleep(0.5)
     return answer.json()
+
+
+async def hammered(port: int, seconds: float, *, per_second: float | None = None, connections: int = 16) -> int:
+    """How many small requests were answered in a time: as many as can be, or so many a second."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    counts = [0] * connections
+    request = b"GET /actions/echo?text=x HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    async def ask(index: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while loop.time() - begun < seconds:
+            if per_second is not None:
+                await asyncio.sleep(begun + counts[index] * connections / per_second - loop.time())
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+            counts[index] += 1
+        writer.close()
+
+    await asyncio.gather(*map(ask, range(connections)))
+    return sum(counts)

@@ -1,4 +1,4 @@
-"""A server and a worker under load and churn for a while: memory, descriptors and tasks stay where they are.
+"""A server and a worker at half of what they can do, with churn: memory, descriptors and tasks stay where they are.
 
 SOAK_SECONDS makes it longer: 600 is what docs/operating.md tells of.
 """
@@ -15,7 +15,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from tests.cluster.load import load
+from tests.cluster.load import hammered, load
 from tests.serving import free_port, started
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
@@ -64,12 +64,10 @@ def test_nothing_grows(redis):
     web = started(["-m", "servey", "run", "--port", str(port)], port, cwd=PROJECT, **env)
     working = started(["-m", "servey", "worker"], status, cwd=PROJECT, SERVEY_WORKER_PORT=str(status), **env)
     with web as server, working as worker:
-        samples, calls = asyncio.run(soak(server.url, {"web": server.process.pid, "worker": worker.process.pid}))
-    print(
-        json.dumps(
-            {"test": "soak", "seconds": SECONDS, "calls": calls, **{name: few(each) for name, each in samples.items()}}
-        )
-    )
+        pids = {"web": server.process.pid, "worker": worker.process.pid}
+        samples, most, calls = asyncio.run(soak(server.url, pids))
+    shown = {name: few(each) for name, each in samples.items()}
+    print(json.dumps({"test": "soak", "seconds": SECONDS, "capacity": most, "calls": calls, **shown}))
     for name, each in samples.items():
         third = len(each) // 3
         before, after = statistics.median(each[third : 2 * third]), statistics.median(each[2 * third :])
@@ -81,11 +79,14 @@ def few(values: list[float]) -> list[float]:
     return values[:: max(1, len(values) // 12)]
 
 
-async def soak(url: str, pids: dict[str, int]) -> tuple[dict[str, list[float]], int]:
+async def soak(url: str, pids: dict[str, int]) -> tuple[dict[str, list[float]], float, int]:
     samples: dict[str, list[float]] = {}
     stop = asyncio.Event()
+    port = int(url.rpartition(":")[2])
+    most = await hammered(port, 5) / 5
     async with load(url, clients=4, sockets=5) as found, httpx.AsyncClient(base_url=url, timeout=30) as client:
         churning = [asyncio.create_task(churn(url, stop)) for _ in range(2)]
+        steady = asyncio.create_task(hammered(port, SECONDS, per_second=most / 2))
         loop = asyncio.get_running_loop()
         end = loop.time() + SECONDS
         while loop.time() < end:
@@ -96,5 +97,6 @@ async def soak(url: str, pids: dict[str, int]) -> tuple[dict[str, list[float]], 
             samples.setdefault("web tasks", []).append((await client.get("/actions/tasks")).json())
         stop.set()
         await asyncio.gather(*churning)
+        calls = await steady
     assert found.failures == []
-    return samples, sum(found.answers.values())
+    return samples, most, calls + sum(found.answers.values())
