@@ -11,6 +11,7 @@ from typing import Any, cast
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
@@ -185,7 +186,26 @@ class Servey(FastAPI):
                 scope["app"] = self
                 await self._stack(scope, receive, send)
                 return
+        elif scope["type"] == "websocket" and "app" not in scope:
+            serve_socket = self._socket_of(scope)
+            if serve_socket is not None:
+                # Nothing around the routes would do something, and a connection that rests holds all that is around it.
+                await serve_socket(scope, receive, send)
+                return
         await super().__call__(scope, receive, send)
+
+    def _socket_of(self, scope: Scope) -> ASGIApp | None:
+        """What serves a websocket by its route alone; None where something around the routes would do something."""
+        if self._tables is None or self.root_path or scope.get("root_path") or _is_traced(self.runtime.observer):
+            return None
+        for route in self.router.routes:
+            match, found = route.matches(scope)
+            if match is Match.FULL:
+                serve: ASGIApp | None = getattr(route, "serve_socket", None)
+                if serve is not None:
+                    scope.update(found, app=self)
+                return serve
+        return None
 
     def _found(self, scope: Scope, observer: Observer | None) -> tuple[Serve, Sequence[str]] | None:
         """What answers a request by the table alone; None where something around the routes would do something."""

@@ -48,6 +48,12 @@ class FanoutProtocol(WebSocketsSansIOProtocol):
         """Ends the connection without waiting for the client."""
         self.transport.abort()
 
+    async def send(self, message: Any) -> None:
+        """Sends a message of the app's, and lets go of the handshake once it is done."""
+        await super().send(message)
+        if message["type"] == "websocket.accept":
+            del self.response
+
     async def run_asgi(self) -> None:
         """Serves the connection, with this protocol in its scope."""
         extensions: Any = self.scope.setdefault("extensions", {})

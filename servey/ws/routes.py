@@ -24,9 +24,17 @@ def mount_channels(router: APIRouter, runtime: Runtime, *, prefix: str = "") -> 
     stream = _Served(partial(serve_stream, connections))
     base = prefix + PATH
     for path in (base, f"{base}/{{channel}}", f"{base}/{{channel}}/{{subscriber_id}}"):
-        router.routes.append(WebSocketRoute(path, socket, name="subscription"))
+        router.routes.append(SocketRoute(path, socket, name="subscription"))
         if path != base:
             router.routes.append(Route(path, stream, methods=["GET"], include_in_schema=False))
+
+
+class SocketRoute(WebSocketRoute):
+    """The route of a websocket; `serve_socket` is for whoever has found it already, and keeps less of each connection."""
+
+    async def serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a connection."""
+        await self.endpoint(scope, receive, send)
 
 
 class _Served:

@@ -184,7 +184,7 @@ class Socket:
         await self.sender.send_text(told)
         # What is resumed goes out as fast as its client reads; only what is live may be dropped for being slow.
         while opened.replay:
-            await self.sender.send_event(opened.replay.popleft())
+            await self.sender.send_event(opened.replay.pop(0))
         opened.attach(self._deliver_to(channel), self._end)
 
     def _deliver_to(self, channel: str) -> Callable[[Item], None]:

@@ -5,8 +5,12 @@ import time
 
 import httpx
 import pytest
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from servey import Settings, create_app, websocket_event_channel
+from servey.testing import client
 from tests.serving import wait_until
 from tests.ws.conftest import ask, open_socket, publish, received, token
 
@@ -213,3 +217,42 @@ def test_leaving_ends_the_subscriptions(server):
         lambda: httpx.get(f"{server.url}/actions/state").json()["subscriptions"] == 0, "the end of all subscriptions"
     )
     assert "Traceback" not in server.log.read_text()
+
+
+# ------------------------------------------------------------------------------------------- what stands around them
+
+
+def test_middleware_stands_around_websockets_too():
+    seen = []
+
+    class Noting:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            seen.append(scope["type"])
+            await self.app(scope, receive, send)
+
+    app = create_app(channels=[websocket_event_channel("told", str)], settings=Settings(env="dev"))
+    app.add_middleware(Noting)
+    with client(app) as http, http.websocket_connect("/subscription") as socket:
+        socket.send_json({"type": "Subscribe", "payload": "told"})
+        assert socket.receive_json()["type"] == "Subscribed"
+    assert "websocket" in seen
+
+
+def test_a_route_that_was_there_before_is_served():
+    async def own(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(f"own {websocket.path_params['rest']}")
+        await websocket.close()
+
+    app = create_app(channels=[websocket_event_channel("told", str)], settings=Settings(env="dev"))
+    app.router.routes.insert(0, WebSocketRoute("/subscription/{rest}", own))
+    with client(app) as http:
+        with http.websocket_connect("/subscription/told") as socket:
+            assert socket.receive_text() == "own told"
+        with http.websocket_connect("/subscription/told/mine") as socket:
+            socket.send_text("nothing")  # of the channel, which takes nothing
+        with pytest.raises(WebSocketDisconnect), http.websocket_connect("/nowhere"):
+            pass
