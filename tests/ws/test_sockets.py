@@ -122,9 +122,9 @@ def test_subscribing_twice(server):
     [
         ("/other", {}, 4404),
         ("/guarded", {}, 4401),
-        ("/guarded", bearer("bob"), 4403),
+        ("/guarded", bearer("bob", seconds=3600), 4403),
         ("/guarded", {"Authorization": "Bearer not.a.token"}, 4401),
-        ("/guarded/mine", bearer("ada", "read"), 4403),
+        ("/guarded/mine", bearer("ada", "read", seconds=3600), 4403),
         ("", {"Authorization": "Bearer not.a.token"}, 4401),
         ("/guarded", bearer("ada", "read", seconds=-20), 4401),
     ],
