@@ -129,6 +129,8 @@ def test_what_takes_longer_than_the_grace_is_ended(project):
         assert ended != [200]
 
 
+@pytest.mark.slow
+@pytest.mark.drill
 @pytest.mark.timeout(150)
 def test_no_request_is_lost_while_workers_are_replaced(project, redis):
     """SIGHUP replaces every worker process, one by one, under load."""
@@ -152,12 +154,14 @@ def test_no_request_is_lost_while_workers_are_replaced(project, redis):
         threads = [threading.Thread(target=load) for _ in range(4)]
         for thread in threads:
             thread.start()
-        wait_until(lambda: len(pids) == 2, "both workers")
-        server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: len(pids) == 4, "two new workers", within=100)
-        stop.set()
-        for thread in threads:
-            thread.join()
+        try:
+            wait_until(lambda: len(pids) == 2, "both workers")
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: len(pids) == 4, "two new workers", within=100)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
         assert failed == []
         assert server.end() < 10
 
