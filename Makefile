@@ -1,8 +1,8 @@
-# The same commands as dev.py, for those whose fingers say make. Words: make test ARGS="tests/test_cli.py -k call"
+# The commands of dev.py. Pass words on with ARGS: make test ARGS="tests/test_cli.py -k call"
 PYTHON ?= python3
 
-.PHONY: help run test lint types docs slow drill browser oldest newest bench
+.PHONY: help run test lint types docs slow drill browser oldest newest bench changelog
 help:  ## list the targets
 	@$(PYTHON) dev.py --help
-run test lint types docs slow drill browser oldest newest bench:
+run test lint types docs slow drill browser oldest newest bench changelog:
 	@$(PYTHON) dev.py $@ $(ARGS)

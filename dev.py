@@ -1,64 +1,89 @@
 #!/usr/bin/env python3
-"""Runs, tests and checks Servey from a clone; needs Python 3.11 or newer and nothing else.
+"""Run, test and check Servey from a clone. Needs Python 3.11 or newer and nothing else.
 
-    python3 dev.py run      serve the tour of examples, with reload, on http://127.0.0.1:8000
-    python3 dev.py test     the whole test suite but its slow tiers
-    python3 dev.py lint     ruff: rules and format
-    python3 dev.py types    mypy (strict) and pyright
-    python3 dev.py docs     every snippet of the README and the docs
-    python3 dev.py slow     the slow tiers of the test suite
-    python3 dev.py drill    what takes many minutes: a soak, tens of thousands of generated requests and documents
-    python3 dev.py browser  the tests in a browser, Debian's chromium; "browser images" takes the pictures of the docs too
-    python3 dev.py oldest   the tests that other packages' versions matter to, on the oldest ones that Servey supports
-    python3 dev.py newest   the same on the newest ones that there are
-    python3 dev.py bench    the benchmarks: bench [graphql|fanout|jobs] [--quick] [--write]
+    python3 dev.py run        serve the tour of examples, with reload, on http://127.0.0.1:8000
+    python3 dev.py test       the fast tests, with coverage, in random order
+    python3 dev.py lint       ruff: rules and format
+    python3 dev.py types      mypy (strict) and pyright; typing_tests; every public name has a type
+    python3 dev.py docs       the site of the docs without warnings, then their snippets; "docs --serve" serves the site
+    python3 dev.py slow       the slow tests
+    python3 dev.py drill      tests that take many minutes: a soak test, tens of thousands of generated requests
+    python3 dev.py browser    the tests in a browser (Debian: chromium); "browser images" also takes the docs' pictures
+    python3 dev.py oldest     the tests that depend on other packages' versions, on the oldest supported versions
+    python3 dev.py newest     the same tests on the newest versions
+    python3 dev.py bench      the benchmarks: bench [graphql|fanout|jobs] [--quick] [--write]
+    python3 dev.py changelog  for a release: changelog VERSION moves the files of changelog.d into CHANGELOG.md
 
-What a command needs is installed into .venv beside this file, the first time and whenever it has changed. Words after
-the command are passed on, e.g.: python3 dev.py test tests/test_cli.py -k call
+Each command installs what it needs into .venv beside this file, the first time and after the requirements change.
+`run` needs requirements.txt; the other commands need requirements-dev.txt, which includes it. Words after the command
+are passed on, e.g.: python3 dev.py test tests/test_cli.py -k call
 """
 
-# Nothing here may need more than an old Python 3 to be read, so that an old one can say that it is too old.
+# An old Python 3 must be able to parse this file, so that it can report that it is too old.
+import collections
+import glob
 import hashlib
+import io
 import os
+import queue
+import random
 import re
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, "Scripts", "python.exe") if os.name == "nt" else os.path.join(VENV, "bin", "python")
-STAMP = os.path.join(VENV, "installed.txt")
+REQUIREMENTS = {"run": ("requirements.txt",), "dev": ("requirements-dev.txt", "requirements.txt")}
 OLDEST = (3, 11)
 SHIFTING = ("fastapi", "starlette", "pydantic", "strawberry-graphql")
-VERSIONED = ["tests/routers", "tests/contract", "tests/graphql", "tests/test_dependencies.py", "tests/test_threads.py"]
+VERSIONED = ["tests/routers", "tests/contract", "tests/graphql", "tests/calls"]
 
 
 def run(words):
-    """The tour of examples, served with reload."""
+    """Serve the tour of examples, with reload."""
     return call([PYTHON, "-m", "servey", "dev"] + words, cwd=os.path.join(ROOT, "examples", "tour"))
 
 
 def test(words):
-    """The fast tests, with the coverage of the package."""
-    tiers = [] if any(word == "-m" for word in words) else ["-m", "not slow and not browser and not docker"]
-    side_by_side = [] if words else ["-q", "-n", "2", "--dist", "loadfile"]
-    code = call([PYTHON, "-m", "coverage", "run", "-m", "pytest"] + side_by_side + tiers + words)
-    if code == 0 and not words:
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.call([PYTHON, "-m", "coverage", "combine"], cwd=ROOT, **quiet)
-        call([PYTHON, "-m", "coverage", "report"])
+    """The fast tests in random order, with the coverage of the package."""
+    os.environ["PYTHONWARNDEFAULTENCODING"] = "1"  # a file that is opened without an encoding fails the test
+    words = with_seed(words)
+    whole = len(words) == 1
+    tiers = [] if "-m" in words else ["-m", "not slow and not drill and not browser and not docker"]
+    side_by_side = ["-q", "-n", "2", "--dist", "loadfile"] if whole else []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SKIPPED_TESTS_FILE"] = skipped = os.path.join(folder, "skipped.txt")
+        code = call([PYTHON, "-m", "coverage", "run", "-m", "pytest"] + side_by_side + tiers + words)
+        if code == 0 and whole:
+            subprocess.call([PYTHON, "-m", "coverage", "combine", "--quiet"], cwd=ROOT)
+            code = call([PYTHON, "-m", "coverage", "report"])
+        if read(skipped):
+            print("Not run: " + "; ".join(read(skipped).splitlines()), flush=True)
     return code
 
 
+def with_seed(words):
+    """The words with a seed for the order of the tests, which is printed."""
+    if not any(word.startswith("--randomly-seed") for word in words):
+        words = words + ["--randomly-seed=%d" % random.randrange(10**6)]
+    seed = next(word for word in words if word.startswith("--randomly-seed"))
+    say("The tests run in random order. To repeat this order, add: " + seed)
+    return words
+
+
 def slow(words):
-    """The tests that take long."""
-    return call([PYTHON, "-m", "pytest", "-q", "-m", "slow and not drill"] + words)
+    """The slow tests."""
+    return call([PYTHON, "-m", "pytest", "-q", "-p", "no:randomly", "-m", "slow and not drill"] + words)
 
 
 def drill(words):
-    """The tests that take very long."""
-    return call([PYTHON, "-m", "pytest", "-q", "-m", "drill"] + words)
+    """The tests that take many minutes."""
+    return call([PYTHON, "-m", "pytest", "-q", "-p", "no:randomly", "-m", "drill"] + words)
 
 
 def lint(words):
@@ -69,13 +94,19 @@ def lint(words):
 
 
 def types(words):
-    """mypy in strict mode, then pyright."""
-    return call([PYTHON, "-m", "mypy"] + words) or call([PYTHON, "-m", "pyright", "--pythonpath", PYTHON] + words)
+    """mypy in strict mode and pyright, the expectations in typing_tests, and that every public name has a type."""
+    return (
+        call([PYTHON, "-m", "mypy"] + words)
+        or call([PYTHON, "-m", "pyright", "--pythonpath", PYTHON] + words)
+        or call([PYTHON, os.path.join("typing_tests", "check.py")])
+    )
 
 
 def docs(words):
-    """The snippets of the README and the docs."""
-    return call([PYTHON, "-m", "pytest", "tests/repo/test_docs.py"] + words)
+    """The site of the docs, then their snippets; --serve and --write serve the site, write what is generated."""
+    if {"--serve", "--write"} & set(words):
+        return call([PYTHON, "-m", "website"] + words)
+    return call([PYTHON, "-m", "website"]) or call([PYTHON, "-m", "pytest", "tests/repo/test_docs.py"] + words)
 
 
 def browser(words):
@@ -83,67 +114,78 @@ def browser(words):
     if words[:1] == ["images"]:
         os.environ["TAKE_SCREENSHOTS"] = "1"
         words = words[1:]
-    return call([PYTHON, "-m", "pytest", "tests/browser", "-m", "browser"] + words)
+    return call([PYTHON, "-m", "pytest", "-p", "no:randomly", "tests/browser", "-m", "browser"] + words)
 
 
 def oldest(words):
-    """The tests that versions matter to, on the floors of pyproject.toml."""
+    """The tests that depend on versions, on the oldest versions that pyproject.toml allows."""
     return versions("oldest", ["%s==%s" % (name, floor_of(name)) for name in SHIFTING], words)
 
 
 def newest(words):
-    """The same on what the index has newest."""
+    """The same tests on the newest versions that pip finds."""
     return versions("newest", ["--upgrade"] + list(SHIFTING), words)
 
 
 def versions(name, wanted, words):
-    """Tests with other versions of a few packages, in a small virtual environment in front of .venv."""
+    """Tests with other versions of a few packages, in a small virtual environment that adds them to .venv."""
     home = VENV + "-" + name
     python = os.path.join(home, os.path.relpath(PYTHON, VENV))
-    if name == "newest" or read(os.path.join(home, "installed.txt")) != wanted_stamp():
+    if name == "newest" or read(os.path.join(home, "installed.txt")) != wanted_stamp("dev"):
         say("Installing the %s versions of %s." % (name, ", ".join(SHIFTING)))
         subprocess.check_call([PYTHON, "-m", "venv", "--clear", home])
         where = "import sysconfig; print(sysconfig.get_path('purelib'))"
         own, below = (
             subprocess.check_output([each, "-c", where], cwd=ROOT).decode().strip() for each in (python, PYTHON)
         )
-        with open(os.path.join(own, "below.pth"), "w") as path:
-            path.write("import site; site.addsitedir(%r)\n" % below)
+        write(os.path.join(own, "below.pth"), "import site; site.addsitedir(%r)\n" % below)
         pip("install", *wanted, python=python)
-        with open(os.path.join(home, "installed.txt"), "w") as stamp:
-            stamp.write(wanted_stamp())
-    shown = "import importlib.metadata as m; print(*('%%s %%s' %% (n, m.version(n)) for n in %r), sep=', ')" % (
-        SHIFTING,
-    )
-    subprocess.check_call([python, "-c", shown], cwd=ROOT)
-    # The oldest Starlette knows a name of anyio's that is called deprecated since.
+        write(os.path.join(home, "installed.txt"), wanted_stamp("dev"))
+    found = versions_in(python)
+    print(found, flush=True)
+    if name == "newest" and found == versions_in(PYTHON) and not words:
+        print("The other tests run on these versions; there is nothing more to test.", flush=True)
+        return 0
+    # The oldest Starlette uses a name of anyio's that is deprecated now.
     known = "ignore:The anyio.abc.BlockingPortal alias is deprecated:DeprecationWarning"
     pytest = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", known]
     if words:
         return call(pytest + words)
-    # The newest ones are those of requirements.txt most of the time, and the slow tiers have run with them.
-    tier = "not browser" if name == "oldest" else "not slow"
-    there = [each for each in VERSIONED if os.path.exists(os.path.join(ROOT, each))]
+    # `slow` runs the slow tests on the versions of requirements.txt, which are nearly the newest.
+    tier = "not drill" if name == "oldest" else "not slow and not drill"
     return call(pytest + ["-m", tier, "tests/differential"]) or call(
-        pytest + ["-n", "2", "--dist", "loadfile", "-m", "not slow and not browser and not docker"] + there
+        pytest
+        + ["-n", "2", "--dist", "loadfile", "-m", "not slow and not drill and not browser and not docker"]
+        + VERSIONED
     )
 
 
+def versions_in(python):
+    """The versions of the packages in SHIFTING, as text."""
+    program = "import importlib.metadata as m; print(*('%%s %%s' %% (n, m.version(n)) for n in %r), sep=', ')"
+    return subprocess.check_output([python, "-c", program % (SHIFTING,)], cwd=ROOT).decode().strip()
+
+
 def floor_of(name):
-    """The oldest version of a package that pyproject.toml lets in."""
+    """The oldest version of a package that pyproject.toml allows."""
     return re.search(r'"%s>=([0-9.]+)' % re.escape(name), read(os.path.join(ROOT, "pyproject.toml"))).group(1)
 
 
 def read(path):
-    """A file's text; nothing where there is none."""
+    """A file's text, or "" if there is no such file."""
     if not os.path.exists(path):
         return ""
-    with open(path) as file:
+    with io.open(path, encoding="utf-8") as file:
         return file.read()
 
 
+def write(path, text):
+    with io.open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
 def bench(words):
-    """The benchmarks of requests, or those named: graphql, fanout, jobs. Their peers have an environment of their own."""
+    """The benchmarks of requests, or those named: graphql, fanout, jobs, mcp. Their peers are installed into .venv-peers."""
     home = VENV + "-peers"
     pins = read(os.path.join(ROOT, "benchmarks", "peers", "requirements.txt"))
     if read(os.path.join(home, "installed.txt")) != pins:
@@ -151,12 +193,38 @@ def bench(words):
         subprocess.check_call([PYTHON, "-m", "venv", "--clear", home])
         python = os.path.join(home, os.path.relpath(PYTHON, VENV))
         pip("install", "-r", os.path.join(ROOT, "benchmarks", "peers", "requirements.txt"), python=python)
-        with open(os.path.join(home, "installed.txt"), "w") as stamp:
-            stamp.write(pins)
+        write(os.path.join(home, "installed.txt"), pins)
     named = words[:1] if words and os.path.exists(os.path.join(ROOT, "benchmarks", words[0] + ".py")) else []
     return call([PYTHON, "-m", ".".join(["benchmarks"] + named)] + words[len(named) :])
 
 
+def changelog(words):
+    """Move the files of changelog.d into a section of CHANGELOG.md for a version, or print the section."""
+    sections = {}
+    paths = sorted(glob.glob(os.path.join(ROOT, "changelog.d", "*.md")))
+    for path in paths:
+        kind, _, text = read(path).partition("\n")
+        lines = [line.strip() for line in text.strip().split("\n")]
+        sections.setdefault(kind, []).append("- " + " ".join(lines))
+    body = "".join(
+        "\n### %s\n\n%s\n" % (kind, "\n".join(sections[kind])) for kind in KINDS_OF_CHANGE if kind in sections
+    )
+    if not words:
+        print(body.strip("\n"))
+        return 0
+    place = os.path.join(ROOT, "CHANGELOG.md")
+    head = "## [Unreleased]\n"
+    old = read(place)
+    if not re.match(r"\d+\.\d+\.\d+\w*$", words[0]) or head not in old:
+        fail("Name the version, e.g.: python3 dev.py changelog 6.1.0; CHANGELOG.md needs the line '%s'." % head.strip())
+    release = "%s\n## [%s] - %s\n%s" % (head, words[0], time.strftime("%Y-%m-%d"), body)
+    write(place, old.replace(head, release, 1))
+    for path in paths:
+        os.remove(path)
+    return 0
+
+
+KINDS_OF_CHANGE = ("Added", "Changed", "Fixed", "Security")
 COMMANDS = {
     "run": run,
     "test": test,
@@ -169,11 +237,12 @@ COMMANDS = {
     "oldest": oldest,
     "newest": newest,
     "bench": bench,
+    "changelog": changelog,
 }
 
 
 def call(command, cwd=ROOT):
-    """The exit code of a command; an interrupt from the keyboard is the command's to handle, and so is a termination."""
+    """The exit code of a command. Ctrl-C and SIGTERM are left to the command."""
     process = subprocess.Popen(command, cwd=cwd)
     signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
     while True:
@@ -183,33 +252,40 @@ def call(command, cwd=ROOT):
             continue
 
 
-def install():
-    """Makes .venv what the project's files say, unless it is already."""
-    wanted = wanted_stamp()
-    if os.path.exists(STAMP) and os.path.exists(PYTHON):
-        with open(STAMP) as stamp:
-            if stamp.read() == wanted:
-                return
-    say("Installing what Servey needs into .venv; this takes a minute, once.")
+def install(kind):
+    """Install the requirements of a kind ("run" or "dev") into .venv, unless that is done already."""
+    if os.path.exists(PYTHON) and (is_installed(kind) or is_installed("dev")):
+        return
+    first = REQUIREMENTS[kind][0]
+    say("Installing %s into .venv, once; this takes about a minute." % first)
     if not works():
         make_venv()
-    pip("install", "-r", os.path.join(ROOT, "requirements.txt"))
+    lines = [line for name in REQUIREMENTS[kind] for line in read(os.path.join(ROOT, name)).split("\n")]
+    total = sum(line[:1].isalnum() for line in lines)
+    pip("install", "-r", os.path.join(ROOT, first), total=total)
     pip("install", "--no-deps", "--editable", ROOT)
-    with open(STAMP, "w") as stamp:
-        stamp.write(wanted)
+    write(stamp_of(kind), wanted_stamp(kind))
 
 
-def wanted_stamp():
-    """What .venv depends on: this Python, the pinned requirements, the project's own file."""
+def is_installed(kind):
+    return read(stamp_of(kind)) == wanted_stamp(kind)
+
+
+def stamp_of(kind):
+    return os.path.join(VENV, "installed-%s.txt" % kind)
+
+
+def wanted_stamp(kind):
+    """A hash of what .venv depends on: this Python, the pinned requirements, the project's own file."""
     found = hashlib.sha256(repr((sys.version_info[:2], ROOT)).encode())
-    for name in ("requirements.txt", "pyproject.toml"):
+    for name in REQUIREMENTS[kind] + ("pyproject.toml",):
         with open(os.path.join(ROOT, name), "rb") as file:
             found.update(file.read())
     return found.hexdigest()
 
 
 def works():
-    """Whether .venv has a Python that runs, of the version that is asked for."""
+    """Whether .venv has a Python that runs and has the version of this one."""
     version = "%d.%d" % sys.version_info[:2]
     program = "import sys, pip; print('%d.%d' % sys.version_info[:2])"
     try:
@@ -227,28 +303,69 @@ def make_venv():
         return
     if has_no_ensurepip():
         fail(
-            "This Python can not make virtual environments. On Debian and Ubuntu its package for that is missing: "
+            "This Python cannot make virtual environments. On Debian and Ubuntu they are a package of their own: "
             "sudo apt install python%d.%d-venv" % sys.version_info[:2]
         )
     fail("python -m venv failed:\n" + made.stdout.decode(errors="replace"))
 
 
 def has_no_ensurepip():
-    probe = subprocess.run(
-        [sys.executable, "-c", "import ensurepip, venv"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
+    probe = subprocess.run([sys.executable, "-c", "import ensurepip, venv"], stderr=subprocess.DEVNULL, check=False)
     return probe.returncode != 0
 
 
-def pip(*words, python=PYTHON):
-    command = [python, "-m", "pip", "--disable-pip-version-check"] + list(words)
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    if done.returncode != 0:
-        lines = done.stdout.decode(errors="replace").strip().splitlines()[-12:]
-        fail("pip could not install what is needed (is there a network?):\n  " + "\n  ".join(lines))
+def pip(*words, python=PYTHON, total=0):
+    """Run pip and show which package it works on."""
+    command = [python, "-u", "-m", "pip", "--disable-pip-version-check"] + list(words)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    lines = queue.Queue()
+    threading.Thread(
+        target=lambda: [lines.put(line) for line in iter(process.stdout.readline, b"")], daemon=True
+    ).start()
+    site = os.path.join(os.path.dirname(os.path.dirname(python)), "lib", "*", "site-packages", "*.dist-info")
+    last = collections.deque(maxlen=12)
+    progress = Progress(total)
+    found, installing = 0, 0
+    while process.poll() is None or not lines.empty():
+        try:
+            line = lines.get(timeout=0.5).decode(errors="replace").strip()
+        except queue.Empty:
+            if installing and total:
+                progress.show(max(0, len(glob.glob(site)) - installing), "installed", "")
+            continue
+        last.append(line)
+        named = re.match(r"(?:Collecting|Requirement already satisfied:) ([\w.\[\]-]+)", line)
+        if named:
+            found += 1
+            progress.show(found, "found", named.group(1))
+        elif line.startswith("Installing collected packages"):
+            installing = len(glob.glob(site)) or 1
+    progress.end()
+    if process.returncode != 0:
+        fail("pip could not install the requirements (is there a network?):\n  " + "\n  ".join(last))
+
+
+class Progress:
+    """One line that is rewritten on a terminal; elsewhere a new line every few seconds."""
+
+    def __init__(self, total):
+        self.total, self.rewrites, self.text, self.shown = total, sys.stderr.isatty(), "", 0.0
+
+    def show(self, count, verb, name):
+        number = "%d of %d" % (min(count, self.total), self.total) if self.total else str(count)
+        text = "  %s packages %s %s" % (number, verb, name)
+        if self.rewrites:
+            sys.stderr.write("\r\033[K" + text)
+            sys.stderr.flush()
+        elif time.time() > self.shown + (5 if text != self.text else 20):
+            say(text.rstrip())
+        else:
+            return
+        self.text, self.shown = text, time.time()
+
+    def end(self):
+        if self.rewrites and self.shown:
+            sys.stderr.write("\r\033[K")
 
 
 def say(text):
@@ -263,7 +380,7 @@ def fail(text):
 def main(words):
     if sys.version_info < OLDEST:
         fail(
-            "Servey needs Python %d.%d or newer and this is %d.%d; call another one, e.g.: python3.12 dev.py %s"
+            "Servey needs Python %d.%d or newer and this is %d.%d; use a newer one, e.g.: python3.12 dev.py %s"
             % (OLDEST + sys.version_info[:2] + (" ".join(words),))
         )
     if not words or words[0] in ("-h", "--help", "help"):
@@ -273,7 +390,8 @@ def main(words):
     if command is None:
         say("There is no command '%s'; there are: %s" % (words[0], ", ".join(COMMANDS)))
         return 2
-    install()
+    if command is not changelog:
+        install("run" if command is run else "dev")
     return command(words[1:])
 
 

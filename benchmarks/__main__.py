@@ -32,20 +32,20 @@ def main() -> None:
         print(line, flush=True)
         lines.append(line)
     if options.write:
-        RESULTS.write_text("\n".join(lines) + "\n")
+        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _report(cases: list[Case], *, quick: bool) -> Iterator[str]:
     rounds, seconds = (2, 1) if quick else (9, 2)
-    load = "wrk" if wire.WRK else "a client in Python, since there is no wrk here: its figures mean little"
+    load = "wrk" if wire.WRK else "a client in Python (wrk is not installed, so the figures mean little)"
     yield from (
         "# Results",
         "",
         "Made by `python3 dev.py bench --write`.",
         f"Ratios are to hand-written FastAPI in the same run, medians of {rounds} interleaved rounds; above 1 is faster.",
-        "Microseconds are of one machine, and only mean something beside each other.",
+        "The microseconds are those of one machine; compare them only with each other.",
         "In (f) BlackSheep, `raw` and `servey_in_place` run the function on the event loop; the others in a worker thread.",
-        f"Behind uvicorn: one worker, {wire.CONNECTIONS} connections, no access log; the load is made by {load}.",
+        f"Behind uvicorn: one worker, {wire.CONNECTIONS} connections, no access log; {load} generates the load.",
         "",
         f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".",
         "",
@@ -57,11 +57,15 @@ def _report(cases: list[Case], *, quick: bool) -> Iterator[str]:
     for case in cases:
         peers = [name for name in case.peers if is_installed(name)]
         inside = inprocess.measure(peers, case, rounds)
-        outside = wire.measure(peers, case, max(2, rounds // 2 + 1), seconds)
+        outside = wire.measure(peers, case, max(2, rounds // 2 + 1), seconds) if case.behind_server else {}
         for peer in peers:
-            (own, ratios), (cpu, cpu_ratios) = inside[peer], outside[peer]
+            own, ratios = inside[peer]
             what = case.what if peer == peers[0] else ""
-            yield f"| {what} | {peer} | {own:.1f} | {median(ratios):.2f} | {cpu:.0f} | {median(cpu_ratios):.2f} |"
+            line = f"| {what} | {peer} | {own:.1f} | {median(ratios):.2f} |"
+            if peer in outside:
+                cpu, cpu_ratios = outside[peer]
+                line += f" {cpu:.0f} | {median(cpu_ratios):.2f} |"
+            yield line if peer in outside else f"{line} | |"
     yield from ("", "## Many actions", "", f"Of {MANY}; microseconds in-process, the best of 5.", "")
     yield "| | start, s | the first | the last | a 404 | OpenAPI, on first use, s |"
     yield "|---|---|---|---|---|---|"

@@ -1,4 +1,4 @@
-"""What a call costs without any transport: `invoke`, beside awaiting the bare function and FastAPI's own handler."""
+"""Measures a call without a transport: `invoke` beside the bare function and FastAPI's own handler."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from benchmarks.cases import CASES
 from benchmarks.inprocess import scope_of
 from benchmarks.peers import fastapi_app, servey_app
-from servey.invoke import invoke
+from servey.calls.invoke import invoke
 
 
 def measure(rounds: int, times: int) -> dict[str, float]:

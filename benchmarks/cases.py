@@ -1,7 +1,9 @@
 """The requests that every peer answers, with the same bytes."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import jwt
 
@@ -10,10 +12,36 @@ from benchmarks.peers.model import SECRET
 STANDARD = ("fastapi", "servey", "starlette", "litestar", "blacksheep", "raw")
 
 
+PAIR = ("fastapi", "servey")
+BROWSER = (
+    (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0"),
+    (b"accept-language", b"en-GB,en;q=0.9,de;q=0.8"),
+    (b"accept-encoding", b"identity"),
+    (b"sec-fetch-mode", b"cors"),
+    (b"sec-fetch-site", b"same-origin"),
+    (b"referer", b"http://127.0.0.1/"),
+    (b"cookie", b"theme=dark; session=0123456789abcdef"),
+)
+"""What a browser sends with every request, without compression, which FastAPI leaves to a middleware."""
+
+
+def json_lines(body: bytes) -> list[Any]:
+    """The items of a stream of JSON lines."""
+    return [json.loads(line) for line in body.splitlines() if line]
+
+
+def sse_data(body: bytes) -> list[Any]:
+    """The data of a stream of server-sent events."""
+    return [json.loads(line[5:]) for line in body.splitlines() if line.startswith(b"data:")]
+
+
 @dataclass(frozen=True)
 class Case:
-    """One request; ``what`` says it in words, ``peers`` are those that answer it, the first one being what the others are
-    measured by."""
+    """One request; ``what`` describes it, and the other ``peers`` are compared with the first one.
+
+    ``read`` parses a body, to check that all peers answer alike. With ``revalidates`` the request sends the ETag of an
+    earlier response; a peer that sends no ETag answers with the whole body again.
+    """
 
     name: str
     what: str
@@ -23,18 +51,24 @@ class Case:
     body: bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
     peers: tuple[str, ...] = STANDARD
+    content_type: bytes = b"application/json"
+    read: Callable[[bytes], Any] = json.loads
+    revalidates: bool = False
+    behind_server: bool = True
 
     @property
     def sent_headers(self) -> list[tuple[bytes, bytes]]:
-        """What a client says of itself, but for what its library says."""
-        return [*self.headers, *([(b"content-type", b"application/json")] if self.body else [])]
+        """The headers of the request, without those that every client sends."""
+        return [*self.headers, *([(b"content-type", self.content_type)] if self.body else [])]
 
     @property
     def all_headers(self) -> list[tuple[bytes, bytes]]:
-        """What a client sends along."""
-        found = [(b"host", b"127.0.0.1"), (b"accept", b"*/*"), *self.headers]
+        """All headers, as a browser sends them."""
+        found = [(b"host", b"127.0.0.1"), *BROWSER, *self.headers]
+        if b"accept" not in dict(self.headers):
+            found.append((b"accept", b"*/*"))
         if self.body:
-            found += [(b"content-type", b"application/json"), (b"content-length", str(len(self.body)).encode())]
+            found += [(b"content-type", self.content_type), (b"content-length", str(len(self.body)).encode())]
         return found
 
 
@@ -49,6 +83,17 @@ TOKEN = jwt.encode({"sub": "ada", "scope": "root", "exp": 4102444800}, SECRET, a
 BEARER = ((b"authorization", f"Bearer {TOKEN}".encode()),)
 SINCE = "since=2026-01-01T00%3A00%3A00Z&limit=5"
 
+FORM = b"multipart/form-data; boundary=limit"
+UPLOAD = b"".join(
+    (
+        b'--limit\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n',
+        b'--limit\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n',
+        b"Content-Type: application/octet-stream\r\n\r\n",
+        bytes(1_000_000),
+        b"\r\n--limit--\r\n",
+    )
+)
+
 CASES = {
     case.name: case
     for case in (
@@ -60,7 +105,7 @@ CASES = {
             "/actions/place-order",
             body=json.dumps(ORDER).encode(),
         ),
-        Case("list", "(c) GET 100 models, others each time", "GET", "/actions/list-users"),
+        Case("list", "(c) GET 100 models, different each time", "GET", "/actions/list-users"),
         Case("path", "(d) path, enum, datetime, optional query", "GET", "/items/tools/7", SINCE),
         Case(
             "token",
@@ -80,11 +125,67 @@ CASES = {
         ),
         Case(
             "middleware",
-            "(a) under a middleware of the user's",
+            "(a) with a user's middleware",
             "GET",
             "/actions/hello",
             "name=World",
             peers=("fastapi_middleware", "servey_middleware"),
+        ),
+        Case("awaits", "(g) a function that awaits once", "GET", "/actions/awaits", "name=World", peers=PAIR),
+        Case("depends", "(h) `Depends` on an async function", "GET", "/actions/depends", "name=World", peers=PAIR),
+        Case(
+            "session", "(i) `Depends` on `yield` with a sub-dependency", "GET", "/actions/session", "id=7", peers=PAIR
+        ),
+        *(
+            Case(name, what, "GET", f"/actions/{name}", query, peers=PAIR, behind_server=False)
+            for name, what, query in (
+                ("header", "(j) `Header()` and `Cookie()` parameters", ""),
+                ("hash", "(k) `SecureHashCacheControl`", "name=World"),
+                ("twenty", "(l) 20 models with a float", ""),
+                ("dicts", "(m) 1,000 dicts as models", ""),
+            )
+        ),
+        Case(
+            "not-modified",
+            "(n) the 304 of (k)",
+            "GET",
+            "/actions/hash",
+            "name=World",
+            peers=PAIR,
+            behind_server=False,
+            revalidates=True,
+        ),
+        Case(
+            "ttl",
+            "(o) `TtlCacheControl`, a hit",
+            "GET",
+            "/actions/ttl",
+            "name=World",
+            peers=(*PAIR, "fastapi_cache"),
+            behind_server=False,
+        ),
+        Case(
+            "lines", "(p) 1,000 JSON lines", "GET", "/actions/lines", peers=PAIR, behind_server=False, read=json_lines
+        ),
+        Case(
+            "sse",
+            "(q) 1,000 server-sent events",
+            "GET",
+            "/actions/sse",
+            headers=((b"accept", b"text/event-stream"),),
+            peers=PAIR,
+            behind_server=False,
+            read=sse_data,
+        ),
+        Case(
+            "upload",
+            "(r) a file of 1 MB and a form field",
+            "POST",
+            "/actions/upload",
+            body=UPLOAD,
+            peers=PAIR,
+            behind_server=False,
+            content_type=FORM,
         ),
     )
 }

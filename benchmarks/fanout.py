@@ -45,7 +45,7 @@ MARK = b'{"sent":'
 
 
 class Client(asyncio.Protocol):
-    """Counts events, and notes how long each was on its way."""
+    """Counts events and records the delay of each."""
 
     def __init__(self, found: dict[str, Any], request: bytes) -> None:
         self._found, self._request, self._open = found, request, False
@@ -68,7 +68,7 @@ class Client(asyncio.Protocol):
 
 @contextlib.contextmanager
 def served(words: list[str], redis_url: str | None) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A peer in a process of its own, once it listens."""
+    """Start a peer in a separate process; yield once it listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -89,16 +89,16 @@ def served(words: list[str], redis_url: str | None) -> Iterator[tuple[subprocess
 
 
 def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def measure(name: str, words: list[str], count: int, deliveries: int, redis_url: str | None) -> dict[str, float]:
-    """Of one peer and a number of subscribers: server CPU a delivery, waits when paced, memory of a connection."""
+    """Return a peer's CPU time for each delivery, the delays of paced events, and the memory of a connection."""
     loop, request = asyncio.get_running_loop(), SSE if "server-sent" in name else UPGRADE
     found: dict[str, Any] = {"open": 0, "count": 0, "waits": []}
     with served(words, redis_url) as (process, port):
@@ -159,9 +159,9 @@ def report(*, quick: bool) -> Iterator[str]:
         "# Fan-out",
         "",
         "Made by `python3 dev.py bench fanout --write`. One publisher, an event of 170 bytes, one process under uvloop;",
-        f"the median of {rounds} rounds. CPU is the server's, in microseconds a delivery, events back to back: its",
-        "inverse is deliveries a second and core. Waits are from the publisher to a client in another process, paced at",
-        "20 events/s, and those of one busy machine. Memory is what an idle connection adds.",
+        f"the median of {rounds} rounds. CPU is the server's, in microseconds a delivery, without a pause between",
+        "events; its inverse is the deliveries a second of one core. p50 and p99 are the delays from the publisher to a",
+        "client in another process, at 20 events/s, on one busy machine. Memory is what each idle connection adds.",
         "",
         f"Python {platform.python_version()}, {packages}.",
     )
@@ -197,7 +197,7 @@ def main() -> None:
         print(line, flush=True)
         lines.append(line)
     if options.write:
-        RESULTS.write_text("\n".join(lines) + "\n")
+        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -33,10 +33,18 @@ def hello(number: int) -> tuple[str, dict[str, Any]]:
     return f"query Hello{number % 20}($name: String!) {{ hello(name: $name) }}", {"name": f"World {number}"}
 
 
+def welcome(number: int) -> tuple[str, dict[str, Any]]:
+    return f"query Welcome{number % 20}($name: String!) {{ welcome(name: $name) }}", {"name": f"World {number}"}
+
+
 def people(number: int) -> tuple[str, dict[str, Any]]:
     turned = FIELDS[number % 5 :] + FIELDS[: number % 5]
     query = f"query People{number % 20}($first: Int!) {{ people(count: 100, first: $first) {{ {' '.join(turned)} }} }}"
     return query, {"first": number % 1000}
+
+
+def nested(number: int) -> tuple[str, dict[str, Any]]:
+    return "query($first: Int!) { people(count: 100, first: $first) { id name label } }", {"first": number % 1000}
 
 
 def cold(number: int) -> tuple[str, dict[str, Any]]:
@@ -47,9 +55,11 @@ def batched(number: int) -> tuple[str, dict[str, Any]]:
     return "query($first: Int!) { people(count: 1000, first: $first) { id points } }", {"first": number % 1000}
 
 
-CASES = {"hello": hello, "people": people, "cold": cold, "batched": batched}
+CASES = {"hello": hello, "welcome": welcome, "people": people, "nested": nested, "cold": cold, "batched": batched}
 WORDS = {
     "hello": "one string, 20 documents in turn",
+    "welcome": "one string with a dependency, 20 documents in turn",
+    "nested": "100 objects with an async method each",
     "people": "100 objects of 5 fields, 20 documents in turn",
     "cold": "a document that was never seen before",
     "batched": "1,000 objects with a batched field",
@@ -63,7 +73,7 @@ class Peer:
         self.name = name
         python = str(APART_PYTHON) if name == "ariadne" else sys.executable
         command = [python, "-W", "ignore", "-m", "benchmarks.graphql", "--child", name]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
         self.asked = 0
 
     def ask(self, *words: object) -> Any:
@@ -86,7 +96,7 @@ class Peer:
 
 
 def measure(case: str, rounds: int) -> dict[str, tuple[float, float]]:
-    """For each peer the median of its microseconds, and of how many times slower than Servey it is."""
+    """Return for each peer the median of its microseconds, and of its ratio to Servey's."""
     peers = [Peer(name) for name in PEERS if name != "ariadne" or APART_PYTHON.exists()]
     try:
         answers = {peer.name: peer.ask("check", case) for peer in peers}
@@ -115,7 +125,7 @@ def report(rounds: int) -> Iterator[str]:
         "# GraphQL",
         "",
         "Made by `python3 dev.py bench graphql --write`.",
-        f"Microseconds a request in-process, medians of {rounds} interleaved rounds;",
+        f"Microseconds of CPU time per request in-process, medians of {rounds} interleaved rounds;",
         "the ratio is how many times as long as Servey a peer takes, in the same rounds.",
         "",
         f"Python {platform.python_version()}, {packages}.",
@@ -169,10 +179,10 @@ async def run(app: Any, case: str, first: int, times: int) -> float:
 
     async def send(message: dict[str, Any]) -> None: ...
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     for current in bodies:
         await app(scope_of(len(current)), receive, send)
-    return (time.perf_counter() - begun) / times
+    return (time.process_time() - begun) / times
 
 
 async def child(name: str) -> None:
@@ -202,7 +212,7 @@ def main() -> None:
         print(line, flush=True)
         lines.append(line)
     if options.write:
-        RESULTS.write_text("\n".join(lines) + "\n")
+        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Microseconds a request inside one process: a child for each peer, in turns of a few tens of milliseconds.
+"""Microseconds of CPU time per request inside one process: a child for each peer, in turns of a few tens of milliseconds.
 
-The turns are interleaved, and each round's ratio is taken within the round, so that a machine that is busy meanwhile
-slows all peers alike.
+The turns are interleaved, and each round's ratio is taken within the round, so that a busy machine slows
+all peers alike.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Peer:
 
     def __post_init__(self) -> None:
         command = [python_of(self.name), "-m", "benchmarks.inprocess", self.name]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
 
     def ask(self, *words: object) -> str:
         assert self.process.stdin is not None
@@ -51,18 +51,18 @@ class Peer:
 
 
 def measure(names: Sequence[str], case: Case, rounds: int) -> dict[str, tuple[float, list[float]]]:
-    """For each peer the median of its microseconds, and its ratio to the first peer in every round."""
+    """Return for each peer the median of its microseconds, and its ratio to the first peer in every round."""
     peers = [Peer(name) for name in names]
     try:
         answers = {peer.name: json.loads(peer.ask("check", case.name)) for peer in peers}
-        bodies = {name: (status, json.loads(body)) for name, (status, body) in answers.items()}
-        if any(each != bodies[names[0]] for each in bodies.values()):
+        bodies = {name: (status, case.read(body.encode())) for name, (status, body) in answers.items()}
+        if not case.revalidates and any(each != bodies[names[0]] for each in bodies.values()):
             raise RuntimeError(f"the peers answer {case.name} differently: {bodies}")
         times = {}
         for peer in peers:
-            peer.ask("run", case.name, 200)
-            once = float(peer.ask("run", case.name, 200))
-            times[peer.name] = max(20, int(TURN_SECONDS / once))
+            once = float(peer.ask("run", case.name, 10))
+            once = float(peer.ask("run", case.name, min(200, max(5, int(TURN_SECONDS / once)))))
+            times[peer.name] = max(3, int(TURN_SECONDS / once))
         seconds: dict[str, list[float]] = {name: [] for name in names}
         for turn in range(rounds):
             for peer in peers[turn % len(peers) :] + peers[: turn % len(peers)]:
@@ -75,6 +75,20 @@ def measure(names: Sequence[str], case: Case, rounds: int) -> dict[str, tuple[fl
         name: (median(each) * 1e6, [base / own for base, own in zip(first, each, strict=True)])
         for name, each in seconds.items()
     }
+
+
+class _Connection:
+    """A client that sends its request and stays connected."""
+
+    def __init__(self, body: bytes) -> None:
+        self._request = {"type": "http.request", "body": body, "more_body": False}
+        self.is_read = False
+
+    async def receive(self) -> dict[str, Any]:
+        if self.is_read:
+            await asyncio.Event().wait()
+        self.is_read = True
+        return self._request
 
 
 def scope_of(case: Case) -> dict[str, Any]:
@@ -97,32 +111,37 @@ def scope_of(case: Case) -> dict[str, Any]:
 
 async def answer(app: Any, case: Case) -> tuple[int, bytes]:
     """One request to an app; its status and its body."""
-    sent: list[dict[str, Any]] = []
+    status, _, body = await _sent(app, case)
+    return status, body
 
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": case.body, "more_body": False}
+
+async def _sent(app: Any, case: Case) -> tuple[int, dict[bytes, bytes], bytes]:
+    sent: list[dict[str, Any]] = []
+    connection = _Connection(case.body)
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    await app(scope_of(case), receive, send)
-    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+    await app(scope_of(case), connection.receive, send)
+    return sent[0]["status"], dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:])
 
 
 async def run(app: Any, case: Case, times: int) -> float:
-    """Seconds a request."""
+    """Seconds of CPU time per request."""
     base = scope_of(case)
-    request = {"type": "http.request", "body": case.body, "more_body": False}
-
-    async def receive() -> dict[str, Any]:
-        return request
+    headers: list[tuple[bytes, bytes]] = base["headers"]
+    if case.revalidates:
+        etag = (await _sent(app, case))[1].get(b"etag")
+        headers += [(b"if-none-match", etag)] if etag else []
+    connection = _Connection(case.body)
 
     async def send(message: dict[str, Any]) -> None: ...
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(times):
-        await app({**base, "state": {}}, receive, send)
-    return (time.perf_counter() - begun) / times
+        connection.is_read = False
+        await app({**base, "headers": [*headers], "state": {}}, connection.receive, send)
+    return (time.process_time() - begun) / times
 
 
 async def child(name: str) -> None:

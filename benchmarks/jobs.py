@@ -35,14 +35,14 @@ WORKERS = {
         *("--pool", "threads", "--concurrency", "50", "--loglevel", "ERROR"),
     ],
 }
-LISTS = {"servey": ("servey:jobs",), "Celery": ("celery", "unacked")}
-WORK = {"noted": "nothing", "waited": "a wait of 20 ms"}
+LISTS = {"servey": ("{servey}:jobs:default", "{servey}:running"), "Celery": ("celery", "unacked")}
+WORK = {"noted": "does nothing", "waited": "waits 20 ms"}
 SLOW = ("arq, its defaults",)
 WARM_UP = 200
 
 
 class Peer:
-    """A worker process and what enqueues jobs for it, in a database of its own."""
+    """A worker process and the code that enqueues jobs for it, with a Redis database of their own."""
 
     def __init__(self, name: str, url: str, log: Path) -> None:
         self.name, self.log = name, log
@@ -63,23 +63,23 @@ class Peer:
         self.wait()
 
     def enqueue(self, work: str, count: int, pause: float = 0) -> float:
-        """The median of what enqueuing one took, in seconds."""
+        """The median time to enqueue one job, in seconds."""
         command = [WORKERS[self.name][0], "-m", "benchmarks.jobs", "--enqueue", self.name, work, str(count), str(pause)]
         return float(subprocess.check_output(command, cwd=ROOT, env=self._env))
 
     def wait(self) -> None:
-        """Comes back when every job is done."""
+        """Wait until every job is done."""
         end = time.monotonic() + 120
         while self._waiting():
             if time.monotonic() > end:
-                raise RuntimeError(f"{self.name} does not come to an end")
+                raise RuntimeError(f"{self.name} does not finish")
             time.sleep(0.01)
 
     def _waiting(self) -> bool:
         return bool(self._redis.exists(*LISTS.get(self.name, ("arq:queue",))))
 
     def burst(self, work: str, count: int) -> tuple[float, float]:
-        """Seconds and seconds of the worker's CPU a job, for many jobs that are there when it begins."""
+        """Seconds and CPU seconds of the worker for each job, for many jobs that are queued before it starts."""
         self.process.send_signal(signal.SIGSTOP)
         try:
             self.enqueue(work, count)
@@ -90,11 +90,11 @@ class Peer:
         return (time.perf_counter() - begun) / count, (cpu_seconds(self.process.pid) - before) / count
 
     def delays(self, count: int) -> tuple[float, list[float]]:
-        """What enqueuing one takes, and how long each then waited to begin; one every 10 ms."""
-        self.log.write_text("")
+        """The time to enqueue a job, and how long each job waited until it started; one job every 10 ms."""
+        self.log.write_text("", encoding="utf-8")
         took = self.enqueue("noted", count, 0.01)
         self.wait()
-        return took, sorted(map(float, self.log.read_text().split()))
+        return took, sorted(map(float, self.log.read_text(encoding="utf-8").split()))
 
     def close(self) -> None:
         self.process.terminate()
@@ -118,10 +118,10 @@ def report(*, quick: bool) -> Iterator[str]:
     yield from (
         "# Jobs",
         "",
-        "Made by `python3 dev.py bench jobs --write`. One worker process each, over one Redis; 50 jobs at once but for",
-        f"arq's defaults, which are 10. Medians of {rounds} interleaved rounds of {count} jobs (a tenth for arq's defaults)",
-        "that are all there when it begins; ratios are of jobs a second, within a round. Servey's jobs have their lease and",
-        "fence, arq's and Celery's none.",
+        "Made by `python3 dev.py bench jobs --write`. One worker process each, over one Redis; 50 concurrent jobs,",
+        f"or 10 with arq's defaults. Medians of {rounds} interleaved rounds of {count} jobs (a tenth for arq's defaults),",
+        "all queued before the worker starts. Ratios compare jobs a second within a round. Servey's jobs have a lease and a",
+        "fencing token; those of arq and Celery have neither.",
         "",
         f"Python {platform.python_version()}, arq {version('arq')}, redis {version('redis')}.",
     )
@@ -129,7 +129,7 @@ def report(*, quick: bool) -> Iterator[str]:
         for work, what in WORK.items():
             yield from (
                 "",
-                f"## A job that does {what}",
+                f"## A job that {what}",
                 "",
                 "| peer | jobs/s | x tuned arq | CPU us of the worker |",
                 "|---|---|---|---|",
@@ -147,7 +147,7 @@ def report(*, quick: bool) -> Iterator[str]:
             "",
             "## One job every 10 ms",
             "",
-            "| peer | to enqueue, p50 ms | until it begins, p50 ms | p99 ms |",
+            "| peer | to enqueue, p50 ms | until it starts, p50 ms | p99 ms |",
             "|---|---|---|---|",
         )
         for peer in peers:
@@ -157,7 +157,7 @@ def report(*, quick: bool) -> Iterator[str]:
 
 
 def enqueue(name: str, work: str, count: int, pause: float) -> float:
-    """Enqueues jobs, in a process of its own; gives the median of what one took, in seconds."""
+    """Enqueue jobs in a separate process; return the median time to enqueue one, in seconds."""
     if name == "Celery":
         found: float = importlib.import_module("benchmarks.peers.jobs_celery").enqueue(work, count, pause)
         return found
@@ -185,7 +185,7 @@ def main() -> None:
         print(line, flush=True)
         lines.append(line)
     if options.write:
-        RESULTS.write_text("\n".join(lines) + "\n")
+        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What many actions cost: the first and the last of a thousand, a path that is not there, the start.
+"""Measures many actions: the first and the last of a thousand, an unknown path, the start.
 
 Run as ``python -m benchmarks.many servey|fastapi COUNT``, it prints JSON.
 """
@@ -22,7 +22,7 @@ TIMES = 400
 
 
 def measure(name: str, count: int) -> dict[str, float]:
-    """Seconds of the start; microseconds of the first route, the last one, and of a 404. In a process of its own."""
+    """Return the seconds of the start, and the microseconds of the first route, the last one and a 404."""
     command = [sys.executable, "-m", "benchmarks.many", name, str(count)]
     found: dict[str, float] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return found

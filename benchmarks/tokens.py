@@ -1,4 +1,4 @@
-"""What a token costs a request: one whose token is known already, beside the same request without one."""
+"""Measures what a cached token costs: a request with it beside the same request without one."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""CPU microseconds a request behind a real uvicorn on loopback: what a server costs, which a noisy machine blurs least.
+"""Measures CPU microseconds a request behind a real uvicorn on loopback: the figure that a noisy machine affects least.
 
 The server is pinned to one processor and the clients to another, where there are two. 32 connections each send the next
-request when they have the answer to the last: by wrk, or without one by asyncio. That is slower than some of the servers,
-which then wait between requests and cost more for each: install wrk (https://github.com/wg/wrk, ``apt install wrk``) for
-figures that mean something.
+request when they have the response to the last one: with wrk, or else with asyncio. The asyncio client is slower than some
+servers, which then wait between requests and cost more for each request. Install wrk (https://github.com/wg/wrk,
+``apt install wrk``) for meaningful figures.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ WRK = shutil.which("wrk")
 
 
 def measure(names: Sequence[str], case: Case, rounds: int, seconds: float) -> dict[str, tuple[float, list[float]]]:
-    """For each peer the median of its CPU microseconds a request, and its ratio to the first peer in every round."""
-    servers = {name: _serve(name) for name in names}
+    """Return for each peer the median of its CPU microseconds a request, and its ratio to the first peer in every round."""
+    servers = {name: serve(name) for name in names}
     try:
         for name, (_, port) in servers.items():
-            _wait(port, name)
+            wait_for(port, name)
         costs: dict[str, list[float]] = {name: [] for name in names}
         for _, port in servers.values():
-            _load(port, case, seconds / 2)
+            load(port, case, seconds / 2)
         for turn in range(rounds):
             order = list(servers.items())
             for name, (process, port) in order[turn % len(order) :] + order[: turn % len(order)]:
-                before = _cpu_seconds(process.pid)
-                requests = _load(port, case, seconds)
-                costs[name].append((_cpu_seconds(process.pid) - before) / requests)
+                before = cpu_seconds(process.pid)
+                requests = load(port, case, seconds)
+                costs[name].append((cpu_seconds(process.pid) - before) / requests)
     finally:
         for process, _ in servers.values():
             process.terminate()
@@ -54,7 +54,7 @@ def measure(names: Sequence[str], case: Case, rounds: int, seconds: float) -> di
     }
 
 
-def _serve(name: str) -> tuple[subprocess.Popen[bytes], int]:
+def serve(name: str) -> tuple[subprocess.Popen[bytes], int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -74,7 +74,7 @@ def _pin(pid: int, processor: int) -> None:
         os.sched_setaffinity(pid, {allowed[processor]})
 
 
-def _wait(port: int, name: str) -> None:
+def wait_for(port: int, name: str) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
@@ -85,16 +85,16 @@ def _wait(port: int, name: str) -> None:
     raise RuntimeError(f"the peer {name} does not listen")
 
 
-def _cpu_seconds(pid: int) -> float:
-    """What all threads of a process have used, by the scheduler's own account, in nanoseconds."""
+def cpu_seconds(pid: int) -> float:
+    """The CPU time of all threads of a process, from the scheduler, in nanoseconds."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
-        total += int((task / "schedstat").read_text().split()[0])
+        total += int((task / "schedstat").read_text(encoding="utf-8").split()[0])
     return total / 1e9
 
 
-def _load(port: int, case: Case, seconds: float) -> int:
-    """How many requests were answered in so many seconds; every answer must be a 200."""
+def load(port: int, case: Case, seconds: float) -> int:
+    """Return how many requests were answered in this many seconds; every response must be a 200."""
     return _load_by_wrk(port, case, seconds) if WRK else asyncio.run(_load_by_hand(port, case, seconds))
 
 
@@ -103,12 +103,12 @@ def _load_by_wrk(port: int, case: Case, seconds: float) -> int:
     lines += [f'wrk.headers["{name.decode()}"] = "{value.decode()}"' for name, value in case.sent_headers]
     if case.body:
         lines.append(f"wrk.body = [==[{case.body.decode()}]==]")
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".lua") as script:
         script.write("\n".join(lines))
         script.flush()
         url = f"http://127.0.0.1:{port}{case.path}" + (f"?{case.query}" if case.query else "")
         command = [str(WRK), "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", script.name, url]
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        told = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=60).stdout
     counted = re.search(r"(\d+) requests in", told)
     if counted is None or "Non-2xx" in told:
         raise RuntimeError(f"{case.name}: {told}")

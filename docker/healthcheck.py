@@ -1,11 +1,11 @@
-"""Ends with 0 where this container's process is ready; the port is that of the server, or of the worker."""
+"""Exit with 0 if this container's process, a server or a worker, is ready."""
 
 import os
 import socket
 import sys
 
 port = int(os.environ.get("SERVEY_WORKER_PORT") or os.environ.get("SERVEY_PORT") or 8000)
-# Not by urllib: this runs every few seconds in every container, and its import alone would cost most of that.
+# Without urllib: this runs every few seconds in every container, and importing it would take most of the time.
 try:
     with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
         connection.sendall(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Makes the secrets that a deployment does not have yet, once, in a volume that only its containers see."""
+"""Create the secrets that a deployment does not have yet, in a volume that only its containers mount."""
 
 import os
 import secrets
@@ -11,8 +11,8 @@ for name in sys.argv[2:]:
     if place.exists():
         continue
     new = place.with_suffix(".new")
-    # Other users read it too: Redis is not the user that the apps are.
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o444), "w") as file:
+    # All users of the volume may read it: Redis runs as another user than the apps.
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o444), "w", encoding="utf-8") as file:
         file.write(secrets.token_hex(32))
     new.rename(place)
     print(f"made {place}")

@@ -5,49 +5,70 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from servey import seed_imports as _seed_imports
-from servey.access import ALLOW_ALL, ALLOW_NONE, Authorization, ScopeAccessControl
-from servey.actions import BatchInvoker, Example, action
-from servey.cache import SecureHashCacheControl, TimestampCacheControl, TtlCacheControl
-from servey.channels import background_action_channel, webhook_event_channel, websocket_event_channel
-from servey.context import Context
-from servey.errors import ActionError, ConfigError, Conflict, Forbidden, NotFound, ServeyError
-from servey.pages import Redirect, WebPageResponse
-from servey.queues import Retry
-from servey.results import invalidate
-from servey.triggers import (
+from servey.caching.results import invalidate
+from servey.core.access import ALLOW_ALL, ALLOW_NONE, Authorization, AuthorizationError, ScopeAccessControl
+from servey.core.actions import BatchInvoker, Example, Group, action
+from servey.core.cache import SecureHashCacheControl, TimestampCacheControl, TtlCacheControl
+from servey.core.channels import (
+    EventFilterABC,
+    background_action_channel,
+    webhook_event_channel,
+    websocket_event_channel,
+)
+from servey.core.context import Context, cancel, current_context, enqueue
+from servey.core.errors import ActionError, ConfigError, Conflict, Forbidden, NotFound, ServeyError
+from servey.core.pages import Redirect, WebPageResponse
+from servey.core.queues import Limit, Retry
+from servey.core.triggers import (
+    MCP_PROMPT,
+    MCP_RESOURCE,
+    MCP_TOOL,
     WEB_GET,
     WEB_POST,
     CronTrigger,
     FixedRateTrigger,
+    McpTrigger,
     WebPageTrigger,
     WebTrigger,
     WebTriggerMethod,
 )
+from servey.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from servey.app import Servey, create_app
-    from servey.settings import Settings
+    from servey.auth.tokens import issue_token
+    from servey.core.settings import Settings
+    from servey.http.errors import ErrorFacts
+    from servey.runtime.parts import Parts
 
 _seed_imports.install()
-
-__version__ = "6.0.0"
 
 __all__ = [
     "ALLOW_ALL",
     "ALLOW_NONE",
+    "MCP_PROMPT",
+    "MCP_RESOURCE",
+    "MCP_TOOL",
     "WEB_GET",
     "WEB_POST",
     "ActionError",
     "Authorization",
+    "AuthorizationError",
     "BatchInvoker",
     "ConfigError",
     "Conflict",
     "Context",
     "CronTrigger",
+    "ErrorFacts",
+    "EventFilterABC",
     "Example",
     "FixedRateTrigger",
     "Forbidden",
+    "Group",
+    "Limit",
+    "McpTrigger",
     "NotFound",
+    "Parts",
     "Redirect",
     "Retry",
     "ScopeAccessControl",
@@ -63,13 +84,24 @@ __all__ = [
     "WebTriggerMethod",
     "action",
     "background_action_channel",
+    "cancel",
     "create_app",
+    "current_context",
+    "enqueue",
     "invalidate",
+    "issue_token",
     "webhook_event_channel",
     "websocket_event_channel",
 ]
 
-_LATE = {"Servey": "servey.app", "create_app": "servey.app", "Settings": "servey.settings"}
+_LATE = {
+    "Parts": "servey.runtime.parts",
+    "Servey": "servey.app",
+    "create_app": "servey.app",
+    "Settings": "servey.core.settings",
+    "ErrorFacts": "servey.http.errors",
+    "issue_token": "servey.auth.tokens",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,59 +1,63 @@
-"""Puts an app together: finds the actions, makes the runtime, mounts the transports."""
+"""Assembles an app: finds the actions, creates the runtime, mounts the transports."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocketClose
 
-from servey.access import PasswordAuthenticator
-from servey.actions import Action
-from servey.catalog import build_catalog, find_actions, find_channels
-from servey.channels import BackgroundActionChannel, EventChannel, WebsocketEventChannel
+from servey.building import Problems, build_runtime, settings_inside_host
 from servey.compat.fastapi import is_bare
+from servey.compat.fastapi_routes import is_unwrapped
 from servey.compat.starlette import is_wrapped
-from servey.compression import with_gzip
-from servey.errors import ActionError, ConfigError
-from servey.graphql.fields import Fields
-from servey.graphql.mount import mount_graphql
-from servey.jobs.routes import mount_jobs
-from servey.jobs.schedule import schedules_of, trigger_text, triggers_of
+from servey.core.actions import Action
+from servey.core.channels import EventChannel
+from servey.core.errors import ActionError, ConfigError
+from servey.core.settings import Settings
+from servey.http.compression import with_gzip
+from servey.http.errors import ErrorFunction, checked_errors, error_response, log_exceptions_once
+from servey.http.guarded import more_dependencies
+from servey.http.handlers import app_exception_handlers, handle_unexpected_in_host, has_handler
+from servey.http.hosts import guard_routes, host_check_of
+from servey.http.observe import OBSERVED, observe_request
+from servey.http.root_path import below
+from servey.http.web import request_id_of, with_request_id
+from servey.jobs.schedule import schedules_of
 from servey.jobs.service import jobs_and_schedules_here
-from servey.keeping import not_kept_because
-from servey.parts import Parts, load_plugins, parts_of
-from servey.routers.describe import access_text, default_scheme, valid_in_3_1
-from servey.routers.dispatch import Dispatch, Tables
-from servey.routers.docs import mount_docs
-from servey.routers.forms import Serve
+from servey.layout.frame import stylesheet
+from servey.mounting import joined_lifespan, login_of, mount_all_pages, mount_documents, mount_shared
+from servey.observability.telemetry import Observer
 from servey.routers.health import mount_health
-from servey.routers.index import mount_index
-from servey.routers.login import login_scheme, mount_login, mount_login_form
-from servey.routers.pages import mount_pages, page_path
-from servey.routers.rest import mount_actions, path_of
-from servey.routers.statics import StaticSite, nothing_at
-from servey.runtime import Runtime
-from servey.settings import Settings
-from servey.telemetry import NOTED, Observer
-from servey.tokens import JwtAuthorizer
-from servey.triggers import WebPageTrigger, WebTrigger
-from servey.web import app_exception_handlers, error_response, request_id_of, with_request_id
+from servey.routers.rest.candidates import Narrowed
+from servey.routers.rest.describe import valid_in_3_1
+from servey.routers.rest.dispatch import Dispatch, Tables, add_match
+from servey.routers.rest.fallback import Serve
+from servey.routers.statics import Nothing, fallback_app
+from servey.runtime.parts import Parts
+from servey.runtime.runtime import Runtime
+from servey.runtime.siblings import check_processes
+
+if TYPE_CHECKING:
+    from servey.exposure import Exposure
 
 
 class Servey(FastAPI):
-    """A FastAPI app whose routes are made of actions. Serve it, `install` it into another app, or mount it there.
+    """A FastAPI app that serves actions. Run it, `install` it into another app, or mount it there.
 
-    It takes what `create_app` takes, which is another way to say it.
+    It accepts the arguments of `create_app`.
     Errors: ConfigError that lists every problem of the project.
     """
+
+    openapi_schema: dict[str, Any] | None
+    user_middleware: list[Middleware]
 
     def __init__(
         self,
@@ -62,91 +66,124 @@ class Servey(FastAPI):
         channels: Iterable[EventChannel] | None = None,
         settings: Settings | None = None,
         parts: Parts | None = None,
+        errors: ErrorFunction | None = None,
         **fastapi_kwargs: Any,
     ) -> None:
-        settings = settings or Settings()
-        self.runtime = build_runtime(settings, actions, channels, parts)
-        self._login = _login_of(self.runtime)
+        actions = None if actions is None else list(actions)
+        channels = None if channels is None else list(channels)
+        self._errors = checked_errors(errors)
+        self._settings_inside_host = settings_inside_host() if settings is None else None
+        self._own_problem: ConfigError | None = None
+        try:
+            self._build(settings or Settings(), actions, channels, parts, dict(fastapi_kwargs))
+        except ConfigError as error:
+            if self._settings_inside_host is None:
+                raise
+            # A variable of a host may be invalid for us; it only matters if no host installs or mounts this app.
+            try:
+                self._build(self._settings_inside_host, actions, channels, parts, dict(fastapi_kwargs))
+            except ConfigError:
+                raise error from None
+            self._own_problem = error
+
+    def _build(
+        self,
+        settings: Settings,
+        actions: list[Any] | None,
+        channels: list[EventChannel] | None,
+        parts: Parts | None,
+        fastapi_kwargs: dict[str, Any],
+    ) -> None:
+        stylesheet("frame", "page")
+        problems = Problems()
+        self.runtime: Runtime = build_runtime(settings, actions, channels, parts, problems)
+        self.runtime.errors = self._errors
+        self._login = login_of(self.runtime)
+        self._host_check = host_check_of(settings)
+        self._host: FastAPI | None = None
+        self._hosts_lifespan: Any = None
+        self._only_users_lifespan = False
         self._tables: Tables | None = None
         self._stack: ASGIApp | None = None
-        self._generic = self._whole
-        handlers = {**app_exception_handlers(), **(fastapi_kwargs.pop("exception_handlers", None) or {})}
-        users_lifespan = fastapi_kwargs.pop("lifespan", None)
+        self._generic = self._serve_with_stack
+        handlers = {**app_exception_handlers(self.runtime), **(fastapi_kwargs.pop("exception_handlers", None) or {})}
+        self._users_lifespan = fastapi_kwargs.pop("lifespan", None)
+        self._state: Mapping[str, Any] = {}
         fastapi_kwargs.setdefault("title", settings.api_title)
+        docs_url = fastapi_kwargs.pop("docs_url", "/docs")
+        redoc_url = fastapi_kwargs.pop("redoc_url", "/redoc")
         if not settings.serves_docs:
             fastapi_kwargs["openapi_url"] = None
         super().__init__(
             **{**fastapi_kwargs, "docs_url": None, "redoc_url": None, "exception_handlers": handlers},
-            lifespan=self._running(users_lifespan),
+            lifespan=cast(Any, self._lifespan),
         )
+        self._routes = self.router.middleware_stack = Narrowed(self.router)
         self.runtime.app = self
         self.runtime.services.append(jobs_and_schedules_here)
-        schedules_of(self.runtime)  # a schedule that can not be is told at once
-        self._mount(self.router, "")
+        with problems.collected():
+            schedules_of(self.runtime)  # reports invalid schedules at startup
+        self._fields, self._offers = mount_shared(self.router, self.runtime, "", self._login, problems)
         mount_health(self, self.runtime)
-        if settings.serves_docs:
-            mount_docs(self)
-        if settings.is_dev:
-            mount_index(self, self.runtime, self.exposures)
-        self._mount_pages(self.router, "")
-        self.router.default = _last_resort(settings)
+        mount_documents(self, self.runtime, self.exposures, self._fields, docs_url=docs_url, redoc_url=redoc_url)
+        mount_all_pages(self.router, self.runtime, "", self._login, problems)
+        problems.check()
+        self.router.default = fallback_app(self.runtime)
 
-    def install(self, api: FastAPI, prefix: str = "") -> None:
-        """Adds the actions' routes to an app that is there already, below ``prefix``: to its own OpenAPI, behind its own
-        middleware, exception handlers and dependencies, and within its lifespan.
+    def install(self, api: FastAPI, prefix: str = "", *, errors: ErrorFunction | None = None) -> None:
+        """Add the actions' routes to an existing app below ``prefix``, with its OpenAPI document and its lifespan.
+
+        They use its middleware, exception handlers and dependencies. ``errors`` replaces that of the constructor.
         """
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise ConfigError(f"prefix is {prefix!r}; begin it with '/' and do not end it with one")
-        self._mount(api.router, prefix)
-        self._mount_pages(api.router, prefix)
-        self.runtime.app = api
-        hosts_lifespan = api.router.lifespan_context
+        self._use_settings_inside_host()
+        if errors is not None:
+            self.runtime.errors = checked_errors(errors)
+        hosts_own = set(map(id, api.router.routes))
+        problems = Problems()
+        self.runtime.shipped.clear()
+        with more_dependencies(api.router, self.router.dependencies):
+            self._fields, self._offers = mount_shared(api.router, self.runtime, prefix, self._login, problems)
+            mount_all_pages(api.router, self.runtime, prefix, self._login, problems)
+        problems.check()
+        if self._host_check is not None:
+            guard_routes((route for route in api.router.routes if id(route) not in hosts_own), self._host_check)
+        self.runtime.app = self._host = api
+        INSTALLED[api] = self
+        if not {500, Exception} & set(api.exception_handlers):
+            api.add_exception_handler(Exception, handle_unexpected_in_host)
+        hosts_lifespan = self._hosts_lifespan = api.router.lifespan_context
 
         @asynccontextmanager
-        async def both(app: Any) -> AsyncIterator[Mapping[str, Any] | None]:
+        async def combined_lifespan(app: Any) -> AsyncIterator[Mapping[str, Any] | None]:
             self.runtime.check_settings()
-            async with hosts_lifespan(app) as state, self.runtime.lifespan():
+            async with self._serving(app, hosts_lifespan, self._users_lifespan) as state:
                 yield state
 
-        api.router.lifespan_context = cast(Any, both)
+        api.router.lifespan_context = cast(Any, combined_lifespan)
 
-    def _mount(self, router: APIRouter, prefix: str) -> None:
-        """Adds what an app and a host have in common."""
-        scheme = default_scheme() if self._login is None else login_scheme(prefix)
-        mount_actions(router, self.runtime, prefix=prefix, scheme=scheme)
-        self._fields = mount_graphql(router, self.runtime, prefix=prefix)
-        if self.runtime.catalog.channels_of(WebsocketEventChannel):
-            from servey.ws.routes import mount_channels  # an app without channels does not pay for their library
-
-            mount_channels(router, self.runtime, prefix=prefix)
-        if self.runtime.settings.serves_docs:
-            from servey.ws.studio import mount_studio
-
-            mount_studio(router, self.runtime, prefix=prefix)
-        mount_jobs(router, self.runtime, prefix=prefix)
-        if self._login is not None:
-            authorizer, authenticator = self._login
-            mount_login(router, authorizer, authenticator, self.runtime.settings, prefix=prefix)
-
-    def _mount_pages(self, router: APIRouter, prefix: str) -> None:
-        """Adds the pages, last: a path of theirs may fit everything."""
-        login = None if self._login is None else f"{prefix}/login"
-        mount_pages(router, self.runtime, prefix=prefix, login=login)
-        if login is not None:
-            mount_login_form(router, prefix=prefix)
+    def _use_settings_inside_host(self) -> None:
+        """Drop the variables that may be the host's own: inside a host, only those with the prefix SERVEY_ count."""
+        self._own_problem = None
+        if self._settings_inside_host is not None:
+            self.runtime.reconfigure(self._settings_inside_host)
+            self._login = login_of(self.runtime)
+            self._host_check = host_check_of(self._settings_inside_host)
+            self._settings_inside_host = None
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The app with everything around it; the innermost part looks requests up in a table of the actions' routes."""
-        tables = Tables(self.router.routes)
-        users_own = self.user_middleware
-        self.user_middleware = [*users_own, Middleware(Dispatch, tables=tables)]
+        """Build the middleware stack; its innermost layer looks up requests in a table of the actions' routes."""
+        tables = Tables(self.router)
+        user_middleware = self.user_middleware
+        self.user_middleware = [*user_middleware, Middleware(Dispatch, tables=tables)]
         try:
             stack = super().build_middleware_stack()
         finally:
-            self.user_middleware = users_own
-        crosses_origins = bool(self.runtime.settings.cors_allowed_origins)
-        if crosses_origins:
-            # Around everything, so that a page of another origin can read every error, also an unexpected one.
+            self.user_middleware = user_middleware
+        has_cors = bool(self.runtime.settings.cors_allowed_origins)
+        if has_cors:
+            # Outermost, so that pages of other origins can read every error, including a 500.
             stack = CORSMiddleware(
                 stack,
                 allow_origins=self.runtime.settings.cors_allowed_origins,
@@ -155,50 +192,74 @@ class Servey(FastAPI):
                 expose_headers=["X-Request-ID"],
             )
         if is_bare(self) and not is_wrapped(self):
-            # What FastAPI looks for on each request is not there; without middleware there is nothing around the table.
+            # FastAPI has nothing to do per request; without middleware the table can serve requests directly.
             self._stack = stack
-            self._tables = None if users_own or crosses_origins else tables
+            self._tables = None if user_middleware or has_cors else tables
+        else:
+            self._stack = self._tables = None
         return stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        root_path = self.runtime.settings.root_path
+        if root_path and scope["type"] != "lifespan" and "app" not in scope:
+            scope = below(root_path, scope)
+        check = self._host_check
+        if check is not None and scope["type"] != "lifespan" and not check.allows(scope):
+            await check.refuse(scope, receive, send)
+            return
         if scope["type"] == "http":
             observer = self.runtime.observer
-            if observer is not None and NOTED not in scope:
-                await observer.request(self, scope, receive, send)
+            if observer is not None and OBSERVED not in scope:
+                await observe_request(observer, self, scope, receive, send)
                 return
             if "app" in scope:
                 if not self.runtime.is_running:
-                    # A host runs its own lifespan only; without ours nothing checks the settings or ends streams.
+                    # A host only runs its own lifespan; without Servey's nothing checks the settings or ends streams.
                     problem = (
                         "The mounted Servey app is not running; "
-                        "in the host's lifespan say: async with servey_app.running()"
+                        "add to the host's lifespan: async with servey_app.running()"
                     )
-                    await error_response(ActionError(500, "internal", problem))(scope, receive, send)
+                    await error_response(ActionError(500, "internal", problem), self.runtime, scope)(
+                        scope, receive, send
+                    )
                     return
+                if self._state:
+                    state = scope.setdefault("state", {})
+                    for name, value in self._state.items():
+                        state.setdefault(name, value)
             else:
                 send = with_gzip(scope, send)
-                found = self._found(scope, observer)
+                found = self._find_direct(scope)
                 if found is not None:
                     await found[0](scope, receive, send, found[1], self._generic, None)
                     return
             send = with_request_id(send, request_id_of(scope))
-            if self._stack is not None and not self.root_path:
+            if self._stack is not None and self._is_unchanged() and not self.root_path:
                 scope["app"] = self
                 await self._stack(scope, receive, send)
                 return
         elif scope["type"] == "websocket" and "app" not in scope:
             serve_socket = self._socket_of(scope)
             if serve_socket is not None:
-                # Nothing around the routes would do something, and a connection that rests holds all that is around it.
+                # No middleware applies, and an idle connection would keep the whole stack in memory.
                 await serve_socket(scope, receive, send)
                 return
         await super().__call__(scope, receive, send)
 
+    def _is_unchanged(self) -> bool:
+        """Whether nothing was put around the app since its middleware stack was built."""
+        return self.middleware_stack is self._stack and is_unwrapped()
+
+    def _skips_stack(self, scope: Scope) -> bool:
+        return (
+            not (self.root_path or scope.get("root_path") or _is_traced(self.runtime.observer)) and self._is_unchanged()
+        )
+
     def _socket_of(self, scope: Scope) -> ASGIApp | None:
-        """What serves a websocket by its route alone; None where something around the routes would do something."""
-        if self._tables is None or self.root_path or scope.get("root_path") or _is_traced(self.runtime.observer):
+        """Return what serves a websocket directly, or None if middleware applies."""
+        if self._tables is None or not self._skips_stack(scope):
             return None
-        for route in self.router.routes:
+        for route in self._routes.of(scope["path"]):
             match, found = route.matches(scope)
             if match is Match.FULL:
                 serve: ASGIApp | None = getattr(route, "serve_socket", None)
@@ -207,66 +268,112 @@ class Servey(FastAPI):
                 return serve
         return None
 
-    def _found(self, scope: Scope, observer: Observer | None) -> tuple[Serve, Sequence[str]] | None:
-        """What answers a request by the table alone; None where something around the routes would do something."""
-        if self._tables is None or self.root_path or scope.get("root_path") or _is_traced(observer):
+    def _find_direct(self, scope: Scope) -> tuple[Serve, Sequence[str]] | None:
+        """Return what serves a request directly, or None if middleware applies."""
+        if self._tables is None or not self._skips_stack(scope):
             return None
         table = self._tables.current()
         path = scope["path"]
         found = table.find(scope["method"], path)
         if found is not None:
             route, values = found
-            serve: Serve | None = route.serve
+            serve: Serve | None = route.direct()
             if serve is None:
                 return None
             scope["app"] = self
-            if observer is not None:
-                scope["route"] = route
+            add_match(scope, self.router, route, values)
             return serve, values
-        if self.router.default is nothing_here and table.methods(path) == []:
-            return _serve_nothing, ()
+        if (
+            type(self.router.default) is Nothing
+            and table.methods(path) == []
+            and not has_handler(HTTPException(404), self)
+        ):
+            return self._serve_not_found, ()
         return None
 
-    async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request that the table has given back by everything that there is."""
+    async def _serve_not_found(
+        self, scope: Scope, receive: Receive, send: Send, path: Sequence[str], generic: ASGIApp, request_id: str | None
+    ) -> None:
+        await self.router.default(scope, receive, with_request_id(send, request_id_of(scope)))
+
+    async def _serve_with_stack(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request that the table handed back, by the whole stack."""
         await super().__call__(scope, receive, with_request_id(send, request_id_of(scope)))
 
     def exposures(self) -> list[Exposure]:
-        """Where each action can be called, and who may call it."""
-        return [exposure_of(self.runtime, action, self._fields) for action in self.runtime.catalog]
+        """Return where each action is exposed and who may call it."""
+        from servey.exposure import exposure_of
+
+        return [exposure_of(self.runtime, action, self._fields, self._offers) for action in self.runtime.catalog]
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI 3.1 document, made on first use."""
+        """Return the OpenAPI 3.1 document, created on first use."""
         if self.openapi_schema is None:
             self.openapi_schema = valid_in_3_1(super().openapi())
         return self.openapi_schema
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Runs the app inside a host's lifespan, where it is mounted."""
-        async with self.router.lifespan_context(self):
+        """Run the app inside the lifespan of the host that it is mounted in."""
+        self._use_settings_inside_host()
+        if self._only_users_lifespan:
+            async with self.users_lifespan():
+                yield
+            return
+        async with self.router.lifespan_context(self) as state:
+            self._state = state or {}
             yield
 
-    def _running(self, users_lifespan: Any) -> Callable[[Any], Any]:
-        @asynccontextmanager
-        async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any] | None]:
-            self.runtime.check_settings()
-            # The user's own parts are there before the first call and until after the last one.
-            async with nullcontext() if users_lifespan is None else users_lifespan(app) as state:
-                async with self.runtime.lifespan():
-                    yield state
+    def is_mounted_in(self, app: Any) -> bool:
+        """Whether another app mounts this one, instead of installing it."""
+        return app is not self and app is not self._host
 
-        return lifespan
+    @contextmanager
+    def only_users_lifespan(self) -> Iterator[None]:
+        """Make `running` leave out the server's part."""
+        self._only_users_lifespan = True
+        try:
+            yield
+        finally:
+            self._only_users_lifespan = False
+
+    def check_variables(self) -> None:
+        """Check the environment variables that an app without a host reads. Errors: ConfigError."""
+        if self._own_problem is not None:
+            raise self._own_problem
+
+    def check_settings(self) -> None:
+        """Check that the app may run. Errors: ConfigError."""
+        self.check_variables()
+        self.runtime.check_settings()
+
+    @asynccontextmanager
+    async def users_lifespan(self) -> AsyncIterator[None]:
+        """Run only the lifespans of the user and of the host, for a process that makes calls without a server."""
+        async with joined_lifespan(self._host or self, self._hosts_lifespan, self._users_lifespan):
+            yield
+
+    @asynccontextmanager
+    async def _lifespan(self, app: FastAPI) -> AsyncIterator[Mapping[str, Any] | None]:
+        self.check_settings()
+        async with self._serving(app, self._users_lifespan) as state:
+            yield state
+
+    @asynccontextmanager
+    async def _serving(self, app: FastAPI, *lifespans: Any) -> AsyncIterator[Mapping[str, Any]]:
+        await check_processes(self.runtime.settings, self.runtime.catalog)
+        log_exceptions_once()
+        # The user's lifespan starts before the first call and ends after the last one.
+        async with joined_lifespan(app, *lifespans) as state, self.runtime.lifespan():
+            yield state
 
 
-async def _serve_nothing(
-    scope: Scope, receive: Receive, send: Send, path: Sequence[str], generic: ASGIApp, request_id: str | None
-) -> None:
-    await nothing_here(scope, receive, with_request_id(send, request_id_of(scope)))
+INSTALLED: WeakKeyDictionary[FastAPI, Servey] = WeakKeyDictionary()
+"""The Servey app that is installed in each host."""
 
 
 def _is_traced(observer: Observer | None) -> bool:
-    """Whether calls have spans; FastAPI's own is around ours then."""
+    """Whether requests are traced; then they need the whole stack."""
     return observer is not None and observer.tracer is not None
 
 
@@ -276,98 +383,13 @@ def create_app(
     channels: Iterable[EventChannel] | None = None,
     settings: Settings | None = None,
     parts: Parts | None = None,
+    errors: ErrorFunction | None = None,
     **fastapi_kwargs: Any,
 ) -> Servey:
-    """An app of the actions and event channels that are found where the settings say, or of those given.
+    """Create an app from the given actions and channels, or from those that the settings name.
 
-    ``parts`` swaps what the app is made of; ``fastapi_kwargs`` go to FastAPI as they are.
+    ``parts`` replaces components of the app, ``errors`` decides how clients see errors; ``fastapi_kwargs`` are passed to
+    FastAPI.
     Errors: ConfigError that lists every problem of the project.
     """
-    return Servey(actions=actions, channels=channels, settings=settings, parts=parts, **fastapi_kwargs)
-
-
-def build_runtime(
-    settings: Settings,
-    actions: Iterable[Callable[..., Any] | Action] | None = None,
-    channels: Iterable[EventChannel] | None = None,
-    parts: Parts | None = None,
-) -> Runtime:
-    """The runtime of the actions and event channels that are found where the settings say, or of those given.
-
-    Errors: ConfigError that lists every problem of the project.
-    """
-    parts = load_plugins(parts or parts_of(settings), settings)
-    # Whoever gives one of the two says all that the app is made of.
-    given = actions is not None or channels is not None
-    if not given:
-        actions = find_actions(settings.action_modules, required=settings.names_action_modules)
-        channels = find_channels(settings.channel_modules, required=settings.names_channel_modules)
-    return Runtime(build_catalog(actions or (), channels or ()), settings, parts)
-
-
-def _login_of(runtime: Runtime) -> tuple[JwtAuthorizer, PasswordAuthenticator] | None:
-    """What a login needs; None where there is none: in production without a password, and without a secret to sign with."""
-    authorizer = runtime.authorizer
-    if not (runtime.settings.serves_login and isinstance(authorizer, JwtAuthorizer) and authorizer.can_sign):
-        return None
-    return authorizer, runtime.parts.make_password_authenticator(runtime.settings)
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """Where an action can be called, who may call it, and why it is not where it is not."""
-
-    name: str
-    places: tuple[str, ...]
-    absences: tuple[str, ...]
-    access: str
-    cache: str
-    summary: str
-    defined_at: str
-
-    def as_json(self) -> dict[str, Any]:
-        """The same for programs."""
-        return asdict(self)
-
-
-def exposure_of(runtime: Runtime, action: Action, fields: Fields | None = None) -> Exposure:
-    """What ``servey actions`` says of an action; ``fields`` are those of GraphQL, where it is there."""
-    plan = runtime.plan(action)
-    places = tuple(
-        f"{trigger.method} {path_of(action, trigger)}" for trigger in action.triggers if isinstance(trigger, WebTrigger)
-    )
-    places += tuple(
-        f"page {trigger.method} {page_path(action, trigger)}"
-        for trigger in action.triggers
-        if isinstance(trigger, WebPageTrigger)
-    )
-    places += tuple(map(trigger_text, triggers_of(action)))
-    channels = runtime.catalog.channels_of(BackgroundActionChannel)
-    places += tuple(f"channel {channel.name}" for channel in channels if channel.action is action)
-    if fields is not None:
-        places += tuple(f"GraphQL {place}" for place in fields.places.get(action, ()))
-    needed = plan.injection.requests_needed if plan.injection is not None else None
-    absences = [f"not on the command line, not as a job: it needs {needed}"] if needed else []
-    if fields is not None:
-        absences += fields.absences.get(action, [])
-    unkept = not_kept_because(action, plan.injection)
-    if unkept:
-        absences.append(f"not kept on the server: {unkept}")
-    cache = "" if action.cache_control is None else str(action.cache_control) + (", kept" if plan.keeping else "")
-    return Exposure(action.name, places, tuple(absences), access_text(plan), cache, action.summary, action.place)
-
-
-def _last_resort(settings: Settings) -> ASGIApp:
-    folder = Path(settings.static_site_dir)
-    if folder.is_dir():
-        return StaticSite(folder, settings)
-
-    return nothing_here
-
-
-async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
-    """The answer where nothing is."""
-    if scope["type"] == "websocket":
-        await WebSocketClose()(scope, receive, send)
-    else:
-        await nothing_at(scope)(scope, receive, send)
+    return Servey(actions=actions, channels=channels, settings=settings, parts=parts, errors=errors, **fastapi_kwargs)

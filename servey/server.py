@@ -1,88 +1,102 @@
-"""Serves an app by uvicorn: with reload for development; for production so that no one notices when a process ends.
+"""Serves an app with uvicorn: with reload in development, with graceful shutdown in production.
 
-SIGTERM turns ``/health/ready`` to 503 and has every answer close its connection, while all is served as before: for the
-drain time. Then streams and sockets are ended (`Runtime.lifespan`), what is being answered is finished, and the process
-ends. A second SIGTERM, or Ctrl-C, does not wait for the drain time.
+After SIGTERM, ``/health/ready`` returns 503 and every response closes its connection; requests are still served for the
+drain time. Then streams and sockets are closed (`Runtime.lifespan`), requests in progress finish, and the process exits.
+A second SIGTERM, or Ctrl-C, skips the drain time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import errno
 import logging
 import math
 import os
 import secrets
 import signal
 import socket
+import stat
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
-from uvicorn.importer import ImportFromStringError, import_from_string
 
-from servey.app import Servey, create_app
-from servey.audit import RedisWatch, problems_of, relaxed_of
 from servey.compat.uvicorn import in_headers, supervise
-from servey.context import running_runtimes
-from servey.errors import ConfigError
-from servey.logs import log_as_json
-from servey.runtime import Runtime
-from servey.settings import Settings
+from servey.core.context import running_processes
+from servey.core.errors import ConfigError
+from servey.core.settings import Settings
+from servey.core.settings.env_file import read_env_file
+from servey.observability.logs import log_as_json
+from servey.project import load_project
+from servey.runtime.runtime import Runtime
+from servey.runtime.startup_checks import RedisWatch, list_relaxed_settings, problems_of
 
 DISCOVERED = "servey.server:discovered_app"
 KEEP_ALIVE_SECONDS = 75
-"""Longer than a proxy keeps a connection that it does not use, so that it is never the server that closes one first."""
+"""Longer than the idle timeout of common reverse proxies, so that the server never closes a connection first."""
 START_SECONDS = 60
-"""How long a worker process may take to start, or to answer its parent, before it is given up."""
+"""How long a worker process may take to start or to answer its parent before it is replaced."""
+_LONGEST_SOCKET_PATH = 103
+"""Source: sys/un.h; macOS has 104 bytes with the last zero, Linux 108."""
 RELOADED = ("*.py", "*.j2", "*.html")
 
 WEBSOCKETS: dict[str, Any] = {
     "ws": "servey.ws.fanout:FanoutProtocol",
     "ws_max_size": 1 << 20,
-    "ws_per_message_deflate": False,  # it costs each connection more memory than all the rest of it
+    "ws_per_message_deflate": False,  # compression needs more memory than the rest of a connection
 }
 
 
-def discovered_app() -> Servey:
-    """The app of the project in the working directory, for uvicorn's processes to make.
+def discovered_app() -> Any:
+    """Build the app of the project in the working directory; uvicorn's processes call this.
 
-    A project that can not be built ends the process with its problems and no traceback; under reload the next change
-    of a file is the next try.
+    If the project has problems, print them without a traceback and exit; with reload, the next file change retries.
     """
     try:
-        return create_app()
+        project = load_project()
+        if project.servey is not None:
+            project.servey.check_variables()
     except ConfigError as error:
         tell(error)
         sys.exit(1)
+    return project.app
 
 
 def tell(error: ConfigError) -> None:
-    """Prints every problem, a line each."""
+    """Print one line for each problem."""
     for problem in error.problems:
         print(f"error: {problem}", file=sys.stderr, flush=True)
 
 
-def serve_dev(app: str | None, host: str | None, port: int | None) -> None:
-    """Serves for development: reloads when a source or a template changes."""
+def serve_dev(host: str | None, port: int | None) -> None:
+    """Serve for development: reload when a source file or a template changes."""
+    read_env_file(default=True)
     os.environ["SERVEY_ENV"] = "dev"
     settings = Settings()
     if settings.jwt_secret_key is None and settings.jwt_public_key is None and settings.jwks_url is None:
-        # One secret for all processes and reloads of this start: a token stays good while one works.
-        os.environ["JWT_SECRET_KEY"] = secrets.token_urlsafe(32)
-        print("No JWT_SECRET_KEY is set: this start signs and verifies tokens with one of its own.", file=sys.stderr)
+        # All processes and reloads of this start share one secret, so tokens stay valid across reloads.
+        os.environ["SERVEY_JWT_SECRET_KEY"] = secrets.token_urlsafe(32)
+        print("No JWT_SECRET_KEY is set: tokens are signed with a key generated for this run.", file=sys.stderr)
     if settings.login_password is None and settings.jwt_public_key is None and settings.jwks_url is None:
         os.environ["SERVEY_LOGIN_PASSWORD"] = password = secrets.token_urlsafe(9)
         print(f"Log in as '{settings.login_username}' with the password '{password}'.", file=sys.stderr)
     where = _address(settings, host, port)
-    print(f"Serving on http://{where['host']}:{where['port']}/docs (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    if host is not None:
+        os.environ["SERVEY_HOST"] = host
+        os.environ.pop("SERVEY_HOST_FILE", None)
+    _check_port(**where)
+    url = f"http://{where['host']}:{where['port']}"
+    print(f"Serving on {url}/docs (Ctrl-C ends it)", file=sys.stderr)
+    print(f"The console is at {url}/_servey", file=sys.stderr, flush=True)
     uvicorn.run(
-        app or DISCOVERED,
-        factory=app is None,
+        DISCOVERED,
+        factory=True,
         reload=True,
         reload_includes=list(RELOADED),
         timeout_graceful_shutdown=_whole_seconds(settings.grace),
@@ -92,57 +106,88 @@ def serve_dev(app: str | None, host: str | None, port: int | None) -> None:
     )
 
 
-def serve(app: str | None, host: str | None, port: int | None, workers: int) -> None:
-    """Serves for production. Errors: ConfigError that lists what stands against it."""
+def serve(host: str | None, port: int | None, workers: int, *, uds: str | None = None, fd: int | None = None) -> None:
+    """Serve for production, on a port, a Unix socket or an open socket.
+
+    Errors: ConfigError with one line for each unsafe setting.
+    """
     settings = Settings()
+    where = _listening_on(settings, host, port, uds, fd)
     if settings.is_dev:
         raise ConfigError("SERVEY_ENV is dev, and `servey run` is for production; use `servey dev`, or do not set it")
-    made = create_app() if app is None else _imported(app)
-    runtime = getattr(made, "runtime", None)
-    if runtime is not None:
-        _check(runtime, workers)
-        asyncio.run(RedisWatch(runtime.settings).look())
+    project = load_project()
+    if project.servey is not None:
+        project.servey.check_variables()
+        _check(project.servey.runtime, workers)
+        asyncio.run(RedisWatch(project.servey.runtime.settings).probe())
+    if "port" in where:
+        _check_port(**where)
     config = uvicorn.Config(
-        # One process serves the app that was just checked; several make their own.
-        made if workers == 1 else app or DISCOVERED,
-        factory=workers > 1 and app is None,
+        # One process serves the app that was just checked; several processes build their own.
+        project.app if workers == 1 else DISCOVERED,
+        factory=workers > 1,
         workers=workers,
         timeout_graceful_shutdown=_whole_seconds(settings.grace),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_worker_healthcheck=START_SECONDS,
-        forwarded_allow_ips=list(settings.trusted_proxies),
+        # Whoever may connect to a Unix socket is on this machine; the kernel tells no address.
+        forwarded_allow_ips=list(settings.trusted_proxies) if uds is None else "*",
         server_header=False,
         access_log=False,
         **WEBSOCKETS,
         **_logging(settings),
-        **_address(settings, host, port),
+        **where,
     )
     if settings.logs_json:
         log_as_json("DEBUG" if settings.debug else settings.log_level)
-    if workers == 1:
-        GracefulServer(config).run()
-    else:
-        supervise(config, GracefulServer)
+    try:
+        if workers == 1:
+            GracefulServer(config).run()
+        else:
+            supervise(config, GracefulServer)
+    finally:
+        if uds is not None:
+            Path(uds).unlink(missing_ok=True)
+
+
+def _listening_on(
+    settings: Settings, host: str | None, port: int | None, uds: str | None, fd: int | None
+) -> dict[str, Any]:
+    """Return where uvicorn listens. Errors: ConfigError if the options exclude each other, or it cannot listen there."""
+    if sum(given for given in (uds is not None, fd is not None, host is not None or port is not None)) > 1:
+        raise ConfigError("--uds, --fd and an address (--host, --port) exclude each other; use one of them")
+    if uds is not None:
+        _check_unix_socket(Path(uds))
+        return {"uds": uds}
+    if fd is not None:
+        try:
+            is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
+        except OSError:
+            is_socket = False
+        if not is_socket:
+            raise ConfigError(f"--fd {fd} is not an open socket of this process; systemd passes its first socket as 3")
+        return {"fd": fd}
+    return _address(settings, host, port)
 
 
 def _check(runtime: Runtime, workers: int) -> None:
-    problems = list(problems_of(runtime))
+    problems = list(problems_of(runtime.settings, runtime.authorizer, runtime.guarded_action))
     if workers > 1 and runtime.settings.redis_url is None:
         problems.append(
-            f"--workers {workers} needs a Redis: without one each process has its own schedules, jobs and event channels; "
-            "set SERVEY_REDIS_URL, or serve by one process"
+            f"--workers {workers} needs Redis: without it each process has its own schedules, jobs and event channels; "
+            "set SERVEY_REDIS_URL, or run one process"
         )
     if problems:
         raise ConfigError(problems)
-    relaxed = list(relaxed_of(runtime))
+    relaxed = list(list_relaxed_settings(runtime.settings, runtime.catalog))
     if workers > 1 and runtime.settings.metrics:
-        relaxed.append("/metrics is that of the process that happens to answer; let each container have one process")
+        relaxed.append("/metrics shows only the process that answers the request; run one process in each container")
     for each in relaxed:
         print(f"warning: {each}", file=sys.stderr, flush=True)
 
 
 class GracefulServer(uvicorn.Server):
-    """uvicorn's server, which drains before it ends, and does not wait for headers for ever."""
+    """uvicorn's server with a drain time before shutdown and a timeout for request headers."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -152,7 +197,7 @@ class GracefulServer(uvicorn.Server):
         self._in_headers_since: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serves until a signal; ends with exit code 0 where that was SIGTERM."""
+        """Serve until a signal arrives; the exit code is 0 after SIGTERM."""
         writer = None
         if self._settings.logs_json:
             writer = log_as_json("DEBUG" if self._settings.debug else self._settings.log_level)
@@ -164,11 +209,11 @@ class GracefulServer(uvicorn.Server):
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         await super()._serve(sockets)
-        # uvicorn would send itself the signal again, and die of it.
+        # uvicorn would raise the captured signal again and exit with an error code.
         self._captured_signals = [number for number in self._captured_signals if number != signal.SIGTERM]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begins to serve; from here on SIGTERM comes to us first."""
+        """Start serving and install our SIGTERM handler before uvicorn's."""
         await super().startup(sockets)
         if threading.current_thread() is threading.main_thread():
             loop = asyncio.get_running_loop()
@@ -183,8 +228,8 @@ class GracefulServer(uvicorn.Server):
         loop.call_soon_threadsafe(self._drain, loop, number)
 
     def _drain(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
-        logging.getLogger("servey").info("asked to end; serving on for %g s", self._settings.drain)
-        for runtime in running_runtimes():
+        logging.getLogger("servey").info("shutting down; still serving for %g s", self._settings.drain)
+        for runtime in running_processes():
             runtime.drain()
         close = (b"connection", b"close")
         self.config.encoded_headers.append(close)
@@ -192,7 +237,7 @@ class GracefulServer(uvicorn.Server):
         loop.call_later(self._settings.drain, self._end, number, None)
 
     async def on_tick(self, counter: int) -> bool:
-        """Looks after the connections once a second."""
+        """Close connections with slow headers; runs once a second."""
         if counter % 10 == 0:
             self._end_slow_headers(asyncio.get_running_loop().time())
         return await super().on_tick(counter)
@@ -207,7 +252,7 @@ class GracefulServer(uvicorn.Server):
 
 
 def _logging(settings: Settings) -> dict[str, Any]:
-    """Our log beside uvicorn's, at the level that the settings say."""
+    """Return uvicorn's log configuration with our logger added."""
     level = "DEBUG" if settings.debug else settings.log_level
     if settings.logs_json and not settings.is_dev:
         return {"log_config": None, "log_level": level.lower()}
@@ -224,10 +269,33 @@ def _address(settings: Settings, host: str | None, port: int | None) -> dict[str
     return {"host": host or settings.host, "port": settings.port if port is None else port}
 
 
-def _imported(app: str) -> Any:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        return import_from_string(app)
-    except ImportFromStringError as error:
-        raise ConfigError(f"{error}; say it as module:attribute, e.g. app:servey_app") from None
+def _check_unix_socket(path: Path) -> None:
+    """Check that a process can listen at a path; remove a socket there that nobody listens on. Errors: ConfigError."""
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"--uds {path}: the folder {path.parent} does not exist or is not writable")
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        raise ConfigError(
+            f"--uds {path}: a socket's path has at most {_LONGEST_SOCKET_PATH} bytes; choose a shorter one"
+        )
+    if path.exists() and not path.is_socket():
+        raise ConfigError(f"--uds {path} is a file already, and not a socket; choose another path")
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise ConfigError(f"--uds {path} is in use; stop the other process, or choose another path")
+        path.unlink()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Check that the address is free. Errors: ConfigError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                reason = "is in use; stop the other process"
+            else:
+                reason = f"cannot be used ({error.strerror or error})"
+            raise ConfigError(f"port {port} of {host} {reason}, or choose another by --port or SERVEY_PORT") from None

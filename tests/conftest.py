@@ -1,11 +1,22 @@
-"""What all tests share."""
+"""Fixtures and hooks of all tests."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from blockbuster import blockbuster_ctx
 
 from tests.serving import RedisServer, Server, redis_server, serve
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Write the skipped tests, each with its reason, to the file that dev.py prints after everything else."""
+    path = os.environ.get("SKIPPED_TESTS_FILE")
+    skipped = terminalreporter.stats.get("skipped", [])
+    if path and skipped:
+        lines = [f"{each.nodeid} ({each.longrepr[2]})" for each in skipped]
+        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @pytest.fixture
@@ -19,7 +30,18 @@ def _nothing_blocks_the_loop() -> Iterator[None]:
     with blockbuster_ctx(scanned_modules=["servey"]) as guard:
         for function in guard.functions.values():
             function.can_block_in("servey/app.py", "__init__")  # an app may be made where a loop runs
+            function.can_block_in("servey/core/settings/sources.py", "project_name")  # and so may settings
+            function.can_block_in("coverage/collector.py", {"lock_data", "unlock_data"})  # coverage's own lock
         yield
+
+
+@pytest.fixture(autouse=True)
+def _every_key_expires(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a key in the shared Redis for ever."""
+    server = request.getfixturevalue("redis") if "redis" in request.fixturenames else None
+    yield
+    if isinstance(server, RedisServer):
+        server.check_keys()
 
 
 @pytest.fixture(scope="session")

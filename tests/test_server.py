@@ -1,13 +1,14 @@
 """The servers behind `servey dev` and `servey run`: reload, streams at the end, refusals."""
 
 import signal
+import socket
 import subprocess
 import sys
 
 import httpx
 import pytest
 
-from tests.serving import environment, free_port, run, started, wait_until
+from tests.serving import environment, free_port, launched, run, started, wait_until
 
 ACTIONS = """
 import asyncio
@@ -31,7 +32,7 @@ def who(authorization: Authorization | None) -> str | None:
 
 @pytest.fixture
 def project(tmp_path):
-    (tmp_path / "actions.py").write_text(ACTIONS)
+    (tmp_path / "actions.py").write_text(ACTIONS, encoding="utf-8")
     return tmp_path
 
 
@@ -49,20 +50,25 @@ def test_dev_reloads_when_a_source_or_a_template_changes(project):
     with started(["-m", "servey", "dev", "--port", str(port)], port, cwd=project) as server:
         assert get(server, "/actions/version") == 1
         assert httpx.get(f"{server.url}/docs").status_code == 200
-        (project / "actions.py").write_text(ACTIONS.replace("return 1", "return 2"))
+        (project / "actions.py").write_text(ACTIONS.replace("return 1", "return 2"), encoding="utf-8")
         wait_until(lambda: get(server, "/actions/version") == 2, "the reload")
-        (project / "actions.py").write_text(ACTIONS.replace("return 1", "return nothing to see"))
+        (project / "actions.py").write_text(ACTIONS.replace("return 1", "return nothing to see"), encoding="utf-8")
         wait_until(
-            lambda: "error: module 'actions' can not be imported (actions.py:" in server.log.read_text(), "the problem"
+            lambda: "error: module 'actions' cannot be imported (actions.py:" in server.log.read_text(encoding="utf-8"),
+            "the problem",
         )
-        (project / "actions.py").write_text(ACTIONS.replace("return 1", "return 3"))
+        (project / "actions.py").write_text(ACTIONS.replace("return 1", "return 3"), encoding="utf-8")
         wait_until(lambda: get(server, "/actions/version") == 3, "the reload after a problem")
-        seen = server.log.read_text().count("Started server process")
-        (project / "templates" / "page.j2").write_text("{{ model }}")
-        wait_until(lambda: server.log.read_text().count("Started server process") > seen, "the reload for a template")
-        log = server.log.read_text()
+        seen = server.log.read_text(encoding="utf-8").count("Started server process")
+        (project / "templates" / "page.j2").write_text("{{ model }}", encoding="utf-8")
+        wait_until(
+            lambda: server.log.read_text(encoding="utf-8").count("Started server process") > seen,
+            "the reload for a template",
+        )
+        log = server.log.read_text(encoding="utf-8")
         assert "Traceback" not in log
         assert f"Serving on http://127.0.0.1:{port}/docs" in log
+        assert f"The console is at http://127.0.0.1:{port}/_servey" in log
         assert "No JWT_SECRET_KEY is set" in log
         assert server.end() < 5
 
@@ -77,7 +83,7 @@ def test_it_ends_at_once_under_open_streams(project, words, number):
             assert next(lines.iter_lines()) == "1"
             idle.get(f"{server.url}/actions/version")
             assert server.end(number) < 4
-        assert "Traceback" not in server.log.read_text()
+        assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
 def test_run_serves_for_production(project):
@@ -90,9 +96,40 @@ def test_run_serves_for_production(project):
         assert get(server, "/health/ready") == {"status": "ok"}
 
 
+def listens_at(place):
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(place)) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_run_listens_on_a_unix_socket(project, workers, redis):
+    place = project / "web.sock"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(place))
+    words = ["-m", "servey", "run", "--uds", str(place), "--root-path", "/shop", "--workers", str(workers)]
+    with launched(words, cwd=project, SERVEY_REDIS_URL=redis.url) as server:
+        wait_until(lambda: listens_at(place), "the socket")
+        assert f"--uds {place} is in use" in run(*words, cwd=project, SERVEY_REDIS_URL=redis.url).stderr
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(place)), base_url="http://shop") as http:
+            assert [http.get(path).status_code for path in ("/actions/version", "/shop/actions/version", "/other")] == [
+                200, 200, 404,
+            ]  # fmt: skip
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        assert not place.exists()
+
+
+def test_run_listens_on_a_socket_that_is_passed_to_it(project):
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        number, port = opened.fileno(), opened.getsockname()[1]
+        with launched(["-m", "servey", "run", "--fd", str(number)], cwd=project, pass_fds=(number,)):
+            assert httpx.get(f"http://127.0.0.1:{port}/actions/version", timeout=20).json() == 1
+
+
 def test_an_app_of_ones_own(project):
     (project / "app.py").write_text(
-        "from servey import create_app\nservey_app = create_app(title='Own')\n@servey_app.get('/own')\ndef own() -> int:\n    return 5\n"
+        "from servey import create_app\nservey_app = create_app(title='Own')\n@servey_app.get('/own')\ndef own() -> int:\n    return 5\n",
+        encoding="utf-8",
     )
     for command in (["-m", "servey", "run", "app:servey_app"], ["-m", "uvicorn", "app:servey_app"]):
         port = free_port()
@@ -104,10 +141,17 @@ def test_an_app_of_ones_own(project):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["run", "nowhere:app"], 'error: Could not import module "nowhere"'),
-        (["run", "actions:nothing"], 'error: Attribute "nothing" not found in module "actions"'),
+        (["run", "nowhere:app"], "error: the app 'nowhere:app': module 'nowhere' does not exist"),
+        (["run", "actions:nothing"], "error: the app 'actions:nothing': 'actions' has no 'nothing'"),
         (["run", "--workers", "0"], "Invalid value for '--workers'"),
         (["run", "--port", "many"], "Invalid value for '--port'"),
+        (
+            ["run", "--uds", "web.sock", "--port", "8000"],
+            "error: --uds, --fd and an address (--host, --port) exclude each other",
+        ),
+        (["run", "--uds", "nowhere/web.sock"], "error: --uds nowhere/web.sock: the folder nowhere does not exist"),
+        (["run", "--uds", "actions.py"], "error: --uds actions.py is a file already"),
+        (["run", "--fd", "77"], "error: --fd 77 is not an open socket of this process"),
     ],
 )
 def test_what_can_not_be_served(project, words, error):
@@ -119,7 +163,7 @@ def test_what_can_not_be_served(project, words, error):
 
 def test_production_refuses_a_guarded_action_without_a_key(project):
     (project / "actions.py").write_text(
-        ACTIONS + "\n@action(access_control=ScopeAccessControl('x'))\ndef guarded() -> None: ...\n"
+        ACTIONS + "\n@action(access_control=ScopeAccessControl('x'))\ndef guarded() -> None: ...\n", encoding="utf-8"
     )
     done = run("-m", "servey", "run", "--port", str(free_port()), cwd=project)
     assert done.returncode == 1
@@ -137,19 +181,20 @@ def test_a_port_that_is_taken(project):
     with started(["-m", "servey", "run", "--port", str(port)], port, cwd=project):
         done = run("-m", "servey", "run", "--port", str(port), cwd=project)
     assert done.returncode != 0
-    assert "address already in use" in done.stderr
+    assert "is in use" in done.stderr
 
 
 def test_one_secret_for_all_reloads(project):
     port = free_port()
     (project / "actions.py").write_text(
         ACTIONS
-        + "\nimport os\n@action(triggers=WEB_GET)\ndef secret() -> str:\n    return os.environ['JWT_SECRET_KEY']\n"
+        + "\nimport os\n@action(triggers=WEB_GET)\ndef secret() -> str:\n    return os.environ['SERVEY_JWT_SECRET_KEY']\n",
+        encoding="utf-8",
     )
     with started(["-m", "servey", "dev", "--port", str(port)], port, cwd=project) as server:
         first = get(server, "/actions/secret")
-        text = (project / "actions.py").read_text()
-        (project / "actions.py").write_text(text.replace("return 1", "return 2"))
+        text = (project / "actions.py").read_text(encoding="utf-8")
+        (project / "actions.py").write_text(text.replace("return 1", "return 2"), encoding="utf-8")
         wait_until(lambda: get(server, "/actions/version") == 2, "the reload")
         assert get(server, "/actions/secret") == first
         assert len(first) >= 32
@@ -162,11 +207,9 @@ def test_without_uvicorn_it_says_what_to_install(project):
         cwd=project,
         env=environment(),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=20,
         check=False,
     )
     assert process.returncode == 1
-    assert (
-        process.stderr == 'error: serving needs Servey\'s extra "standard"; in a clone: pip install -e ".[standard]"\n'
-    )
+    assert process.stderr == 'error: the server needs the extra "standard"; in a clone: pip install -e ".[standard]"\n'

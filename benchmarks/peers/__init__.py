@@ -1,4 +1,4 @@
-"""The peers: each module ``NAME_app`` has an ``app``. Some live in a virtual environment of their own, beside ``.venv``."""
+"""The peers: each module ``NAME_app`` has an ``app``. Some have a virtual environment of their own, beside ``.venv``."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ APART_PYTHON = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
 
 
 def python_of(name: str) -> str:
-    """The interpreter that a peer runs in."""
+    """Return the interpreter of a peer."""
     return str(APART_PYTHON) if name in APART else sys.executable
 
 

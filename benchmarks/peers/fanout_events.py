@@ -1,4 +1,4 @@
-"""What every peer of the fan-out benchmark sends, and when: as a line on its standard input says."""
+"""The events that every peer of the fan-out benchmark sends; each line of standard input says how many, and when."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ class Event(BaseModel):
 
 @contextlib.asynccontextmanager
 async def when_told(publish: Callable[[Event], Awaitable[None]]) -> AsyncIterator[None]:
-    """Publishes as many events, and with as long a pause between them, as each line says."""
+    """Publish the number of events that each line gives, with the pause that it gives."""
 
     async def run() -> None:
         reader = asyncio.StreamReader()

@@ -39,7 +39,7 @@ def fastapi_clients(text_once: bool) -> Any:
 
 
 def fastapi_broadcaster() -> Any:
-    """FastAPI and Broadcaster, as Broadcaster's own example has it."""
+    """FastAPI and Broadcaster, as in Broadcaster's own example."""
     from broadcaster import Broadcast
     from fastapi import FastAPI, WebSocket
 

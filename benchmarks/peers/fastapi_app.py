@@ -1,13 +1,31 @@
 """By hand in FastAPI, as a good engineer writes it."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated
 
 import jwt
-from fastapi import Body, Depends, FastAPI, HTTPException, Query
+from fastapi import Body, Cookie, Depends, FastAPI, Form, Header, HTTPException, Query, UploadFile
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.sse import EventSourceResponse
 
-from benchmarks.peers.model import SECRET, Caller, Item, Kind, Order, Receipt, User, receipt_of, users
+from benchmarks.peers.model import (
+    READING_MODELS,
+    READINGS,
+    SECRET,
+    Caller,
+    Item,
+    Kind,
+    Order,
+    Reading,
+    Receipt,
+    Uploaded,
+    User,
+    receipt_of,
+    twenty_readings,
+    users,
+)
 
 app = FastAPI()
 
@@ -50,3 +68,73 @@ async def get_item(
     kind: Kind, id: int, since: datetime, limit: Annotated[int, Query(ge=1, le=100)] = 10, text: str | None = None
 ) -> Item:
     return Item(kind=kind, id=id, since=since, limit=limit, text=text)
+
+
+@app.get("/actions/awaits")
+async def awaits(name: str) -> str:
+    await asyncio.sleep(0)
+    return f"Hello {name}!"
+
+
+async def greeting(name: str) -> str:
+    return f"Hello {name}!"
+
+
+@app.get("/actions/depends")
+async def depends(greeting: Annotated[str, Depends(greeting)]) -> str:
+    return greeting
+
+
+async def engine() -> dict[int, str]:
+    return {7: "seven"}
+
+
+async def session(engine: Annotated[dict[int, str], Depends(engine)]) -> AsyncIterator[dict[int, str]]:
+    yield engine
+
+
+@app.get("/actions/session")
+async def read(id: int, session: Annotated[dict[int, str], Depends(session)]) -> str:
+    return session[id]
+
+
+@app.get("/actions/header")
+async def header(accept_language: Annotated[str, Header()], theme: Annotated[str, Cookie()]) -> str:
+    return f"{accept_language} {theme}"
+
+
+@app.get("/actions/ttl")
+async def ttl(name: str) -> str:
+    return f"Hello {name}!"
+
+
+@app.get("/actions/hash")
+async def hashed(name: str) -> str:
+    return f"Hello {name}!"
+
+
+@app.get("/actions/twenty")
+async def twenty() -> list[Reading]:
+    return twenty_readings()
+
+
+@app.get("/actions/dicts", response_model=list[Reading])
+async def dicts() -> list[dict[str, object]]:
+    return READINGS
+
+
+@app.get("/actions/lines")
+async def lines() -> AsyncIterator[Reading]:
+    for each in READING_MODELS:
+        yield each
+
+
+@app.get("/actions/sse", response_class=EventSourceResponse)
+async def sse() -> AsyncIterator[Reading]:
+    for each in READING_MODELS:
+        yield each
+
+
+@app.post("/actions/upload")
+async def upload(note: Annotated[str, Form()], file: UploadFile) -> Uploaded:
+    return Uploaded(note=note, size=len(await file.read()))

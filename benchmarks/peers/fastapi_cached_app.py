@@ -1,4 +1,4 @@
-"""By hand in FastAPI, with verified tokens kept."""
+"""By hand in FastAPI, with a cache of verified tokens."""
 
 import time
 from typing import Annotated

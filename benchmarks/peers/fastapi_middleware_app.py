@@ -1,4 +1,4 @@
-"""By hand in FastAPI, under a user's middleware."""
+"""By hand in FastAPI, with a user's middleware."""
 
 from fastapi import FastAPI
 

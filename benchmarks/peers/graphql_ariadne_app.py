@@ -7,8 +7,8 @@ from benchmarks.peers import graphql_model as model
 
 SCHEMA = """
 scalar DateTime
-type Person { id: Int! name: String! email: String! isActive: Boolean! since: DateTime! points: Int! }
-type Query { hello(name: String!): String! people(count: Int!, first: Int!): [Person!]! }
+type Person { id: Int! name: String! email: String! isActive: Boolean! since: DateTime! points: Int! label: String! }
+type Query { hello(name: String!): String! welcome(name: String!): String! people(count: Int!, first: Int!): [Person!]! }
 """
 query, person, moment = QueryType(), ObjectType("Person"), ScalarType("DateTime")
 
@@ -16,6 +16,11 @@ query, person, moment = QueryType(), ObjectType("Person"), ScalarType("DateTime"
 @query.field("hello")
 async def hello(*_, name: str) -> str:
     return f"Hello {name}!"
+
+
+@query.field("welcome")
+async def welcome(*_, name: str) -> str:
+    return f"{await model.greeting()} {name}!"
 
 
 @query.field("people")
@@ -26,6 +31,11 @@ async def people(*_, count: int, first: int) -> list[model.Person]:
 @person.field("points")
 async def points(each: model.Person, *_) -> int:
     return each.id * 2
+
+
+@person.field("label")
+async def label(each: model.Person, *_) -> str:
+    return f"{each.name} <{each.email}>"
 
 
 @moment.serializer

@@ -1,4 +1,4 @@
-"""What every peer answers: people, made anew for each request, and what is asked for about each of them."""
+"""The data that every peer serves: people, created for each request, and their fields."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +20,11 @@ def people(count: int, first: int) -> list[Person]:
         Person(number, f"Person {number}", f"p{number}@example.org", number % 3 == 0, BORN + timedelta(days=number))
         for number in range(first, first + count)
     ]
+
+
+async def greeting() -> str:
+    """A dependency: FastAPI's for Servey and Strawberry, a call for Ariadne, which has none."""
+    return "Welcome"
 
 
 BATCHES: list[int] = []

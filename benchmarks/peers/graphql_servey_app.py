@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends
 
 from benchmarks.peers import graphql_model as model
 from servey import WEB_GET, BatchInvoker, Settings, action, create_app
@@ -19,6 +22,10 @@ class Person:
     async def points(self) -> int:
         return self.id * 2
 
+    @action
+    async def label(self) -> str:
+        return f"{self.name} <{self.email}>"
+
 
 @action(triggers=WEB_GET)
 async def hello(name: str) -> str:
@@ -26,8 +33,13 @@ async def hello(name: str) -> str:
 
 
 @action(triggers=WEB_GET)
+async def welcome(name: str, greeting: Annotated[str, Depends(model.greeting)]) -> str:
+    return f"{greeting} {name}!"
+
+
+@action(triggers=WEB_GET)
 async def people(count: int, first: int) -> list[Person]:
     return [Person(**vars(each)) for each in model.people(count, first)]
 
 
-app = create_app(actions=[hello, people], settings=Settings(env="prod"))
+app = create_app(actions=[hello, welcome, people], settings=Settings(env="prod"))

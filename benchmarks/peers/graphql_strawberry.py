@@ -1,10 +1,10 @@
 """The same, written by hand for Strawberry, as its documentation does."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from strawberry.dataloader import DataLoader
 from strawberry.fastapi import GraphQLRouter
 
@@ -23,6 +23,10 @@ class Person:
     async def points(self, info: strawberry.Info) -> int:
         return await info.context["points"].load(self.id)
 
+    @strawberry.field
+    async def label(self) -> str:
+        return f"{self.name} <{self.email}>"
+
 
 @strawberry.type
 class Query:
@@ -31,12 +35,16 @@ class Query:
         return f"Hello {name}!"
 
     @strawberry.field
+    async def welcome(self, info: strawberry.Info, name: str) -> str:
+        return f"{info.context['greeting']} {name}!"
+
+    @strawberry.field
     async def people(self, count: int, first: int) -> list[Person]:
         return [Person(**vars(each)) for each in model.people(count, first)]
 
 
-def context() -> dict[str, Any]:
-    return {"points": DataLoader(model.points_of, max_batch_size=100)}
+async def context(greeting: Annotated[str, Depends(model.greeting)]) -> dict[str, Any]:
+    return {"points": DataLoader(model.points_of, max_batch_size=100), "greeting": greeting}
 
 
 def build(extensions: list[Any]) -> FastAPI:

@@ -44,7 +44,7 @@ class Tuned:
 
 
 async def enqueue(name: str, count: int, pause: float, *, tuned: bool) -> float:
-    """Enqueues jobs; gives the median of what one took, in seconds."""
+    """Enqueue jobs; return the median time to enqueue one, in seconds."""
     pool = await create_pool(REDIS, job_serializer=dump if tuned else None)
 
     async def one(sent: float) -> None:

@@ -1,4 +1,4 @@
-"""Celery's side of the jobs benchmark: as many threads as the others have jobs at once."""
+"""Celery's side of the jobs benchmark: as many threads as the others have concurrent jobs."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ def waited(sent: float) -> None:
 
 
 def enqueue(name: str, count: int, pause: float) -> float:
-    """Enqueues jobs; gives the median of what one took, in seconds."""
+    """Enqueue jobs; return the median time to enqueue one, in seconds."""
 
     async def one(sent: float) -> None:
         app.tasks[name].delay(sent)

@@ -8,14 +8,14 @@ from statistics import median
 
 
 def note(sent: float) -> None:
-    """Appends how long a job waited to the log; nothing for one that was not sent for that."""
+    """Append how long a job waited to the log; a job without a time is not logged."""
     if sent:
-        with open(os.environ["JOBS_LOG"], "a") as log:
+        with open(os.environ["JOBS_LOG"], "a", encoding="utf-8") as log:
             log.write(f"{time.time() - sent}\n")
 
 
 async def paced(enqueue: Callable[[float], Awaitable[None]], count: int, pause: float) -> float:
-    """Enqueues so many jobs with a pause between them; gives the median of what one took, in seconds."""
+    """Enqueue jobs with a pause between them; return the median time to enqueue one, in seconds."""
     took = []
     for _ in range(count):
         begun = time.perf_counter()

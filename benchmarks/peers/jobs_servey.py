@@ -1,4 +1,4 @@
-"""Servey's side of the jobs benchmark: the actions of its worker, and what enqueues them."""
+"""Servey's side of the jobs benchmark: the actions of its worker, and the code that enqueues them."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ async def waited(sent: float) -> None:
 
 
 async def enqueue(name: str, count: int, pause: float) -> float:
-    """Enqueues jobs as an action does; gives the median of what one took, in seconds."""
+    """Enqueue jobs as an action does; return the median time to enqueue one, in seconds."""
     made = {"noted": noted, "waited": waited}[name]
     app = create_app(actions=[noted, waited], settings=Settings(redis_url=os.environ["SERVEY_REDIS_URL"]))
     async with app.runtime.lifespan(), app.runtime.context("benchmark", trusted=True) as context:

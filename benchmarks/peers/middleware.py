@@ -1,10 +1,10 @@
-"""What a user puts around an app, in the same words for every peer."""
+"""A user's middleware, the same for every peer."""
 
 from typing import Any
 
 
 class Stamp:
-    """Adds one header to each answer."""
+    """Adds one header to each response."""
 
     def __init__(self, app: Any) -> None:
         self.app = app

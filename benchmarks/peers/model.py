@@ -49,6 +49,17 @@ class Caller(BaseModel):
     sub: str
 
 
+class Reading(BaseModel):
+    id: int
+    place: str
+    celsius: float
+
+
+class Uploaded(BaseModel):
+    note: str
+    size: int
+
+
 JOINED = datetime(2026, 1, 1, tzinfo=UTC)
 SECRET = "a-secret-of-32-bytes-for-benchmarks"
 
@@ -70,6 +81,19 @@ _POOL = cycle(
 )
 
 
+READINGS = [
+    Reading(id=number, place=f"station {number}", celsius=number / 7).model_dump(mode="json") for number in range(1000)
+]
+
+
+READING_MODELS = [Reading(**each) for each in READINGS]
+
+
+def twenty_readings() -> list[Reading]:
+    """20 models with a float, in a new list."""
+    return READING_MODELS[:20]
+
+
 def users() -> list[User]:
-    """Other objects in every request."""
+    """New objects for every request."""
     return next(_POOL)

@@ -1,4 +1,4 @@
-"""The bare ASGI callable again, keeping what Servey promises of each request: an id, a deadline, a limit in flight."""
+"""The bare ASGI callable with Servey's guarantees for each request: an id, a deadline, a limit on requests in flight."""
 
 import asyncio
 import uuid

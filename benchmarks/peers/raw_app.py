@@ -1,4 +1,4 @@
-"""A bare ASGI callable with pydantic by hand: the floor under every framework."""
+"""A bare ASGI callable with pydantic by hand: the lower bound for every framework."""
 
 from typing import Any
 from urllib.parse import parse_qsl

@@ -1,12 +1,40 @@
 """The same as actions."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated
 
+from fastapi import Cookie, Depends, Form, Header, UploadFile
 from pydantic import Field
 
-from benchmarks.peers.model import SECRET, Caller, Item, Kind, Order, Receipt, User, receipt_of, users
-from servey import WEB_GET, WEB_POST, Authorization, Settings, WebTrigger, action, create_app
+from benchmarks.peers.model import (
+    READING_MODELS,
+    READINGS,
+    SECRET,
+    Caller,
+    Item,
+    Kind,
+    Order,
+    Reading,
+    Receipt,
+    Uploaded,
+    User,
+    receipt_of,
+    twenty_readings,
+    users,
+)
+from servey import (
+    WEB_GET,
+    WEB_POST,
+    Authorization,
+    SecureHashCacheControl,
+    Settings,
+    TtlCacheControl,
+    WebTrigger,
+    action,
+    create_app,
+)
 
 
 @action(triggers=WEB_GET)
@@ -41,6 +69,79 @@ async def who(authorization: Authorization) -> Caller:
     return Caller(sub=str(authorization.subject_id))
 
 
-ACTIONS = [hello, hello_def, place_order, list_users, get_item, who]
+@action(triggers=WEB_GET)
+async def awaits(name: str) -> str:
+    await asyncio.sleep(0)
+    return f"Hello {name}!"
+
+
+async def greeting(name: str) -> str:
+    return f"Hello {name}!"
+
+
+@action(triggers=WEB_GET)
+async def depends(greeting: Annotated[str, Depends(greeting)]) -> str:
+    return greeting
+
+
+async def engine() -> dict[int, str]:
+    return {7: "seven"}
+
+
+async def session(engine: Annotated[dict[int, str], Depends(engine)]) -> AsyncIterator[dict[int, str]]:
+    yield engine
+
+
+@action(triggers=WEB_GET, name="session")
+async def read(id: int, session: Annotated[dict[int, str], Depends(session)]) -> str:
+    return session[id]
+
+
+@action(triggers=WEB_GET)
+async def header(accept_language: Annotated[str, Header()], theme: Annotated[str, Cookie()]) -> str:
+    return f"{accept_language} {theme}"
+
+
+@action(triggers=WEB_GET, cache_control=TtlCacheControl(3600))
+async def ttl(name: str) -> str:
+    return f"Hello {name}!"
+
+
+@action(triggers=WEB_GET, name="hash", cache_control=SecureHashCacheControl())
+async def hashed(name: str) -> str:
+    return f"Hello {name}!"
+
+
+@action(triggers=WEB_GET)
+async def twenty() -> list[Reading]:
+    return twenty_readings()
+
+
+@action(triggers=WEB_GET)
+async def dicts() -> list[Reading]:
+    return READINGS  # type: ignore[return-value]
+
+
+@action(triggers=WEB_GET)
+async def lines() -> AsyncIterator[Reading]:
+    for each in READING_MODELS:
+        yield each
+
+
+@action(triggers=WEB_GET)
+async def sse() -> AsyncIterator[Reading]:
+    for each in READING_MODELS:
+        yield each
+
+
+@action(triggers=WEB_POST)
+async def upload(note: Annotated[str, Form()], file: UploadFile) -> Uploaded:
+    return Uploaded(note=note, size=len(await file.read()))
+
+
+ACTIONS = [
+    hello, hello_def, place_order, list_users, get_item, who,
+    awaits, depends, read, header, ttl, hashed, twenty, dicts, lines, sse, upload,
+]  # fmt: skip
 SETTINGS = Settings(jwt_secret_key=SECRET)
 app = create_app(actions=ACTIONS, settings=SETTINGS)

@@ -1,4 +1,4 @@
-"""The plain def, run in place, as an action that says that it does not block."""
+"""The plain ``def`` as an action with ``blocking=False``: it runs on the event loop."""
 
 from benchmarks.peers.servey_app import SETTINGS
 from servey import WEB_GET, action, create_app

@@ -1,4 +1,4 @@
-"""Actions, under a user's middleware."""
+"""Actions, with a user's middleware."""
 
 from benchmarks.peers.middleware import Stamp
 from benchmarks.peers.servey_app import ACTIONS, SETTINGS

@@ -1,9 +1,10 @@
-"""Actions, with each token verified anew."""
+"""Actions, without a cache of verified tokens."""
 
 from benchmarks.peers.servey_app import ACTIONS, SETTINGS
 from servey import Settings, create_app
-from servey.parts import Parts
-from servey.tokens import JwtAuthorizer, OneKey, secret_key
+from servey.auth.keys import OneKey, secret_key
+from servey.auth.tokens import JwtAuthorizer
+from servey.runtime.parts import Parts
 
 
 def forgetful(settings: Settings) -> JwtAuthorizer:

@@ -1,4 +1,4 @@
-"""A guest book: a static site that shows it, an API, a page with a form, and a channel that tells of new entries."""
+"""A guest book: a static site, an API, a page with a form, and a channel that publishes new entries."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,7 +11,7 @@ from servey import WEB_GET, Redirect, ScopeAccessControl, WebPageTrigger, action
 
 @dataclass
 class Book:
-    """What the pages show."""
+    """The data of the pages."""
 
     entries: list[Entry]
 
@@ -21,13 +21,13 @@ BOOK = Book([Entry("Ada", "The first entry")])
 
 @action(triggers=WEB_GET)
 async def list_entries(limit: Annotated[int, Field(ge=1, le=100)] = 20) -> list[Entry]:
-    """The newest entries first."""
+    """List the entries, newest first."""
     return BOOK.entries[::-1][:limit]
 
 
 @action(triggers=WebPageTrigger())
 async def guest_book() -> Book:
-    """The page with the form."""
+    """Show the page with the form."""
     return BOOK
 
 
@@ -35,7 +35,7 @@ async def guest_book() -> Book:
 async def sign(
     name: Annotated[str, Field(min_length=2, max_length=40)], text: Annotated[str, Field(min_length=1, max_length=200)]
 ) -> Redirect:
-    """Adds an entry, tells everyone who looks at the site, and leads back to the page."""
+    """Add an entry, publish it to open browsers, and redirect to the page."""
     entry = Entry(name, text)
     BOOK.entries.append(entry)
     await entries.publish(entry)
@@ -44,5 +44,5 @@ async def sign(
 
 @action(triggers=WebPageTrigger(), access_control=ScopeAccessControl("root"))
 async def back_office() -> int:
-    """How many entries there are, for the one who operates the site."""
+    """Show the number of entries to the operator of the site."""
     return len(BOOK.entries)

@@ -1,4 +1,4 @@
-"""What the site hears of while it is open."""
+"""The events that open browsers receive."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Actions that a function makes, one for each row of a table."""
+"""Actions that a function creates, one for each row of a table."""
 
 from collections.abc import Callable
 
@@ -23,4 +23,4 @@ def _converter(name: str, factor: float) -> Callable[[float], float]:
 
 
 CONVERTERS = {name: _converter(name, factor) for name, factor in FACTORS.items()}
-globals().update(CONVERTERS)  # an action is found by its name in the module
+globals().update(CONVERTERS)  # actions are discovered by their names in the module

@@ -1,4 +1,4 @@
-"""One action with everything on it that a greeting needs, and a page that calls it."""
+"""One action on several transports, and a page that calls it."""
 
 from servey import WEB_GET, Example, WebPageTrigger, action
 
@@ -14,5 +14,5 @@ def say_hello(name: str = "World") -> str:
 
 @action(triggers=WebPageTrigger(path="/"))
 def index() -> list[str]:
-    """Those whom the index page greets."""
+    """Names for the index page."""
     return ["World", "Ada", "Grace"]

@@ -1,4 +1,4 @@
-"""What Servey adds: actions that use the project's own dependencies, and events for who watches."""
+"""The part that uses Servey: actions with the project's own dependencies, and an event channel."""
 
 from library import Member, OurLibrary
 
@@ -9,13 +9,13 @@ loans = websocket_event_channel("loans", str, history=10)
 
 @action(triggers=WEB_GET)
 async def find_books(library: OurLibrary, text: str = "") -> list[str]:
-    """The titles that contain a text."""
+    """Return the titles that contain a text."""
     return [title for title in library.borrowed if text.lower() in title.lower()]
 
 
 @action(triggers=WEB_POST)
 async def borrow(library: OurLibrary, member: Member, title: str) -> str:
-    """Lends a book to who asks."""
+    """Lend a book to the caller."""
     if title not in library.borrowed:
         raise NotFound(f"There is no book '{title}'")
     if library.borrowed[title] is not None:

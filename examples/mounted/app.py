@@ -1,4 +1,4 @@
-"""A FastAPI project as it was, and one line that is new: the last."""
+"""An existing FastAPI app. Only the last line is new."""
 
 from fastapi import FastAPI, Request, Response
 from library import Member, OurLibrary, lifespan
@@ -18,7 +18,7 @@ async def sign(request: Request, call_next) -> Response:  # type: ignore[no-unty
 
 @api.get("/shelf")
 async def shelf(library: OurLibrary, who: Member) -> list[str]:
-    """The books that a member has."""
+    """Return the books that a member has borrowed."""
     return [title for title, borrower in library.borrowed.items() if borrower == who]
 
 

@@ -1,4 +1,4 @@
-"""The part of a FastAPI project that was there before Servey: its data, and who may see it."""
+"""The existing FastAPI project: its data and its authorization."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI, Header, HTTPException, Request
 
 @dataclass
 class Library:
-    """Books and who has borrowed them; open between the beginning and the end of the app."""
+    """Books and their borrowers; open during the app's lifespan."""
 
     borrowed: dict[str, str | None] = field(default_factory=lambda: {"Dune": None, "Emma": None, "Ulysses": "ada"})
     is_open: bool = True
@@ -18,7 +18,7 @@ class Library:
 
 @asynccontextmanager
 async def lifespan(api: FastAPI) -> AsyncIterator[dict[str, Library]]:
-    """The library, for every request's state."""
+    """Open the library and add it to the state of every request."""
     library = Library()
     try:
         yield {"library": library}
@@ -27,14 +27,14 @@ async def lifespan(api: FastAPI) -> AsyncIterator[dict[str, Library]]:
 
 
 async def library_of(request: Request) -> Library:
-    """The app's library."""
+    """Return the app's library."""
     library: Library = request.state.library
     assert library.is_open
     return library
 
 
 async def member(x_member: Annotated[str | None, Header()] = None) -> str:
-    """Who asks, by this project's own means."""
+    """Return the caller, by this project's own authentication."""
     if x_member is None:
         raise HTTPException(401, "Say who you are in X-Member")
     return x_member

@@ -1,4 +1,4 @@
-"""What clients hear of as it happens, what becomes a job, and what is told to another server."""
+"""Event channels: for browsers, for background jobs, and for a webhook."""
 
 import os
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from servey import background_action_channel, webhook_event_channel, websocket_e
 
 
 class Line(BaseModel):
-    """What somebody says."""
+    """A chat message."""
 
     name: Annotated[str, Field(min_length=1, max_length=30)]
     text: Annotated[str, Field(min_length=1, max_length=500)]
@@ -26,7 +26,7 @@ packing = background_action_channel(pack_order, name="packing", delay=60)
 
 
 class Takings(BaseModel):
-    """What was ordered."""
+    """The event of a new order."""
 
     orders: int
     total: Decimal

@@ -1,6 +1,6 @@
-"""A small shop in memory: what the actions of this tour are about.
+"""A small in-memory shop, which the actions of this tour use.
 
-Whatever strangers can fill is bounded. Only the event loop changes it, so it needs no lock.
+Everything that clients can add to is bounded. Only the event loop changes it, so it needs no lock.
 """
 
 from collections import deque
@@ -35,7 +35,7 @@ class Product:
 
 
 class Line(BaseModel):
-    """So many of one product."""
+    """A quantity of one product."""
 
     product: ProductId
     quantity: Annotated[int, Field(ge=1, le=99)] = 1
@@ -91,7 +91,7 @@ PRODUCTS = {
 
 @dataclass
 class Shop:
-    """The last orders, the last reviews of each product, the last lines of a log."""
+    """The latest orders, the latest reviews of each product, the latest lines of a log."""
 
     orders: dict[int, Order] = field(default_factory=dict)
     reviews: dict[int, deque[Review]] = field(default_factory=lambda: {id: deque(maxlen=20) for id in PRODUCTS})
@@ -99,12 +99,12 @@ class Shop:
     last_order: int = 0
 
     def next_order(self) -> int:
-        """A number for an order; they begin again after the highest, when the old ones are long gone."""
+        """Return a number for an order. Numbers start again after the highest; by then the old orders are gone."""
         self.last_order = self.last_order % HIGHEST_ORDER + 1
         return self.last_order
 
     def keep(self, changed: Mapping[int, Order]) -> None:
-        """Takes these orders in; the oldest ones make room."""
+        """Add orders. The oldest ones are dropped."""
         self.orders |= changed
         while len(self.orders) > KEPT_ORDERS:
             del self.orders[next(iter(self.orders))]

@@ -1,4 +1,4 @@
-"""The whole app as one AWS Lambda function: `handler` for the project in the working directory, or `build_handler(app)`."""
+"""Run an app as one AWS Lambda function: `handler` for the project in the working directory, or `build_handler(app)`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
     from servey.app import Servey
     from servey.aws.dispatch import LambdaHandler
+    from servey.aws.queue import Outcome
+    from servey.core.queues import CancelRequest, Job
+    from servey.runtime.runtime import Runtime
 
     handler: LambdaHandler
     invoke: LambdaHandler
@@ -17,30 +20,43 @@ __all__ = ["build_handler", "handler"]
 
 
 def build_handler(app: Servey, *, host: FastAPI | None = None) -> LambdaHandler:
-    """The Lambda handler of an app; ``host`` is the FastAPI app that answers HTTP where this one is installed in it.
+    """Return the Lambda handler of an app. Pass ``host``, a FastAPI app, if this app is installed in it; it answers HTTP.
 
-    Errors: ConfigError for a function of one action that is not there.
+    Errors: ConfigError if ``SERVEY_AWS_ACTION`` names an action that does not exist.
     """
-    from servey.aws.dispatch import LambdaHandler, Others
-    from servey.jobs.perform import perform_job
+    from servey.aws.dispatch import LambdaHandler, TransportHooks
     from servey.jobs.service import jobs_and_schedules_here
-    from servey.parts import Parts
-    from servey.ws import frames
+    from servey.runtime.parts import Parts
 
-    # SQS and EventBridge call the function; nothing of ours may run between two calls.
+    # SQS and EventBridge invoke the function. Lambda freezes the process between invocations, so no worker may run in it.
     if app.runtime.settings.queue_url is None and app.runtime.parts.queue == Parts().queue:
         app.runtime.parts.queue = "servey.aws.queue:no_queue_of"
     services = app.runtime.services
     services[:] = [service for service in services if service is not jobs_and_schedules_here]
-    return LambdaHandler(host or app, app.runtime, Others(perform_job, frames))
+    return LambdaHandler(host or app, app.runtime, TransportHooks(_perform, _frames))
 
 
-def _handler_of_the_project() -> LambdaHandler:
+async def _perform(runtime: Runtime, job: Job, tries: int, cancel: CancelRequest, seconds: float | None) -> Outcome:
+    from servey.jobs.perform import perform_job
+
+    return await perform_job(runtime, job, tries, cancel, seconds)
+
+
+def _frames() -> Any:
+    from servey.ws import frames
+
+    return frames
+
+
+def _project_handler() -> LambdaHandler:
     import gc
 
-    # Whatever is made here stays as long as the process: looking through it for garbage is a fifth of a cold start.
+    # Everything created here lives as long as the process. Collecting garbage meanwhile takes a fifth of a cold start.
     gc.disable()
     try:
+        from servey.compat.openapi_models import import_openapi_models
+
+        import_openapi_models()
         from servey.app import create_app
 
         return build_handler(create_app())
@@ -50,8 +66,8 @@ def _handler_of_the_project() -> LambdaHandler:
 
 
 def __getattr__(name: str) -> Any:
-    # Lambda asks for it while it starts the process, which is when the app should be built; nobody else has to wait.
+    # Lambda reads the attribute during its init phase, so the app is built then. Other importers do not pay for it.
     if name in ("handler", "invoke"):
-        made = globals()["handler"] = globals()["invoke"] = _handler_of_the_project()
-        return made
+        created = globals()["handler"] = globals()["invoke"] = _project_handler()
+        return created
     raise AttributeError(f"module 'servey.aws' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Fields of an AppSync API, each the call of an action: of the query, of the mutation, of an object that was answered.
+"""Resolve the fields of an AppSync API: queries, mutations and methods of returned objects; each field calls an action.
 
 Source: AppSync developer guide, "Direct Lambda resolvers": a single event, or a list of them for a field with a batch size.
 """
@@ -16,21 +16,24 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from servey.actions import Action
-from servey.errors import NotFound
-from servey.invoke import Stream, admit, invoke, perform_batch, validate
-from servey.runtime import Runtime
-from servey.web import known_error
+from servey.calls.batches import hashable, key_of
+from servey.calls.invoke import authorize, invoke, perform_batch, validate
+from servey.calls.outcomes import Stream
+from servey.core.actions import Action
+from servey.core.errors import NotFound
+from servey.http.errors import known_error
+from servey.http.web import bearer_of
+from servey.runtime.runtime import Runtime
 
 _ROOTS = ("Query", "Mutation")
 
 
 class FieldFailed(Exception):
-    """A field that has no value: AppSync shows its text, with the error's code."""
+    """A field failed. AppSync returns the text to the client."""
 
 
 async def answer_field(runtime: Runtime, event: Mapping[str, Any], request_id: str) -> Any:
-    """The value of one field. Errors: FieldFailed."""
+    """Return the value of one field. Errors: FieldFailed."""
     answer = await _answer(runtime, event, request_id)
     if "errorMessage" in answer:
         raise FieldFailed(f"{answer['errorMessage']} ({answer['errorType']})")
@@ -38,27 +41,27 @@ async def answer_field(runtime: Runtime, event: Mapping[str, Any], request_id: s
 
 
 async def answer_fields(runtime: Runtime, events: Sequence[Mapping[str, Any]], request_id: str) -> list[Any]:
-    """One ``{"data"}`` or ``{"errorMessage", "errorType"}`` for each field of a batch, in their order.
+    """Return one ``{"data"}`` or ``{"errorMessage", "errorType"}`` for each field of a batch, in order.
 
-    What one caller asks of an action with a batch invoker is asked for in one go.
+    Fields of one action with a batch invoker and of one caller are loaded in one call.
     """
-    together: dict[Any, list[int]] = {}
-    for place, event in enumerate(events):
-        together.setdefault(_batch_of(runtime, event) or place, []).append(place)
+    groups: dict[Any, list[int]] = {}
+    for index, event in enumerate(events):
+        groups.setdefault(_batch_of(runtime, event) or index, []).append(index)
     answers: list[Any] = [None] * len(events)
 
-    async def fill(places: list[int]) -> None:
-        asked = [events[place] for place in places]
-        batch = _batch_of(runtime, asked[0])
-        found = (
-            [await _answer(runtime, asked[0], request_id)]
+    async def fill(indexes: list[int]) -> None:
+        group = [events[index] for index in indexes]
+        batch = _batch_of(runtime, group[0])
+        results = (
+            [await _answer(runtime, group[0], request_id)]
             if batch is None
-            else await _answer_batch(runtime, batch[0], asked, request_id)
+            else await _answer_batch(runtime, batch[0], group, request_id)
         )
-        for place, answer in zip(places, found, strict=True):
-            answers[place] = answer
+        for index, answer in zip(indexes, results, strict=True):
+            answers[index] = answer
 
-    await asyncio.gather(*map(fill, together.values()))
+    await asyncio.gather(*map(fill, groups.values()))
     return answers
 
 
@@ -66,22 +69,22 @@ async def _answer(runtime: Runtime, event: Mapping[str, Any], request_id: str) -
     name = _name(event)
     try:
         action = action_of(runtime, event["info"]["parentTypeName"], event["info"]["fieldName"])
-        async with runtime.context("graphql", token=_token(event), request_id=request_id or None) as context:
+        async with runtime.context("graphql", token=_token(event, runtime), request_id=request_id or None) as context:
             result = await invoke(action, _params(action, event), context)
             if isinstance(result, Stream):
                 raise NotFound(f"'{name}' is a stream")
             return {"data": shown(result)}
     except Exception as error:
-        return _failure(error, request_id, name)
+        return _failure(runtime, error, request_id, name)
 
 
 def _batch_of(runtime: Runtime, event: Mapping[str, Any]) -> tuple[Action, str | None] | None:
-    """The action of a field and who asks, where its parents are asked for together."""
+    """Return the action of a field and the caller's token, or None if the action has no batch invoker."""
     try:
         action = action_of(runtime, event["info"]["parentTypeName"], event["info"]["fieldName"])
     except NotFound:
         return None
-    return None if action.batch_invoker is None else (action, _token(event))
+    return None if runtime.plan(action).batch is None else (action, _token(event, runtime))
 
 
 async def _answer_batch(
@@ -89,36 +92,42 @@ async def _answer_batch(
 ) -> list[dict[str, Any]]:
     plan, batch, name = runtime.plan(action), action.batch_invoker, _name(events[0])
     assert batch is not None
+    assert plan.batch is not None
     answers: dict[int, dict[str, Any]] = {}
     keys: dict[int, Any] = {}
+    # As in GraphQL, equal keys with equal arguments are loaded once.
+    sets: dict[Any, tuple[dict[str, Any], dict[Any, list[int]]]] = {}
     try:
-        async with runtime.context("graphql", token=_token(events[0]), request_id=request_id or None) as context:
-            await admit(plan, context)
+        async with runtime.context(
+            "graphql", token=_token(events[0], runtime), request_id=request_id or None
+        ) as context:
+            await authorize(plan, context)
             for place, event in enumerate(events):
                 try:
-                    parent = (await validate(plan, _params(action, event), context))["self"]
-                    keys[place] = parent if batch.arg_extractor is None else _key_of(batch.arg_extractor(parent))
+                    values = await validate(plan, _params(action, event), context)
+                    keys[place] = key_of(batch, values["self"])
+                    arguments = {name: values[name] for name in plan.batch.arguments}
+                    places = sets.setdefault(hashable(arguments), (arguments, {}))[1]
+                    places.setdefault(hashable(keys[place]), []).append(place)
                 except Exception as error:
-                    answers[place] = _failure(error, request_id, name)
-            places = list(keys)
-            for begin in range(0, len(places), batch.max_batch_size):
-                chunk = places[begin : begin + batch.max_batch_size]
-                results = await perform_batch(plan, [keys[place] for place in chunk], context)
-                for place, result in zip(chunk, results, strict=True):
-                    is_error = isinstance(result, Exception)
-                    answers[place] = _failure(result, request_id, name) if is_error else {"data": shown(result)}
+                    answers[place] = _failure(runtime, error, request_id, name)
+            for arguments, places in sets.values():
+                groups = list(places.values())
+                for begin in range(0, len(groups), batch.max_batch_size):
+                    chunk = groups[begin : begin + batch.max_batch_size]
+                    results = await perform_batch(plan, [keys[group[0]] for group in chunk], arguments, context)
+                    for group, result in zip(chunk, results, strict=True):
+                        is_error = isinstance(result, Exception)
+                        answer = _failure(runtime, result, request_id, name) if is_error else {"data": shown(result)}
+                        answers.update(dict.fromkeys(group, answer))
     except Exception as error:
-        failure = _failure(error, request_id, name)
+        failure = _failure(runtime, error, request_id, name)
         return [answers.get(place, failure) for place in range(len(events))]
     return [answers[place] for place in range(len(events))]
 
 
-def _key_of(extracted: list[Any]) -> Any:
-    return extracted[0] if len(extracted) == 1 else tuple(extracted)
-
-
-def _failure(error: Exception, request_id: str, name: str) -> dict[str, Any]:
-    known = known_error(error, request_id, name)
+def _failure(runtime: Runtime, error: Exception, request_id: str, name: str) -> dict[str, Any]:
+    known = known_error(error, runtime, request_id, name, "lambda")
     return {"errorMessage": str(known), "errorType": known.code}
 
 
@@ -127,11 +136,11 @@ def _name(event: Mapping[str, Any]) -> str:
 
 
 def action_of(runtime: Runtime, parent: str, field: str) -> Action:
-    """The action of a field. Errors: NotFound."""
+    """Return the action of a field. Errors: NotFound."""
     for action in runtime.catalog:
         owner = None if action.class_name is None else action.class_name.rpartition(".")[2]
-        is_there = parent in _ROOTS if owner is None else parent == owner
-        if is_there and camel(action.name.rpartition(".")[2]) == field:
+        matches = parent in _ROOTS if owner is None else parent == owner
+        if matches and camel(action.name.rpartition(".")[2]) == field:
             return action
     raise NotFound(f"No action answers the field '{parent}.{field}'")
 
@@ -149,8 +158,9 @@ def _params(action: Action, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(annotation: Any, value: Any) -> Any:
-    """A value of the schema as the action's own validator takes it: an object's fields by their Python names, an enum by
-    its value. What does not look like its type is left to the validator.
+    """Convert a GraphQL value to what the action's validator accepts: fields by their Python names, enums by value.
+
+    A value that does not match its type is returned unchanged, and the validator reports it.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -170,7 +180,7 @@ def read(annotation: Any, value: Any) -> Any:
 
 @cache
 def _hints(annotation: Any) -> dict[str, Any]:
-    """The fields of a class of objects by name; nothing for any other type."""
+    """Return the fields of an object type by name; an empty dict for any other type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return {name: field.annotation for name, field in annotation.model_fields.items()}
     cls = get_origin(annotation) or annotation
@@ -180,9 +190,12 @@ def _hints(annotation: Any) -> dict[str, Any]:
 
 
 def shown(value: Any) -> Any:
-    """A result as the schema names it: an object's fields in camel case, an enum by its name."""
+    """Convert a result to its GraphQL form: fields in camel case, enums by name."""
     if isinstance(value, BaseModel):
-        return {camel(name): shown(getattr(value, name)) for name in type(value).model_fields}
+        members = type(value).model_fields.items()
+        # Methods receive the whole object back as `source`. AppSync drops what is not in its schema.
+        whole = _has_methods(type(value))
+        return {camel(name): shown(getattr(value, name)) for name, info in members if whole or info.exclude is not True}
     if is_dataclass(value) and not isinstance(value, type):
         return {camel(field.name): shown(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Enum):
@@ -192,14 +205,21 @@ def shown(value: Any) -> Any:
     return to_jsonable_python(value)
 
 
+@cache
+def _has_methods(cls: type[BaseModel]) -> bool:
+    """Whether some methods of a class are actions."""
+    return any(hasattr(member, "servey_action") for each in cls.__mro__ for member in vars(each).values())
+
+
 def camel(name: str) -> str:
-    """``say_hello`` as ``sayHello``."""
-    first, *others = name.split("_")
-    return first + "".join(part[:1].upper() + part[1:] for part in others)
+    """Convert ``say_hello`` to ``sayHello``."""
+    first, *rest = name.split("_")
+    return first + "".join(part[:1].upper() + part[1:] for part in rest)
 
 
-def _token(event: Mapping[str, Any]) -> str | None:
-    headers = (event.get("request") or {}).get("headers") or {}
-    given = next((str(value) for name, value in headers.items() if name.lower() == "authorization"), "")
-    scheme, _, token = given.partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+def _token(event: Mapping[str, Any], runtime: Runtime) -> str | None:
+    request = event.get("request")
+    headers = request.get("headers") if isinstance(request, Mapping) else None
+    items = headers.items() if isinstance(headers, Mapping) else ()
+    given = next((str(value) for name, value in items if str(name).lower() == "authorization"), "")
+    return bearer_of(given, runtime.settings.token_schemes)

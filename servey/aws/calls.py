@@ -1,4 +1,4 @@
-"""Calls of actions that are no requests: direct ones, schedules, an action's function of its own."""
+"""Call actions from direct invocations, schedules and per-action functions."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from servey.actions import Action
 from servey.aws.table import Item, table_of
-from servey.context import Transport
-from servey.errors import ServeyError
-from servey.invoke import Stream, invoke
-from servey.runtime import Runtime
-from servey.web import as_action_error
+from servey.calls.invoke import invoke
+from servey.calls.outcomes import Stream
+from servey.core.actions import Action
+from servey.core.context import Transport
+from servey.core.errors import ServeyError
+from servey.http.errors import shown_error
+from servey.runtime.runtime import Runtime
 
 T = TypeVar("T")
 
-logger = logging.getLogger("servey")
+logger: logging.Logger = logging.getLogger("servey")
 
 _MARGIN_SECONDS = 5
 _KEPT_SECONDS = 24 * 3600
 
 
 class CallFailed(ServeyError):
-    """A call that failed, for a caller who reads Lambda's errors: its text is the error's JSON body's detail and code."""
+    """A call failed. Lambda reports the text: the detail of the error and its code."""
 
 
 async def call_directly(runtime: Runtime, wanted: Mapping[str, Any], request_id: str) -> Any:
-    """What ``{"servey": {"action": NAME, "params": {...}}}`` gives: the result as JSON.
+    """Run ``{"servey": {"action": NAME, "params": {...}}}`` and return the result as JSON.
 
-    Whoever may invoke the function is trusted, as the operator on the command line is.
+    The caller is trusted, like the operator on the command line: IAM decides who can invoke the function.
     Errors: CallFailed.
     """
     name, params = wanted.get("action"), wanted.get("params")
@@ -49,9 +50,9 @@ async def call_directly(runtime: Runtime, wanted: Mapping[str, Any], request_id:
 
 @asynccontextmanager
 async def _slot(runtime: Runtime, action: Action, moment: str) -> AsyncIterator[bool]:
-    """Whether a scheduled call may begin: once for each moment, and not while the one before it still runs.
+    """Yield whether a scheduled call may start: once for each slot, and not while an earlier call is still running.
 
-    EventBridge calls twice now and then, and again after an error.
+    EventBridge delivers at least once, and Lambda retries after an error.
     """
     table = table_of(runtime.settings)
     if table is None:
@@ -64,7 +65,7 @@ async def _slot(runtime: Runtime, action: Action, moment: str) -> AsyncIterator[
         yield False
         return
     if not await table.put({"pk": pk, "sk": "running", "expires_at": until}, unless_newer_than=now):
-        logger.warning("a scheduled call of action '%s' is left out, since the one before it still runs", action.name)
+        logger.warning("a scheduled call of action '%s' was skipped: the previous one is still running", action.name)
         yield False
         return
     try:
@@ -76,9 +77,9 @@ async def _slot(runtime: Runtime, action: Action, moment: str) -> AsyncIterator[
 async def call(
     runtime: Runtime, action: Action, params: Mapping[str, Any], request_id: str, *, scheduled: bool = False
 ) -> Any:
-    """Calls an action as somebody trusted, and gives its result as JSON.
+    """Call an action as a trusted caller and return its result as JSON.
 
-    Errors: CallFailed; an exception that no one expected, as it is.
+    Errors: CallFailed; an unexpected exception is raised unchanged.
     """
     injection = runtime.plan(action).injection
     if injection is not None and injection.requests_needed:
@@ -88,14 +89,14 @@ async def call(
         async with runtime.context(via, trusted=True, request_id=request_id) as context:
             return await as_json(action, await invoke(action, params, context))
     except Exception as error:
-        known = as_action_error(error)
-        if known is None:
+        known, is_unexpected = shown_error(error, runtime, request_id, via)
+        if is_unexpected:
             raise
         raise CallFailed(f"{known} ({known.code})") from None
 
 
 async def within(seconds: float | None, work: Awaitable[T]) -> T:
-    """What comes of it, unless the function's time is over before. Errors: CallFailed."""
+    """Await ``work``, for at most ``seconds``. Errors: CallFailed if the function's time is over first."""
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
@@ -103,11 +104,11 @@ async def within(seconds: float | None, work: Awaitable[T]) -> T:
     except TimeoutError:
         if not limit.expired():
             raise
-        raise CallFailed("The function's time is over before the call is (timeout)") from None
+        raise CallFailed("The Lambda function's timeout ended the call (timeout)") from None
 
 
 async def as_json(action: Action, result: Any) -> Any:
-    """An action's result as a JSON value; what streams is collected."""
+    """Convert an action's result to a JSON value. The items of a stream are collected in a list."""
     if isinstance(result, Stream):
         return [_plain(action, item) async for item in result]
     return _plain(action, result)
@@ -115,5 +116,5 @@ async def as_json(action: Action, result: Any) -> Any:
 
 def _plain(action: Action, value: Any) -> Any:
     if action.result is None:
-        raise CallFailed(f"action '{action.name}' makes whole HTTP answers; call it over HTTP")
+        raise CallFailed(f"action '{action.name}' returns an HTTP response; call it over HTTP")
     return action.result.dump_python(value, mode="json", by_alias=True)

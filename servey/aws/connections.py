@@ -1,4 +1,4 @@
-"""Who is connected over API Gateway, and what they listen to."""
+"""The connections and subscriptions of API Gateway's websocket API, stored in DynamoDB."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from functools import cache
 
 from pydantic import TypeAdapter
 
-from servey.access import Authorization
 from servey.aws.table import Item, Table
+from servey.core.access import Authorization, StoredAuthorization
 
 KEPT_SECONDS = 2 * 3600 + 600
-"""A connection lasts two hours at most. Source: API Gateway quotas, WebSocket APIs."""
+"""API Gateway closes a connection after two hours at most. Source: API Gateway quotas, WebSocket APIs."""
 
 _CONNECTION = "connection"
 _CHANNEL = "channel#"
@@ -21,7 +21,7 @@ _CHANNEL = "channel#"
 
 @dataclass(frozen=True)
 class Listener:
-    """One connection's subscription of one channel."""
+    """The subscription of one connection to one channel."""
 
     connection_id: str
     channel: str
@@ -30,43 +30,43 @@ class Listener:
 
 
 class DynamoConnections:
-    """Connections and subscriptions in a table; each has its end, so that none has to be cleaned up."""
+    """Connections and subscriptions in a table. Each item expires, so nothing has to be cleaned up."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     async def connect(self, connection_id: str, authorization: Authorization | None) -> None:
-        """Notes a new connection, or another token of one."""
+        """Store a new connection, or the new token of an existing one."""
         await self._table.put(self._item(connection_id, _CONNECTION, authorization))
 
     async def caller(self, connection_id: str) -> tuple[bool, Authorization | None]:
-        """Whether there is such a connection, and whose it is."""
+        """Return whether the connection exists, and its caller."""
         item = await self._table.get(_pk(connection_id), _CONNECTION)
         if item is None or float(item["expires_at"]) < time.time():
             return False, None
         return True, _authorization(item)
 
     async def subscribe(self, listener: Listener) -> None:
-        """Notes that a connection listens to a channel."""
+        """Store a subscription."""
         item = self._item(listener.connection_id, _CHANNEL + listener.channel, listener.authorization)
         await self._table.put({**item, "channel": listener.channel, "subscriber_id": listener.subscriber_id})
 
     async def unsubscribe(self, connection_id: str, channel: str) -> None:
-        """Forgets that a connection listens to a channel."""
+        """Delete a subscription."""
         await self._table.delete(_pk(connection_id), _CHANNEL + channel)
 
     async def subscriptions(self, connection_id: str) -> list[Listener]:
-        """What a connection listens to."""
+        """Return the subscriptions of a connection."""
         items = await self._table.all_of(_pk(connection_id))
         return [_listener(item) for item in items if "channel" in item]
 
     async def disconnect(self, connection_id: str) -> None:
-        """Forgets a connection and everything that it listens to."""
+        """Delete a connection and its subscriptions."""
         for item in await self._table.all_of(_pk(connection_id)):
             await self._table.delete(_pk(connection_id), str(item["sk"]))
 
     async def listeners(self, channel: str) -> AsyncIterator[list[Listener]]:
-        """Who listens to a channel, page by page."""
+        """Yield the subscriptions to a channel, page by page."""
         async for page in self._table.of_channel(channel):
             now = time.time()
             yield [_listener(item) for item in page if float(item["expires_at"]) >= now]
@@ -91,4 +91,4 @@ def _authorization(item: Item) -> Authorization | None:
 
 @cache
 def _authorizations() -> TypeAdapter[Authorization]:
-    return TypeAdapter(Authorization)
+    return TypeAdapter(StoredAuthorization)

@@ -1,4 +1,7 @@
-"""One function for every event that AWS sends to an app."""
+"""Dispatch every kind of Lambda event to an app.
+
+The code for a kind of event is imported with the first such event, so that it does not delay every cold start.
+"""
 
 from __future__ import annotations
 
@@ -7,52 +10,53 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastapi import FastAPI
 
-from servey.actions import Action
-from servey.aws.appsync import answer_field, answer_fields
 from servey.aws.calls import call, call_directly, within
 from servey.aws.events import Kind, kind_of
 from servey.aws.http import Requests, seconds_left
-from servey.aws.records import Perform, run_records
-from servey.aws.sockets import Frames, answer_socket
-from servey.errors import ConfigError
-from servey.runtime import Runtime
+from servey.core.actions import Action
+from servey.core.errors import ConfigError
+from servey.runtime.runtime import Runtime
 
-logger = logging.getLogger("servey")
+if TYPE_CHECKING:
+    from servey.aws.records import Perform
+    from servey.aws.sockets import Frames
 
-Answering: TypeAlias = Callable[[Any, Any, str], Any]
-"""Answers one kind of event, given with Lambda's context and its request's id."""
+logger: logging.Logger = logging.getLogger("servey")
 
+EventHandler: TypeAlias = Callable[[Any, Any, str], Any]
+"""Handles one kind of event. Arguments: the event, Lambda's context, the request id."""
 
-_SECONDS = 60.0
+_DEFAULT_SECONDS = 60.0
+"""The time for a batch of messages if there is no Lambda context."""
 
 
 @dataclass(frozen=True)
-class Others:
-    """What other transports have, and what is done here as it is done there."""
+class TransportHooks:
+    """The job and websocket functions of other transports that the dispatcher uses."""
 
     perform: Perform
-    frames: Frames
+    frames: Callable[[], Frames]
 
 
 class LambdaHandler:
-    """Answers Lambda events for as long as its process lives; the app's lifespan begins with the first of them.
+    """The Lambda handler. The app's lifespan starts with the first event and lasts as long as the process.
 
-    Everything runs on one event loop, which stands still between events, as the process does.
+    Everything runs on one event loop. It does not run between events, when Lambda freezes the process.
     """
 
-    def __init__(self, app: FastAPI, runtime: Runtime, others: Others) -> None:
+    def __init__(self, app: FastAPI, runtime: Runtime, hooks: TransportHooks) -> None:
         self.app = app
         self.runtime = runtime
-        self.action = _only_action(runtime)
-        self._others = others
-        self.loop = asyncio.new_event_loop()
+        self.action: Action | None = _only_action(runtime)
+        self._hooks = hooks
+        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._lifespan = AsyncExitStack()
         self._requests: Requests | None = None
-        self._answering: Mapping[Kind, Answering] = {
+        self._handlers: Mapping[Kind, EventHandler] = {
             "http": self._http,
             "direct": self._direct,
             "params": self._params,
@@ -63,28 +67,28 @@ class LambdaHandler:
         }
 
     def __call__(self, event: Any, lambda_context: Any = None) -> Any:
-        """The answer to one event. Errors: UnknownEvent; CallFailed for a call that failed and has no caller over HTTP."""
+        """Return the response to one event. Errors: UnknownEvent; CallFailed for a failed call that is not over HTTP."""
         kind = kind_of(event, plain_params=self.action is not None)
-        asyncio.set_event_loop(self.loop)  # Mangum asks for the thread's
+        asyncio.set_event_loop(self.loop)  # Mangum uses the event loop of the thread
         self.start()
-        return self._answering[kind](event, lambda_context, str(getattr(lambda_context, "aws_request_id", "") or ""))
+        return self._handlers[kind](event, lambda_context, str(getattr(lambda_context, "aws_request_id", "") or ""))
 
     def start(self) -> None:
-        """Begins the app's lifespan, unless it has begun."""
+        """Start the app's lifespan, if it has not started."""
         if self._requests is not None:
             return
         state = self.run(self._lifespan.enter_async_context(self.app.router.lifespan_context(self.app)))
         self._requests = Requests(self.app, state or {})
 
     def close(self) -> None:
-        """Ends the app's lifespan. Lambda itself ends a process without a word; tests do not."""
+        """End the app's lifespan. Tests call this; Lambda stops a process without notice."""
         self.run(self._lifespan.aclose())
         self._requests = None
         asyncio.set_event_loop(None)
         self.loop.close()
 
     def run(self, work: Any) -> Any:
-        """The result of a coroutine, on the handler's own loop."""
+        """Run a coroutine on the handler's event loop and return its result."""
         return self.loop.run_until_complete(work)
 
     def _http(self, event: Any, lambda_context: Any, request_id: str) -> Any:
@@ -99,21 +103,29 @@ class LambdaHandler:
         return self.run(within(seconds_left(lambda_context), call(self.runtime, self.action, event, request_id)))
 
     def _appsync(self, event: Any, lambda_context: Any, request_id: str) -> Any:
+        from servey.aws.appsync import answer_field
+
         return self.run(within(seconds_left(lambda_context), answer_field(self.runtime, event, request_id)))
 
     def _appsync_batch(self, event: Any, lambda_context: Any, request_id: str) -> Any:
+        from servey.aws.appsync import answer_fields
+
         return self.run(within(seconds_left(lambda_context), answer_fields(self.runtime, event, request_id)))
 
     def _sqs(self, event: Any, lambda_context: Any, request_id: str) -> Any:
-        seconds = seconds_left(lambda_context) or _SECONDS
-        return self.run(run_records(self.runtime, self._others.perform, event["Records"], seconds))
+        from servey.aws.records import run_records
+
+        seconds = seconds_left(lambda_context) or _DEFAULT_SECONDS
+        return self.run(run_records(self.runtime, self._hooks.perform, event["Records"], seconds))
 
     def _socket(self, event: Any, lambda_context: Any, request_id: str) -> Any:
-        return self.run(answer_socket(self.runtime, self._others.frames, event))
+        from servey.aws.sockets import answer_socket
+
+        return self.run(answer_socket(self.runtime, self._hooks.frames(), event))
 
 
 def _only_action(runtime: Runtime) -> Action | None:
     name = runtime.settings.aws_action
     if name is not None and name not in runtime.catalog:
-        raise ConfigError(f"SERVEY_AWS_ACTION names '{name}', and there is no such action")
+        raise ConfigError(f"SERVEY_AWS_ACTION is '{name}', but there is no action with that name")
     return runtime.catalog[name] if name is not None else None

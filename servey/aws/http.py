@@ -1,8 +1,8 @@
-"""Requests of API Gateway (REST and HTTP), Function URLs and load balancers, answered by the app itself through Mangum.
+"""HTTP requests from API Gateway (REST and HTTP APIs), Function URLs and load balancers, through Mangum.
 
-Mangum makes an ASGI request of an event and an event's answer of an ASGI answer. What it leaves to others is done here:
-the path and the query string as the client wrote them, the end of the function's time, streams, and answers that are
-larger than Lambda gives out.
+Mangum converts an event to an ASGI request, and the ASGI response to the format of the gateway. This module adds the raw
+path and query string as the client sent them, the function's timeout, and clear errors for streams and for responses
+that are larger than Lambda allows.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from urllib.parse import quote, unquote
 
 from mangum import Mangum
 from pydantic_core import to_json
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from servey.errors import ActionError, ActionTimeout
-from servey.web import JSON, Answer, error_response, request_id_of
+from servey.core.errors import ActionError, ActionTimeout
+from servey.http.web import JSON, Answer, json_response, request_id_of
 
-logger = logging.getLogger("servey")
+logger: logging.Logger = logging.getLogger("servey")
 
 TEXT_TYPES = [
     "text/",
@@ -33,39 +34,39 @@ TEXT_TYPES = [
     "+json",
     "+xml",
 ]
-"""Media types whose bytes are handed over as text; everything else goes as base64."""
+"""Media types whose bodies are returned as text; every other body is returned as base64."""
 
 STREAM_TYPES = (b"text/event-stream", b"application/jsonl", b"multipart/mixed")
 
-LARGEST_ANSWER_BYTES = 6 * 1024 * 1024
-"""Source: Lambda quotas, synchronous invocations. The whole answer counts, its frame and base64 too."""
+LARGEST_RESPONSE_BYTES = 6 * 1024 * 1024
+"""Source: Lambda quotas, synchronous invocations. The limit counts the whole JSON, with headers and base64."""
 
 _RESERVE_SECONDS = 0.5
-"""What is kept of a function's time to give an answer that says that it is over."""
+"""Time reserved at the end of an invocation to send the timeout error."""
 
 _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
 
 
 class Requests:
-    """Answers requests; ``app`` is any ASGI app, and ``state`` what its lifespan has given."""
+    """Handles HTTP events. ``app`` is any ASGI app; ``state`` is the state of its lifespan."""
 
     def __init__(self, app: ASGIApp, state: Mapping[str, Any]) -> None:
         self._app = app
         self._state = state
         self._mangum = Mangum(self._answer, lifespan="off", text_mime_types=TEXT_TYPES)
-        self._has_type = False
+        self._has_content_type = False
 
     def __call__(self, event: Mapping[str, Any], lambda_context: Any) -> dict[str, Any]:
-        """The answer to one request, in the shape that its gateway wants."""
+        """Return the response to one request, in the format of its gateway."""
         if event.get("isBase64Encoded") and not _is_base64(event.get("body")):
             event = {**event, "body": None, "isBase64Encoded": False, "servey.bad_body": True}
         answer: dict[str, Any] = self._mangum(_complete(event), lambda_context)
         if _is_too_large(answer):
-            logger.error("an answer is over the %d bytes that Lambda gives out", LARGEST_ANSWER_BYTES)
-            text = f"The answer is over the {LARGEST_ANSWER_BYTES} bytes that an AWS Lambda function can give"
+            logger.error("a response is larger than Lambda's limit of %d bytes", LARGEST_RESPONSE_BYTES)
+            text = f"The response is larger than AWS Lambda's limit of {LARGEST_RESPONSE_BYTES} bytes"
             answer = _error_event(ActionError(500, "internal", text), like=answer)
-        elif not self._has_type and answer.get("headers"):
-            # Mangum calls an answer of an HTTP API that has no type JSON.
+        elif not self._has_content_type and answer.get("headers"):
+            # For an HTTP API, Mangum adds a JSON content type to a response that has none.
             answer["headers"] = {key: value for key, value in answer["headers"].items() if key != "content-type"}
         return answer
 
@@ -76,12 +77,12 @@ class Requests:
 
         async def note(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._has_type = any(key.lower() == b"content-type" for key, _ in message.get("headers", ()))
+                self._has_content_type = any(key.lower() == b"content-type" for key, _ in message.get("headers", ()))
             await send(message)
 
         gate = _Gate(scope, note)
         if "servey.bad_body" in event:
-            await error_response(ActionError(400, "http_400", "The body is not base64"))(scope, receive, gate.pass_on)
+            await _response(ActionError(400, "http_400", "The body is not base64"))(scope, receive, gate.send)
             return
         seconds = seconds_left(lambda_context)
         try:
@@ -90,11 +91,15 @@ class Requests:
         except TimeoutError:
             if gate.started:
                 raise
-            await error_response(ActionTimeout(round(seconds or 0, 1)))(scope, receive, gate.pass_on)
+            await _response(ActionTimeout(round(seconds or 0, 1)))(scope, receive, gate.send)
+
+
+def _response(error: ActionError) -> Response:
+    return json_response(error.body(), error.status, {"Cache-Control": "no-store", **error.headers})
 
 
 class _Gate:
-    """Lets one answer through, unless it is a stream, which nothing here could pass on bit by bit."""
+    """Sends one response, or an error if the response is a stream: Lambda cannot stream here."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
@@ -103,34 +108,34 @@ class _Gate:
 
     @property
     def started(self) -> bool:
-        """Whether an answer has begun."""
+        """Whether the response has started."""
         return self._answer.started
 
     async def run(self, app: ASGIApp, receive: Receive) -> None:
-        """Has the app answer; a stream is given up as soon as it shows itself, and a sentence sent instead."""
-        answering = asyncio.ensure_future(_run(app, self._scope, receive, self._pass_on_whole))
+        """Run the app. If the response is a stream, cancel the app at once and send a 501 error."""
+        running = asyncio.ensure_future(_run(app, self._scope, receive, self._send_unless_stream))
         streaming = asyncio.ensure_future(self._stream.wait())
         try:
-            await asyncio.wait({answering, streaming}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({running, streaming}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             streaming.cancel()
-            if not answering.done():
-                answering.cancel()
-                await asyncio.wait({answering})
+            if not running.done():
+                running.cancel()
+                await asyncio.wait({running})
         if self._stream.is_set():
-            text = "An AWS Lambda function gives its answer whole, so that this stream is not served here"
-            await error_response(ActionError(501, "not_implemented", text))(self._scope, receive, self.pass_on)
-        elif not answering.cancelled():
-            answering.result()
+            text = "Streaming responses are not supported on AWS Lambda"
+            await _response(ActionError(501, "not_implemented", text))(self._scope, receive, self.send)
+        elif not running.cancelled():
+            running.result()
 
-    async def _pass_on_whole(self, message: Message) -> None:
+    async def _send_unless_stream(self, message: Message) -> None:
         if message["type"] == "http.response.start" and _is_stream(message):
             self._stream.set()
             await asyncio.Event().wait()  # until it is cancelled
-        await self.pass_on(message)
+        await self.send(message)
 
-    async def pass_on(self, message: Message) -> None:
-        """Sends one ASGI message."""
+    async def send(self, message: Message) -> None:
+        """Send one ASGI message."""
         if message["type"] == "http.response.start":
             message["headers"] = [(key, _as_utf8(value)) for key, value in message.get("headers", ())]
         await self._answer.send(message)
@@ -148,7 +153,7 @@ def _is_stream(start: Message) -> bool:
 
 
 def _as_utf8(value: bytes) -> bytes:
-    """A header's value as Mangum reads it; HTTP's own Latin-1 may be no UTF-8."""
+    """Encode a header's value as UTF-8, which Mangum expects; HTTP allows Latin-1."""
     try:
         value.decode()
     except UnicodeDecodeError:
@@ -157,7 +162,7 @@ def _as_utf8(value: bytes) -> bytes:
 
 
 def _complete(event: Mapping[str, Any]) -> dict[str, Any]:
-    """An event with what Mangum can not do without."""
+    """Return the event with the fields that Mangum requires."""
     made = {key: value for key, value in event.items() if value is not None}
     for name in ("headers", "multiValueHeaders"):
         if name in made:
@@ -180,10 +185,10 @@ def _complete(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _correct(scope: Scope, event: Mapping[str, Any]) -> None:
-    """Gives the scope the path as the client wrote it.
+    """Set the scope's path to the path that the client sent.
 
-    An HTTP API has decoded it once; a REST API, a Function URL and a load balancer pass it on encoded. Below a stage the
-    stage belongs to ``root_path``, so that the app knows under which address it is asked.
+    An HTTP API decodes the path; a REST API, a Function URL and a load balancer do not. A stage in the path becomes part
+    of ``root_path``, so that the app creates correct URLs.
     """
     context = event["requestContext"]
     root = ""
@@ -206,7 +211,7 @@ def _correct(scope: Scope, event: Mapping[str, Any]) -> None:
 
 
 def seconds_left(lambda_context: Any) -> float | None:
-    """How long the function may still take, with a reserve for an answer; None where no one says."""
+    """Return the remaining seconds of the invocation, minus a reserve for the response; None without a Lambda context."""
     remaining = getattr(lambda_context, "get_remaining_time_in_millis", None)
     return None if remaining is None else max(0.05, remaining() / 1000 - _RESERVE_SECONDS)
 
@@ -220,10 +225,10 @@ def _is_base64(body: Any) -> bool:
 
 
 def _is_too_large(answer: Mapping[str, Any]) -> bool:
-    # JSON writes a character of text in 6 bytes at most, so that small ones need not be written to be measured.
-    if len(answer.get("body") or "") * 6 < LARGEST_ANSWER_BYTES - 64 * 1024:
+    # A character takes at most 6 bytes in JSON, so a short body needs no serialization to be measured.
+    if len(answer.get("body") or "") * 6 < LARGEST_RESPONSE_BYTES - 64 * 1024:
         return False
-    return len(to_json(answer)) > LARGEST_ANSWER_BYTES
+    return len(to_json(answer)) > LARGEST_RESPONSE_BYTES
 
 
 def _error_event(error: ActionError, *, like: Mapping[str, Any]) -> dict[str, Any]:

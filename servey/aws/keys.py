@@ -1,4 +1,4 @@
-"""Tokens that a KMS key signs, and that are verified here with its public half.
+"""Sign tokens with a KMS key, and verify them locally with its public key.
 
 Source: RFC 7515 section 3 (JWS); the KMS API reference (Sign, GetPublicKey).
 """
@@ -14,17 +14,18 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from servey.access import Authorization, AuthorizationError
+from servey.auth.keys import VerifyKey, public_key
+from servey.auth.tokens import JwtAuthorizer, claims_of
 from servey.aws.clients import Client
-from servey.errors import ConfigError
-from servey.settings import Settings
-from servey.tokens import JwtAuthorizer, VerifyKey, claims_of, public_key
+from servey.core.access import Authorization, AuthorizationError
+from servey.core.errors import ConfigError
+from servey.core.settings import Settings
 
 
 class KmsKeys:
-    """The public halves of a few keys, each asked for once in a process. Only they are ever asked for.
+    """The public keys of the configured KMS keys, each fetched once per process. No other key is ever fetched.
 
-    Shape: ``key_ids`` are ARNs or ids; the first one signs.
+    Shape: ``key_ids`` are ARNs or ids; the first key signs.
     """
 
     def __init__(self, key_ids: tuple[str, ...], client: Client) -> None:
@@ -32,14 +33,14 @@ class KmsKeys:
         self._first = kid_of(key_ids[0])
         self._client = client
         self._known: dict[str, VerifyKey] = {}
-        self._asking = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def key_for(self, header: Mapping[str, Any]) -> VerifyKey:
-        """The key that a token names, or the first one. Errors: AuthorizationError for any key but ours."""
+        """Return the key that a token's ``kid`` names, or the first key. Errors: AuthorizationError for an unknown key."""
         kid = header.get("kid", self._first)
         if not isinstance(kid, str) or kid not in self._by_kid:
-            raise AuthorizationError("the token names a key that is none of ours")
-        async with self._asking:
+            raise AuthorizationError("the token names an unknown key")
+        async with self._lock:
             if kid not in self._known:
                 found = await self._client("get_public_key", KeyId=self._by_kid[kid])
                 self._known[kid] = public_key(_pem(found["PublicKey"]))
@@ -47,7 +48,7 @@ class KmsKeys:
 
 
 class KmsAuthorizer(JwtAuthorizer):
-    """Verifies tokens without asking anybody, and has KMS sign them."""
+    """Verifies tokens locally, and signs them with KMS."""
 
     def __init__(
         self, key_ids: tuple[str, ...], client: Client, *, clock: Callable[[], float] = time.time, **checks: Any
@@ -57,7 +58,7 @@ class KmsAuthorizer(JwtAuthorizer):
         self._client = client
 
     async def sign_by_kms(self, authorization: Authorization, *, lifetime: float) -> str:
-        """A token that says this, for ``lifetime`` seconds."""
+        """Return a token for this authorization that is valid for ``lifetime`` seconds."""
         header = {"alg": "RS256", "typ": "JWT", "kid": kid_of(self._key_id)}
         claims = claims_of(authorization, self._clock(), lifetime, issuer=self._issuer, audience=self._audience)
         signed = b".".join(map(_base64url, (to_json(header), to_json(claims))))
@@ -72,10 +73,10 @@ class KmsAuthorizer(JwtAuthorizer):
 
 
 def authorizer_of(settings: Settings) -> KmsAuthorizer:
-    """The authorizer of the settings' keys. Errors: ConfigError."""
+    """Return the authorizer for the keys in the settings. Errors: ConfigError."""
     key_ids = tuple(part.strip() for part in (settings.kms_key_id or "").split(",") if part.strip())
     if not key_ids:
-        raise ConfigError("SERVEY_KMS_KEY_ID names no key")
+        raise ConfigError("SERVEY_KMS_KEY_ID contains no key id; set it to the ARN of a KMS key")
     return KmsAuthorizer(
         key_ids,
         Client("kms"),
@@ -87,7 +88,7 @@ def authorizer_of(settings: Settings) -> KmsAuthorizer:
 
 
 def kid_of(key_id: str) -> str:
-    """What a token calls a key: its id, without the account that it is in."""
+    """Return the ``kid`` of a key in tokens: its id, without the rest of the ARN."""
     return key_id.rpartition("/")[2]
 
 

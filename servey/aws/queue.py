@@ -1,4 +1,4 @@
-"""Jobs in SQS, and what has become of them in DynamoDB.
+"""Jobs in SQS, with their state in DynamoDB.
 
 Source: SQS developer guide, "Message quotas"; the SQS API reference.
 """
@@ -6,7 +6,7 @@ Source: SQS developer guide, "Message quotas"; the SQS API reference.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any, Literal, Protocol, TypeAlias
@@ -17,19 +17,19 @@ from typing_extensions import TypedDict
 
 from servey.aws.clients import Client
 from servey.aws.table import Item, Table, table_of
-from servey.errors import ActionError, Overloaded, ServeyError
-from servey.queues import Job, JobState, State
-from servey.settings import Settings
+from servey.core.errors import ActionError, Overloaded, ServeyError
+from servey.core.queues import LISTED, UNFINISHED, Depth, Job, JobState, QueueState, State
+from servey.core.settings import Settings
 
 LARGEST_BYTES = 1024 * 1024
 LONGEST_DELAY_SECONDS = 900
 LONGEST_WAIT_SECONDS = 43_200
 
-Taken: TypeAlias = Literal["mine", "somebody's", "over"]
+Claim: TypeAlias = Literal["claimed", "running elsewhere", "finished"]
 
 
 class Outcome(Protocol):
-    """What came of one try of a job, as the runtime of jobs tells it."""
+    """The outcome of one attempt of a job."""
 
     @property
     def state(self) -> State: ...
@@ -42,7 +42,7 @@ class Outcome(Protocol):
 
 
 class SqsQueue:
-    """A queue whose jobs AWS brings to the function itself. Units: ``keep`` in seconds."""
+    """A queue in SQS. AWS invokes the function with its messages. Units: ``keep`` in seconds."""
 
     def __init__(self, url: str, client: Client, table: Table | None, *, dead_url: str | None, keep: float) -> None:
         self._url = url
@@ -52,86 +52,134 @@ class SqsQueue:
         self._keep = keep
 
     async def enqueue(self, job: Job, *, delay: float = 0, key: str | None = None) -> str:
-        """Takes a job; gives its id, or that of the job of the same action that came with this ``key`` before.
+        """Enqueue a job and return its id, or the id of an earlier job of the same action with the same ``key``.
 
-        Errors: ServeyError for a delay or a size that SQS does not take; Overloaded where it does not answer.
+        Errors: ServeyError for a delay or size over the limits of SQS; Overloaded if SQS does not answer.
         """
         body = to_json({"v": 1, "job": job})
         if delay > LONGEST_DELAY_SECONDS:
             raise ServeyError(
-                f"job '{job.title}': SQS holds a job back for {LONGEST_DELAY_SECONDS} s, not for {delay:g} s"
+                f"job '{job.title}': the delay is {delay:g} s; the limit of SQS is {LONGEST_DELAY_SECONDS} s"
             )
         if len(body) > LARGEST_BYTES:
-            raise ServeyError(f"job '{job.title}' has {len(body)} bytes, and SQS takes {LARGEST_BYTES}")
+            raise ServeyError(f"job '{job.title}' has {len(body)} bytes; the limit of SQS is {LARGEST_BYTES}")
         if key is not None:
             first = await self._first_with(f"key#{job.title}#{key}", job.id)
             if first != job.id:
                 return first
         try:
-            await self._note(JobState(job, due_at=time.time() + delay))
+            await self._save(JobState(job, due_at=time.time() + delay))
             await self._client("send_message", QueueUrl=self._url, MessageBody=body.decode(), DelaySeconds=round(delay))
         except Exception as error:
             if key is not None and self._table is not None:
                 await self._table.delete(f"key#{job.title}#{key}", "key")
-            raise Overloaded("The queue of jobs does not answer; try again shortly") from error
+            raise Overloaded("The job queue does not answer; try again later") from error
         return job.id
 
     async def state(self, job_id: str) -> JobState | None:
-        """What has become of a job; None for one that is not known, or not any more."""
+        """Return the state of a job, or None if the job is unknown or its state has expired."""
         item = await self._table.get(f"job#{job_id}", "state") if self._table is not None else None
         if item is None or float(item["expires_at"]) < time.time():
             return None
         return _states().validate_json(str(item["data"]))
 
     async def report(self, job_id: str, progress: Mapping[str, Any]) -> None:
-        """Notes how far a running job has come."""
+        """Store the progress of a running job."""
         found = await self.state(job_id)
         if found is not None and found.state == "running":
-            await self._note(replace(found, progress=progress), lease=LONGEST_DELAY_SECONDS)
+            await self._save(replace(found, progress=progress), lease=LONGEST_DELAY_SECONDS)
 
-    async def jobs(self) -> list[JobState]:
-        """Errors: ServeyError, since SQS does not list what waits in it."""
-        raise ServeyError(
-            "SQS does not list its jobs; look at the queue, and at the one for dead jobs, in AWS's console"
-        )
+    async def jobs(
+        self,
+        *,
+        states: Collection[State] = LISTED,
+        action: str | None = None,
+        queue: str | None = None,
+        most: int | None = None,
+    ) -> list[JobState]:
+        """Errors: ServeyError; SQS cannot list its messages."""
+        raise _cannot("list its jobs")
+
+    async def queues(self) -> list[QueueState]:
+        """Errors: ServeyError; SQS cannot list its messages."""
+        raise _cannot("list its jobs")
+
+    async def depth(self) -> Depth:
+        """Errors: ServeyError; SQS knows its size only roughly."""
+        raise _cannot("count its jobs")
 
     async def retry(self, job_id: str) -> bool:
-        """Errors: ServeyError, as `jobs`."""
-        await self.jobs()
-        return False
+        """Errors: ServeyError; SQS cannot find a message."""
+        raise _cannot("find a dead job")
 
     async def drop(self, job_id: str) -> bool:
-        """Errors: ServeyError, as `jobs`."""
-        await self.jobs()
-        return False
+        """Errors: ServeyError; SQS cannot find a message."""
+        raise _cannot("find a job")
+
+    async def pause(self, queue: str) -> None:
+        """Errors: ServeyError; the trigger of the function is disabled in AWS instead."""
+        raise ServeyError("SQS cannot pause a queue; disable the function's SQS trigger in the AWS console instead")
+
+    async def resume(self, queue: str) -> None:
+        """Errors: ServeyError; the trigger of the function is enabled in AWS instead."""
+        raise ServeyError("SQS cannot resume a queue; enable the function's SQS trigger in the AWS console instead")
+
+    async def cancel(self, job_id: str) -> bool:
+        """Cancel a queued or running job; return False if there is no such job.
+
+        A running job learns of it within a second. Errors: ServeyError without a table for the states of jobs.
+        """
+        if self._table is None:
+            raise ServeyError(
+                "cancelling a job needs the DynamoDB table that stores states; set SERVEY_CONNECTION_TABLE"
+            )
+        known = await self.state(job_id)
+        if known is None or known.state not in UNFINISHED:
+            return False
+        now = time.time()
+        await self._table.put({"pk": f"job#{job_id}", "sk": "cancel", "expires_at": now + self._keep})
+        # If it has been claimed meanwhile, it runs, and finds the item.
+        cancelled = replace(known, state="cancelled", ended_at=now)
+        await self._table.put(self._item(cancelled, self._keep), unless_newer_than=now, field="leased_until")
+        return True
 
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Do nothing; the queue holds no connection open."""
 
-    # ---------------------------------------------------------------------------------- for whoever runs the jobs
+    # -------------------------------------------------------------------------------------------- for running jobs
 
-    async def take(self, job: Job, tries: int, lease: float) -> Taken:
-        """Claims a job for ``lease`` seconds. SQS brings one more than once now and then; it is run once all the same."""
+    async def claim(self, job: Job, tries: int, lease: float) -> Claim:
+        """Claim a job for ``lease`` seconds. SQS delivers at least once; the claim prevents a second run."""
         if self._table is None:
-            return "mine"
+            return "claimed"
         now = time.time()
         item = self._item(JobState(job, "running", tries), lease)
         if await self._table.put(item, unless_newer_than=now, field="leased_until"):
-            return "mine"
+            return "claimed"
         found = await self.state(job.id)
-        return "over" if found is not None and found.state in ("done", "failed", "dead") else "somebody's"
+        is_finished = found is not None and found.state not in UNFINISHED
+        return "finished" if is_finished else "running elsewhere"
+
+    @property
+    def knows_states(self) -> bool:
+        """Whether there is a table that stores the states of jobs."""
+        return self._table is not None
+
+    async def is_cancelled(self, job_id: str) -> bool:
+        """Whether somebody has cancelled a job."""
+        return self._table is not None and await self._table.get(f"job#{job_id}", "cancel") is not None
 
     async def finish(self, job: Job, tries: int, outcome: Outcome) -> None:
-        """Notes what came of a try; a job that is given up is kept in the queue of the dead ones."""
+        """Store the outcome of an attempt. A job without further tries goes to the dead-letter queue."""
         state = JobState(job, outcome.state, tries, time.time() + outcome.wait, None, outcome.result, outcome.error)
-        if outcome.state == "dead" and self._dead_url is not None:
+        if outcome.state in ("failed", "dead") and self._dead_url is not None:
             body = to_json({"v": 1, "job": job, "error": outcome.error})
             await self._client("send_message", QueueUrl=self._dead_url, MessageBody=body.decode())
-        over = outcome.state in ("done", "failed", "dead")
-        await self._note(state, lease=self._keep if over else 0)
+        is_finished = outcome.state not in UNFINISHED
+        await self._save(state, lease=self._keep if is_finished else 0)
 
     async def hide(self, receipt: str, seconds: float) -> None:
-        """Lets a message come back after this time."""
+        """Make a message visible again after this time."""
         wait = min(max(0, round(seconds)), LONGEST_WAIT_SECONDS)
         await self._client(
             "change_message_visibility", QueueUrl=self._url, ReceiptHandle=receipt, VisibilityTimeout=wait
@@ -139,7 +187,7 @@ class SqsQueue:
 
     async def _first_with(self, pk: str, job_id: str) -> str:
         if self._table is None:
-            raise ServeyError("a key needs SERVEY_CONNECTION_TABLE, where keys are remembered")
+            raise ServeyError("a job key needs the DynamoDB table that stores keys; set SERVEY_CONNECTION_TABLE")
         now = time.time()
         item: Item = {"pk": pk, "sk": "key", "job_id": job_id, "expires_at": now + self._keep}
         if await self._table.put(item, unless_newer_than=now):
@@ -147,7 +195,7 @@ class SqsQueue:
         found = await self._table.get(pk, "key")
         return job_id if found is None else str(found["job_id"])
 
-    async def _note(self, state: JobState, *, lease: float = 0) -> None:
+    async def _save(self, state: JobState, *, lease: float = 0) -> None:
         if self._table is not None:
             await self._table.put(self._item(state, lease))
 
@@ -158,8 +206,12 @@ class SqsQueue:
         return {"pk": f"job#{state.job.id}", "sk": "state", "data": data, **times}
 
 
+def _cannot(what: str) -> ServeyError:
+    return ServeyError(f"SQS cannot {what}; open the job queue and the dead-letter queue in the AWS console")
+
+
 def queue_of(settings: Settings) -> SqsQueue:
-    """The queue of the settings."""
+    """Return the queue that the settings describe."""
     assert settings.queue_url is not None
     return SqsQueue(
         settings.queue_url,
@@ -176,27 +228,31 @@ class _Message(TypedDict):
 
 
 class NoQueue:
-    """Stands where an app has no queue, so that a job is refused and not lost."""
+    """The queue of an app without one: it refuses jobs, so that none is lost silently."""
 
     async def enqueue(self, job: Job, *, delay: float = 0, key: str | None = None) -> str:
         """Errors: ActionError 501."""
-        raise ActionError(501, "not_implemented", "This function has no queue, so that nothing can be done later")
+        raise ActionError(501, "not_implemented", "This function has no job queue; set SERVEY_QUEUE_URL")
 
     async def state(self, job_id: str) -> JobState | None:
-        """There is no job."""
+        """Return None; there are no jobs."""
         return None
 
+    async def cancel(self, job_id: str) -> bool:
+        """Return False; there are no jobs."""
+        return False
+
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Do nothing."""
 
 
 def no_queue_of(settings: Settings) -> NoQueue:
-    """The queue of an app that has none."""
+    """Return a queue that refuses every job."""
     return NoQueue()
 
 
 def job_of(body: str) -> Job:
-    """The job of a message. Errors: ValueError for a message that holds none."""
+    """Return the job in a message. Errors: ValueError if the message is not a job."""
     return _messages().validate_json(body)["job"]
 
 

@@ -1,4 +1,4 @@
-"""Websocket connections that API Gateway holds: who may connect, and what a connection's frames ask for.
+"""Handle the websocket events of API Gateway: connections and client frames.
 
 Source: API Gateway developer guide, "Working with WebSocket APIs".
 """
@@ -11,22 +11,24 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from servey.access import Authorization, AuthorizationError
 from servey.aws.bus import ApiGatewayBus
 from servey.aws.connections import Listener
-from servey.channels import WebsocketEventChannel
-from servey.errors import ActionError, Forbidden, NotFound, ServeyError, Unauthenticated
-from servey.runtime import Runtime
-from servey.subscriptions import check_access
+from servey.core.access import Authorization
+from servey.core.channels import WebsocketEventChannel
+from servey.core.errors import ActionError, Forbidden, NotFound, ServeyError, Unauthenticated
+from servey.events.subscriptions import authorize_subscriber, check_access
+from servey.http.origins import origin_is_known
+from servey.http.web import bearer_of
+from servey.runtime.runtime import Runtime
 
-logger = logging.getLogger("servey")
+logger: logging.Logger = logging.getLogger("servey")
 
 SUBPROTOCOL = "servey"
 LARGEST_FRAME_BYTES = 32 * 1024
 
 
 class Frames(Protocol):
-    """How frames are written and read, the same on every kind of socket."""
+    """Parse and serialize frames, in the same way on every kind of socket."""
 
     def read_frame(self, text: str | None, limit_bytes: int) -> Any: ...
     def server_frame(self, kind: str, **fields: Any) -> str: ...
@@ -35,10 +37,10 @@ class Frames(Protocol):
 
 
 async def answer_socket(runtime: Runtime, frames: Frames, event: Mapping[str, Any]) -> dict[str, Any]:
-    """What API Gateway is answered: a status, which refuses a connection unless it is 200."""
+    """Handle one event and return the response for API Gateway. Any status but 200 refuses the connection."""
     bus = runtime.bus
     if not isinstance(bus, ApiGatewayBus):
-        raise ServeyError("a websocket event has come, and SERVEY_WEBSOCKET_ENDPOINT does not say how to answer it")
+        raise ServeyError("received a websocket event, but SERVEY_WEBSOCKET_ENDPOINT is not set")
     context = event["requestContext"]
     connection_id: str = context["connectionId"]
     if context["eventType"] == "CONNECT":
@@ -46,7 +48,7 @@ async def answer_socket(runtime: Runtime, frames: Frames, event: Mapping[str, An
     if context["eventType"] == "DISCONNECT":
         await bus.connections.disconnect(connection_id)
     else:
-        await _Session(runtime, frames, bus, connection_id).take(_text(event))
+        await _Session(runtime, frames, bus, connection_id).handle(_text(event))
     return {"statusCode": 200}
 
 
@@ -54,14 +56,19 @@ async def _connect(
     runtime: Runtime, frames: Frames, bus: ApiGatewayBus, connection_id: str, event: Mapping[str, Any]
 ) -> dict[str, Any]:
     headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
-    allowed = runtime.settings.cors_allowed_origins
-    if "origin" in headers and "*" not in allowed and headers["origin"] not in allowed:
+    scope = {
+        "headers": [
+            (name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in headers.items()
+        ]
+    }
+    if not origin_is_known(scope, runtime.settings.cors_allowed_origins):
         return {"statusCode": 403}
     offered = [part.strip() for part in headers.get("sec-websocket-protocol", "").split(",") if part.strip()]
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    shown = token.strip() if scheme.lower() == "bearer" else frames.token_of(offered)
+    bearer = bearer_of(headers.get("authorization", ""), runtime.settings.token_schemes)
+    if bearer is None:
+        bearer = frames.token_of(offered)
     try:
-        authorization = await _verified(runtime, shown)
+        authorization = await authorize_subscriber(runtime, bearer)
     except Unauthenticated:
         return {"statusCode": 401}
     await bus.connections.connect(connection_id, authorization)
@@ -70,18 +77,8 @@ async def _connect(
     return {"statusCode": 200}
 
 
-async def _verified(runtime: Runtime, token: str | None) -> Authorization | None:
-    if token is None:
-        return None
-    try:
-        return await runtime.authorizer.authorize(token)
-    except AuthorizationError as error:
-        logger.info("a token was refused: %s", error)
-        raise Unauthenticated() from None
-
-
 def _text(event: Mapping[str, Any]) -> str | None:
-    """What a text frame says; None for a binary one."""
+    """Return the text of a frame; None for a binary frame."""
     body = event.get("body") or ""
     if not event.get("isBase64Encoded"):
         return str(body)
@@ -100,14 +97,14 @@ class _Session:
         self._bus = bus
         self._id = connection_id
 
-    async def take(self, text: str | None) -> None:
-        """Does what a frame asks for; what is wrong with it is told to the client."""
+    async def handle(self, text: str | None) -> None:
+        """Handle a client frame. Errors are sent to the client as Error frames."""
         channel: str | None = None
         try:
             frame = self._frames.read_frame(text, LARGEST_FRAME_BYTES)
-            there, caller = await self._bus.connections.caller(self._id)
-            if not there:
-                # It was refused, or is gone already.
+            exists, caller = await self._bus.connections.caller(self._id)
+            if not exists:
+                # The connection was refused or has expired.
                 await self._bus.close_connection(self._id)
                 return
             if caller is not None and not caller.is_valid_at() and frame.type != "Authorize":
@@ -122,7 +119,7 @@ class _Session:
                 if frame.payload not in {each.channel for each in await self._bus.connections.subscriptions(self._id)}:
                     raise NotFound("This socket is not subscribed to that channel")
                 await self._bus.connections.unsubscribe(self._id, frame.payload)
-                await self._say("Unsubscribed", channel=channel)
+                await self._send("Unsubscribed", channel=channel)
         except ActionError as error:
             await self._bus.send(self._id, self._frames.error_frame(error, channel).encode())
             if isinstance(error, Unauthenticated) and channel is None:
@@ -136,12 +133,12 @@ class _Session:
         await check_access(channel, caller, frame.subscriber_id, chosen=frame.subscriber_id is not None)
         subscriber_id = frame.subscriber_id or secrets.token_urlsafe(16)
         await self._bus.connections.subscribe(Listener(self._id, channel.name, subscriber_id, caller))
-        # Nothing of the past is kept here, so that a client that asks for it is told that it is lost.
+        # There is no history here, so a client that resumes from a cursor must know that events were lost.
         recovered = None if frame.after is None else False
-        await self._say("Subscribed", channel=channel.name, subscriber_id=subscriber_id, recovered=recovered)
+        await self._send("Subscribed", channel=channel.name, subscriber_id=subscriber_id, recovered=recovered)
 
     async def _authorize(self, token: str, before: Authorization | None) -> None:
-        caller = await _verified(self._runtime, token)
+        caller = await authorize_subscriber(self._runtime, token)
         assert caller is not None
         if before is not None and before.subject_id != caller.subject_id:
             raise Forbidden("This is a token of another subject")
@@ -158,7 +155,7 @@ class _Session:
             except ActionError as error:
                 await self._bus.connections.unsubscribe(self._id, listener.channel)
                 await self._bus.send(self._id, self._frames.error_frame(error, listener.channel).encode())
-        await self._say("Authorized")
+        await self._send("Authorized")
 
-    async def _say(self, kind: str, **fields: Any) -> None:
+    async def _send(self, kind: str, **fields: Any) -> None:
         await self._bus.send(self._id, self._frames.server_frame(kind, **fields).encode())

@@ -1,4 +1,4 @@
-"""The command line; it needs Servey's extra ``standard``."""
+"""The command line; it requires the extra ``standard``."""
 
 from servey.cli.main import cli, main, run
 

@@ -1,16 +1,20 @@
-"""Calling one action."""
+"""The command `call`: run one action."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from servey.cli.output import fail
-from servey.errors import ConfigError
+from servey.calls.ids import new_request_id
+from servey.cli.output import AppPlace, fail, use_app
+from servey.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from servey.project import Project
 
 
 def call(
@@ -19,25 +23,27 @@ def call(
         list[str] | None,
         typer.Argument(
             metavar="[NAME=VALUE]...",
-            help="parameters, written as in a query string: lists repeat their name, dots reach into objects "
-            "(p.x=1); an object, a dict or a list of objects may be given as JSON",
+            help="parameters, written as in a query string: repeat the name for a list, use dots for nested objects "
+            "(p.x=1); objects, dicts and lists of objects may be JSON",
         ),
     ] = None,
-    event: Annotated[str | None, typer.Option(help="parameters as one JSON object; NAME=VALUE wins over it")] = None,
-    token: Annotated[str | None, typer.Option(help="call as the bearer of this token")] = None,
-    anonymous: Annotated[bool, typer.Option("--anonymous", help="call as somebody without a token")] = False,
+    event: Annotated[str | None, typer.Option(help="parameters as one JSON object; NAME=VALUE overrides it")] = None,
+    token: Annotated[str | None, typer.Option(help="call with this bearer token")] = None,
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="call without a token, with access control")] = False,
+    app: AppPlace = None,
 ) -> None:
-    """Call one action and print its result as JSON; a streaming one prints a line of JSON for each item.
+    """Call one action and print its result as JSON; a streaming action prints one line of JSON per item.
 
-    Without --token or --anonymous you are the trusted operator: access rules do not apply, and there is no
-    authorization to inject. An error is one line on standard error, and the exit code is 1; bad usage is 2.
+    Without --token or --anonymous you are the trusted operator: access control does not apply, and an injected
+    Authorization is None. Errors are one line on standard error with exit code 1; bad usage exits with 2.
     """
-    from servey.app import build_runtime
-    from servey.settings import Settings
+    from servey.project import load_project
 
-    runtime = build_runtime(Settings())
+    use_app(app)
+    project = load_project()
+    runtime = project.required.runtime
     if token is not None and anonymous:
-        fail("--token and --anonymous exclude each other", 2)
+        fail("use either --token or --anonymous, not both", 2)
     if name not in runtime.catalog:
         from difflib import get_close_matches
 
@@ -45,16 +51,21 @@ def call(
         hint = f"; did you mean '{close[0]}'?" if close else "; `servey actions` lists them"
         fail(f"there is no action '{name}'{hint}", 2)
     action = runtime.catalog[name]
-    given = {**_event(event), **_named(action, params or [])}
+    if "command" in action.hidden:
+        fail(f"action '{name}' ({action.place}) is hidden from the command line", 2)
+    event_params = _event(event)
     try:
-        asyncio.run(_call(runtime, action, given, token, trusted=token is None and not anonymous))
+        given = {**event_params, **_named(action, params or [])}
+        asyncio.run(_call(project, action, given, token, trusted=token is None and not anonymous))
     except (ConfigError, BrokenPipeError):
         raise
     except Exception as error:
-        from servey.web import as_action_error
+        from servey.http.errors import shown_error
 
-        known = as_action_error(error)
-        fail(f"{_one_line(known)} ({known.code})" if known else f"{type(error).__name__}: {_one_line(error)}", 1)
+        known, is_unexpected = shown_error(error, runtime, new_request_id(), "cli")
+        fail(
+            f"{type(error).__name__}: {_one_line(error)}" if is_unexpected else f"{_one_line(known)} ({known.code})", 1
+        )
 
 
 def _one_line(error: Exception) -> str:
@@ -69,19 +80,19 @@ def _event(text: str | None) -> dict[str, Any]:
     except ValueError as error:
         fail(f"--event is not JSON: {error}", 2)
     if not isinstance(value, dict):
-        fail("--event is not a JSON object", 2)
+        fail("--event must be a JSON object", 2)
     return value
 
 
 def _named(action: Any, words: list[str]) -> dict[str, Any]:
-    from servey.routers.query import nest, shapes_of
+    from servey.routers.rest.query import nest, shapes_of
 
     shapes = shapes_of(action)
     pairs: list[tuple[str, Any]] = []
     for word in words:
         key, equals, text = word.partition("=")
         if not equals:
-            fail(f"'{word}' is no parameter; write name=value", 2)
+            fail(f"'{word}' is not a parameter; write name=value", 2)
         shape = shapes.get(key)
         value: Any = text
         if shape is not None and (shape.fields or shape.unfit() is not None):
@@ -96,17 +107,20 @@ def _named(action: Any, words: list[str]) -> dict[str, Any]:
     return nest(pairs, shapes)
 
 
-async def _call(runtime: Any, action: Any, given: dict[str, Any], token: str | None, *, trusted: bool) -> None:
+async def _call(project: Project, action: Any, given: dict[str, Any], token: str | None, *, trusted: bool) -> None:
     from starlette.responses import Response
 
-    from servey.invoke import Stream, invoke
-    from servey.jobs.service import jobs_here
+    from servey.calls.invoke import invoke
+    from servey.calls.outcomes import Stream
+    from servey.jobs.service import jobs_and_schedules_here, jobs_here
 
+    runtime = project.required.runtime
     injection = runtime.plan(action).injection
     if injection is not None and injection.requests_needed:
         raise ConfigError(f"action '{action.name}' can only be called over HTTP: it needs {injection.requests_needed}")
-    runtime.services.append(jobs_here)
-    async with runtime.lifespan(), runtime.context("cli", token=token, trusted=trusted) as context:
+    # This process runs the jobs that the call enqueues, but no schedules.
+    runtime.services[:] = [jobs_here if each is jobs_and_schedules_here else each for each in runtime.services]
+    async with project.lifespan(), runtime.lifespan(), runtime.context("cli", token=token, trusted=trusted) as context:
         result = await invoke(action, given, context)
         if isinstance(result, Response):
             _print(bytes(result.body))

@@ -1,109 +1,287 @@
-"""Looking at the queue of jobs, and at the dead ones."""
+"""The command `jobs`: list jobs and queues; retry, drop and cancel jobs; pause queues."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sys
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from servey.cli.output import fail, print_table
+from servey.cli.output import AppPlace, fail, print_table, use_app
+from servey.core.errors import Overloaded
 
 if TYPE_CHECKING:
-    from servey.queues import JobState, Queue
+    from servey.core.queues import JobState, Queue, State
 
-jobs = typer.Typer(
-    name="jobs", help="List the jobs in the queue; retry or drop dead ones.", invoke_without_command=True
+T = TypeVar("T")
+
+jobs: typer.Typer = typer.Typer(
+    name="jobs", help="List jobs and queues; retry, drop or cancel jobs; pause queues.", invoke_without_command=True
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="for programs")]
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="ids of jobs, as `servey jobs` shows them")]
-Dead = Annotated[bool, typer.Option("--all", help="every dead job")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="job ids, as listed by `servey jobs`")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="a job id, as listed by `servey jobs`")]
+Needed = Annotated[list[str], typer.Argument(metavar="ID...", help="job ids, as listed by `servey jobs`")]
+AllDead = Annotated[bool, typer.Option("--all", help="all dead jobs")]
+ActionName = Annotated[str | None, typer.Option("--action", metavar="NAME", help="only jobs of this action")]
+QueueName = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="only jobs of this queue")]
+QueueArgument = Annotated[str, typer.Argument(metavar="QUEUE", help="the name of a queue, e.g. mail")]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="only jobs that died within this time: 90s, 30m, 6h, 7d")
+]
+OlderThan = Annotated[
+    str | None, typer.Option("--older-than", metavar="TIME", help="dead jobs that died before that: 90s, 30m, 6h, 7d")
+]
+
+_GIVEN_UP: Collection[State] = ("failed", "dead")
+_AT_ONCE = 50
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @jobs.callback()
-def list_jobs(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the jobs in the queue; retry or drop dead ones."""
+def list_jobs(
+    context: typer.Context,
+    state: Annotated[str | None, typer.Option(help="only jobs in this state, also done and cancelled")] = None,
+    action: ActionName = None,
+    queue: QueueName = None,
+    as_json: AsJson = False,
+    app: AppPlace = None,
+) -> None:
+    """List jobs and queues; retry, drop or cancel jobs; pause queues."""
+    from servey.core.queues import LISTED, STATES
+
+    use_app(app)
     if context.invoked_subcommand is None:
-        _show(_run(lambda queue: queue.jobs()), as_json)
+        if state is not None and state not in STATES:
+            fail(f"--state {state}: use one of {', '.join(STATES)}", 2)
+        states: Any = LISTED if state is None else (state,)
+        _show(_run(lambda opened: opened.jobs(states=states, action=action, queue=queue)), as_json)
 
 
 @jobs.command()
-def dead(as_json: AsJson = False) -> None:
-    """List the jobs that have used up their tries."""
-    _show([each for each in _run(lambda queue: queue.jobs()) if each.state == "dead"], as_json)
+def dead(action: ActionName = None, queue: QueueName = None, since: Since = None, as_json: AsJson = False) -> None:
+    """List the jobs that were given up: those that failed on every try."""
+    after = _moment(since, "--since")
+    _show(_run(lambda opened: _dead(opened, action, queue, after=after)), as_json)
 
 
 @jobs.command()
-def retry(ids: Ids = None, every: Dead = False) -> None:
-    """Let dead jobs begin anew."""
-    _each(ids, every, "retried", lambda queue, job_id: queue.retry(job_id))
-
-
-@jobs.command()
-def drop(ids: Ids = None, every: Dead = False) -> None:
-    """Forget dead jobs, or jobs that wait."""
-    _each(ids, every, "dropped", lambda queue, job_id: queue.drop(job_id))
-
-
-def _each(ids: list[str] | None, every: bool, done: str, change: Callable[[Queue, str], Awaitable[bool]]) -> None:
-    if bool(ids) == every:
-        fail("give the ids of jobs, or --all for every dead one", 2)
-
-    async def main(queue: Queue) -> list[str]:
-        wanted = ids or [each.job.id for each in await queue.jobs() if each.state == "dead"]
-        return (
-            [job_id for job_id in wanted if not await change(queue, job_id)]
-            if ids
-            else ["" for job_id in wanted if await change(queue, job_id)]
-        )
-
-    found = _run(main)
-    if not ids:
-        print(f"{len(found)} jobs {done}")
+def show(
+    job_id: Id,
+    as_json: AsJson = False,
+) -> None:
+    """Show one job with its tries."""
+    state: JobState | None = _run(lambda opened: opened.state(job_id))
+    if state is None:
+        fail(f"no such job: {job_id}", 1)
+    if as_json:
+        print(json.dumps(_json_of(state), indent=2))
         return
-    print(f"{len(ids) - len(found)} jobs {done}")
-    if found:
-        fail(f"there is no such job to be {done}: {', '.join(found)}", 1)
+    _show([state], False)
+    if state.history:
+        rows = [("TRY", "STARTED", "SECONDS", "WORKER", "ERROR")]
+        for each in state.history:
+            started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.started_at))
+            seconds = f"{each.ended_at - each.started_at:.3f}"
+            rows.append((str(each.number), started, seconds, each.worker, _text_of(each.error)))
+        print()
+        print_table(rows)
 
 
-def _run(use: Callable[[Queue], Awaitable[Any]]) -> Any:
-    """What comes of using the queue of the settings."""
+@jobs.command()
+def retry(ids: Ids = None, all_dead: AllDead = False, action: ActionName = None, since: Since = None) -> None:
+    """Enqueue dead or cancelled jobs again: some, or --all dead ones, of one action if named."""
+    after = _moment(since, "--since")
+    if bool(ids) == all_dead or (ids and (action or since)):
+        fail("give job ids, or --all for all dead jobs, with --action and --since to select among them", 2)
+    _each(
+        ids, lambda opened: _dead(opened, action, None, after=after), "retried", lambda opened, each: opened.retry(each)
+    )
+
+
+@jobs.command()
+def drop(ids: Ids = None, all_dead: AllDead = False, action: ActionName = None, older_than: OlderThan = None) -> None:
+    """Delete jobs that do not run: some, or --all dead ones, or those that died long ago."""
+    before = _moment(older_than, "--older-than")
+    if bool(ids) == (all_dead or before is not None) or (ids and action):
+        fail("give job ids, or --all for all dead jobs, or --older-than TIME; with --action to select among them", 2)
+    _each(
+        ids,
+        lambda opened: _dead(opened, action, None, before=before),
+        "dropped",
+        lambda opened, each: opened.drop(each),
+    )
+
+
+@jobs.command()
+def cancel(ids: Needed) -> None:
+    """Cancel queued or running jobs."""
+    _each(ids, None, "cancelled", lambda opened, each: opened.cancel(each))
+
+
+@jobs.command()
+def queues(as_json: AsJson = False) -> None:
+    """List the queues, how many jobs wait and run in each, and which are paused."""
+    found = _run(lambda opened: opened.queues())
+    if as_json:
+        print(json.dumps([asdict(each) for each in found], indent=2))
+        return
+    now = time.time()
+    rows = [("QUEUE", "STATE", "QUEUED", "RUNNING", "OLDEST")]
+    for each in found:
+        overdue = "" if each.due_at is None or each.due_at > now else _age(now - each.due_at)
+        rows.append((each.name, "paused" if each.paused else "open", str(each.queued), str(each.running), overdue))
+    print_table(rows)
+
+
+@jobs.command()
+def pause(queue: QueueArgument) -> None:
+    """Let workers take no more jobs from a queue until it is resumed. Jobs that run go on."""
+    _check_queue(queue)
+    _run(lambda opened: opened.pause(queue))
+    print(f"queue '{queue}' is paused")
+
+
+@jobs.command()
+def resume(queue: QueueArgument) -> None:
+    """Let workers take jobs from a paused queue again."""
+    _check_queue(queue)
+    _run(lambda opened: opened.resume(queue))
+    print(f"queue '{queue}' is open")
+
+
+def _check_queue(name: str) -> None:
+    from servey.core.queues import queue_problem
+
+    problem = queue_problem(name)
+    if problem is not None:
+        fail(problem, 2)
+
+
+async def _dead(
+    opened: Queue, action: str | None, queue: str | None, *, after: float | None = None, before: float | None = None
+) -> list[JobState]:
+    found = await opened.jobs(states=_GIVEN_UP, action=action, queue=queue)
+    return [
+        each
+        for each in found
+        if (after is None or (each.ended_at or 0) >= after) and (before is None or (each.ended_at or 0) <= before)
+    ]
+
+
+def _each(
+    ids: list[str] | None,
+    find: Callable[[Queue], Awaitable[list[JobState]]] | None,
+    done: str,
+    change: Callable[[Queue, str], Awaitable[bool]],
+) -> None:
+    """Change the jobs with these ids, or else those that are found."""
+
+    async def main(opened: Queue) -> tuple[list[str], list[str]]:
+        if ids:
+            wanted = ids
+        else:
+            assert find is not None
+            wanted = [each.job.id for each in await find(opened)]
+        return wanted, await _refused(wanted, lambda job_id: change(opened, job_id))
+
+    wanted, refused = _run(main)
+    print(f"{len(wanted) - len(refused)} jobs {done}")
+    if ids and refused:
+        fail(f"no such job, so not {done}: {', '.join(refused)}", 1)
+
+
+async def _refused(ids: Sequence[str], change: Callable[[str], Awaitable[bool]]) -> list[str]:
+    """Change jobs, several at once, and return the ids of those that could not be; progress is shown after a second."""
+    refused: list[str] = []
+    begun, shown = time.monotonic(), False
+    for begin in range(0, len(ids), _AT_ONCE):
+        some = ids[begin : begin + _AT_ONCE]
+        changed = await asyncio.gather(*map(change, some))
+        refused += [job_id for job_id, was_changed in zip(some, changed, strict=True) if not was_changed]
+        if sys.stderr.isatty() and time.monotonic() - begun > 1:
+            done, shown = begin + len(some), True
+            bar = "#" * (40 * done // len(ids))
+            print(f"\r[{bar:<40}] {done} of {len(ids)}", end="", file=sys.stderr, flush=True)
+    if shown:
+        print(file=sys.stderr)
+    return refused
+
+
+def _run(use: Callable[[Queue], Awaitable[T]]) -> T:
+    """Open the queue of the settings, call ``use`` with it and return the result."""
+    from servey.core.settings import Settings
     from servey.jobs.queue import queue_of
-    from servey.settings import Settings
 
     settings = Settings()
-    if settings.redis_url is None:
-        fail("jobs are in the memory of the server; set SERVEY_REDIS_URL to keep them in Redis", 1)
+    if settings.app:
+        from servey.project import load_project
 
-    async def main() -> Any:
-        queue = queue_of(settings)
+        settings = load_project().required.runtime.settings
+    if settings.redis_url is None:
+        fail("jobs are in the server's memory; set SERVEY_REDIS_URL to store them in Redis", 1)
+
+    async def main() -> T:
+        opened = queue_of(settings)
         try:
-            return await use(queue)
+            return await use(opened)
         finally:
-            await queue.aclose()
+            await opened.aclose()
 
     try:
         return asyncio.run(main())
-    except OSError as error:
+    except (OSError, Overloaded) as error:
         fail(f"Redis does not answer: {error}", 1)
 
 
-def _show(states: list[JobState], as_json: bool) -> None:
+def _json_of(state: JobState) -> dict[str, Any]:
+    return {
+        **state.as_json(),
+        "queue": state.job.queue,
+        "priority": state.job.priority,
+        "tries": state.tries,
+        "enqueued_at": state.job.enqueued_at,
+        "due_at": state.due_at,
+        "started_at": state.started_at,
+        "ended_at": state.ended_at,
+        "worker": state.worker,
+        "history": [asdict(each) for each in state.history],
+    }
+
+
+def _show(states: Sequence[JobState], as_json: bool) -> None:
     if as_json:
-        print(json.dumps([{**each.as_json(), "tries": each.tries, "due_at": each.due_at} for each in states], indent=2))
+        print(json.dumps([_json_of(each) for each in states], indent=2))
         return
     now = time.time()
-    rows = [("ID", "ACTION", "STATE", "AGE", "TRIES", "ERROR")]
+    rows = [("ID", "ACTION", "QUEUE", "STATE", "AGE", "TRIES", "ERROR")]
     for each in states:
         scheduled = each.state == "queued" and each.due_at > now
         state = f"in {each.due_at - now:.0f} s" if scheduled else each.state
-        error = str((each.error or {}).get("detail", ""))[:80]
-        rows.append((each.job.id, each.job.title, state, _age(now - each.job.enqueued_at), str(each.tries), error))
+        age = _age(now - each.job.enqueued_at)
+        rows.append((each.job.id, each.job.title, each.job.queue, state, age, str(each.tries), _text_of(each.error)))
     print_table(rows)
+
+
+def _text_of(error: Any) -> str:
+    return str((error or {}).get("detail", ""))[:80]
+
+
+def _moment(ago: str | None, option: str) -> float | None:
+    """Return the time that was so long ago, in seconds since 1970."""
+    if ago is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9})([smhd])", ago)
+    if found is None:
+        fail(f"{option} {ago}: write a number and a unit, e.g. 90s, 30m, 6h or 7d", 2)
+    return time.time() - int(found[1]) * _UNITS[found[2]]
 
 
 def _age(seconds: float) -> str:

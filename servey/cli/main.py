@@ -1,22 +1,26 @@
-"""The command line as a whole: its commands, and how it ends."""
+"""The command line: its commands and exit codes."""
 
 from __future__ import annotations
 
 import os
+import platform
 import sys
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, NoReturn
 
 try:
     import typer
 except ImportError:
-    sys.exit('The command line needs Servey\'s extra "standard"; in a clone: pip install -e ".[standard]"')
+    sys.exit('error: the command line needs the extra "standard"; in a clone: pip install -e ".[standard]"')
 
-from servey import __version__
-from servey.cli import aws, call, describe, doctor, jobs, new, serve
+from servey.cli import aws, call, dashboard, describe, doctor, jobs, kubernetes, mcp, migrate5, new, serve
 from servey.cli.output import fail
-from servey.errors import ConfigError
+from servey.core.errors import ConfigError
+from servey.core.settings.env_file import read_env_file
+from servey.core.version import __version__
 
-cli = typer.Typer(
+cli: typer.Typer = typer.Typer(
     name="servey",
     help="Serve, call and describe the actions of the project in this folder.",
     no_args_is_help=True,
@@ -28,41 +32,50 @@ cli.command()(serve.dev)
 cli.command(name="run")(serve.run_server)
 cli.command()(serve.worker)
 cli.command()(call.call)
+cli.command()(mcp.mcp)
 cli.command()(describe.actions)
 cli.command()(describe.openapi)
 cli.command()(describe.asyncapi)
 cli.command(name="graphql-schema")(describe.graphql_schema)
 cli.add_typer(jobs.jobs)
+cli.add_typer(dashboard.dashboard, name="dashboard")
 cli.command()(new.new)
+cli.command()(migrate5.migrate5)
 cli.command()(doctor.doctor)
 cli.command()(aws.sls)
 cli.command()(aws.package)
+cli.command()(kubernetes.kubernetes)
 
 
 def main() -> None:
-    """Runs the command that the process was started with."""
+    """Run the command in `sys.argv`."""
     run(sys.argv[1:])
 
 
 def run(words: list[str]) -> NoReturn:
-    """Runs one command and ends the process with its exit code."""
+    """Run one command and exit with its exit code."""
     try:
         cli(_modern(words), prog_name="servey")
     except ConfigError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        fail(f'\'{error.name}\' is missing: this needs the extra "{extra}"; in a clone: pip install -e ".[{extra}]"', 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output has enough of it.
+        # The reader of our output closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     sys.exit(0)
 
 
 def _modern(words: list[str]) -> list[str]:
-    """Today's spelling of ``--run=server|action|openapi|sls --action=... --event=...``."""
+    """Translate ``--run=server|action|openapi|sls --action=... --event=...`` of servey 5 to a command."""
     options: dict[str, str] = {}
     for word in words:
         if word.startswith("--"):
@@ -85,19 +98,49 @@ _MODERN = {
     "sls": "sls",
     "graphql-schema": "graphql-schema",
 }
-"""What ``--run`` says, with today's command for it."""
+"""Values of ``--run`` with the command for each."""
+
+
+_EXTRAS = {
+    **dict.fromkeys(
+        ("uvicorn", "watchfiles", "httptools", "uvloop", "websockets", "httpx2", "fastapi_offline"), "standard"
+    ),
+    **dict.fromkeys(("jinja2", "cronsim", "broadcaster", "sse_starlette", "httpcore2", "fastapi_cache"), "standard"),
+    **dict.fromkeys(("strawberry", "graphql"), "graphql"),
+    **dict.fromkeys(("arq", "redis"), "jobs"),
+    **dict.fromkeys(("boto3", "botocore", "mangum", "yaml", "aws_lambda_powertools"), "aws"),
+}
+"""The extra that installs each optional library."""
+
+
+_PARTS = (
+    "fastapi", "starlette", "pydantic", "uvicorn", "strawberry-graphql", "graphql-core", "arq", "redis", "mangum", "boto3",
+)  # fmt: skip
+"""The packages whose versions `servey --version` prints, if they are installed."""
 
 
 def _show_version(wanted: bool) -> None:
-    if wanted:
-        print(f"servey {__version__}")
-        raise typer.Exit()
+    if not wanted:
+        return
+    print(f"servey {__version__}")
+    print(f"python {platform.python_version()}")
+    for name in _PARTS:
+        with suppress(PackageNotFoundError):
+            print(f"{name} {version(name)}")
+    raise typer.Exit()
 
 
 @cli.callback()
 def servey(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print the version and exit")
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="print the versions of Servey and its parts, and exit",
+        ),
     ] = False,
 ) -> None:
     """Serve, call and describe the actions of the project in this folder."""
+    read_env_file()

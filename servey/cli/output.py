@@ -1,7 +1,8 @@
-"""What commands tell: results on standard output or into files, errors as one line on standard error."""
+"""Output of commands: results on standard output or in files, errors as one line on standard error."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,29 +10,43 @@ from typing import Annotated, NoReturn
 
 import typer
 
-Output = Annotated[str, typer.Option("--output", "-o", help="file to write; - is standard output")]
+Output = Annotated[str, typer.Option("--output", "-o", help="file to write; - for standard output")]
+
+
+AppPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--app", metavar="MODULE:NAME", help="the app [default: SERVEY_APP, servey_app in app.py, the actions]"
+    ),
+]
+
+
+def use_app(place: str | None) -> None:
+    """Select the app for this process and its child processes."""
+    if place:
+        os.environ["SERVEY_APP"] = place
 
 
 def fail(text: str, code: int) -> NoReturn:
-    """Ends the process with an error: 1 for what went wrong, 2 for bad usage."""
+    """Print an error and exit: code 1 for a failure, 2 for bad usage."""
     print(f"error: {text}", file=sys.stderr)
     sys.exit(code)
 
 
 def write(output: str, text: str) -> None:
-    """Writes a document to where ``--output`` says."""
+    """Write a document to a file, or to standard output for ``-``."""
     if output == "-":
         sys.stdout.write(text)
         return
     try:
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
-        fail(f"{output} can not be written: {error.strerror}", 1)
+        fail(f"{output} cannot be written: {error.strerror}", 1)
     print(f"wrote {output}", file=sys.stderr)
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Prints rows in columns as wide as they need to be; the last column is as wide as it is."""
+    """Print rows in aligned columns; the last column is not padded."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

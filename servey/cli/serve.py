@@ -1,21 +1,23 @@
-"""Serving a project: for development, for production."""
+"""Commands that run a project: `dev`, `run`, `worker`."""
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
 
-from servey.cli.output import fail
+from servey.cli.output import AppPlace, fail, use_app
 
-App = Annotated[str | None, typer.Argument(help="module:attribute of an app; by default the actions that are found")]
+App = Annotated[str | None, typer.Argument(help="the app, as module:name; by default the actions of this folder")]
 Host = Annotated[str | None, typer.Option(help="address to listen on [default: SERVEY_HOST, 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(help="port to listen on [default: SERVEY_PORT, 8000]")]
 
 
-def dev(app: App = None, host: Host = None, port: Port = None) -> None:
-    """Serve for development: reload on change, documentation pages, a key of its own for tokens."""
-    _server().serve_dev(app, host, port)
+def dev(app: App = None, host: Host = None, port: Port = None, named: AppPlace = None) -> None:
+    """Serve for development: reload on change, documentation pages, a random key for tokens."""
+    use_app(named or app)
+    _server().serve_dev(host, port)
 
 
 def run_server(
@@ -23,18 +25,41 @@ def run_server(
     host: Host = None,
     port: Port = None,
     workers: Annotated[int, typer.Option(min=1, help="server processes")] = 1,
+    uds: Annotated[str | None, typer.Option(metavar="PATH", help="Unix socket to listen on instead of a port")] = None,
+    fd: Annotated[
+        int | None, typer.Option(min=0, help="open socket to listen on, by its number; systemd's first one is 3")
+    ] = None,
+    root_path: Annotated[
+        str | None, typer.Option(metavar="PATH", help="path prefix of the reverse proxy [default: SERVEY_ROOT_PATH]")
+    ] = None,
+    named: AppPlace = None,
 ) -> None:
-    """Serve for production; refuses settings that are not safe."""
-    _server().serve(app, host, port, workers)
+    """Serve for production; unsafe settings are refused."""
+    use_app(named or app)
+    if root_path is not None:
+        os.environ["SERVEY_ROOT_PATH"] = root_path
+    _server().serve(host, port, workers, uds=uds, fd=fd)
 
 
 def worker(
+    app: App = None,
     processes: Annotated[int, typer.Option(min=1, help="worker processes")] = 1,
+    queues: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[=WEIGHT],...", help="queues to read, e.g. mail=3,default [default: SERVEY_JOB_QUEUES]"
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="jobs that run at once in a process [default: SERVEY_JOB_CONCURRENCY, 50]")
+    ] = None,
+    named: AppPlace = None,
 ) -> None:
-    """Work on jobs and schedules, from the Redis that SERVEY_REDIS_URL names. Asked to end, it finishes what runs."""
+    """Run jobs and schedules from the Redis in SERVEY_REDIS_URL. After SIGTERM, running jobs finish first."""
     from servey.worker import serve_workers
 
-    serve_workers(processes)
+    use_app(named or app)
+    serve_workers(processes, queues=queues, concurrency=concurrency)
 
 
 def _server() -> Any:
@@ -43,5 +68,5 @@ def _server() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "uvicorn":
             raise
-        fail('serving needs Servey\'s extra "standard"; in a clone: pip install -e ".[standard]"', 1)
+        fail('the server needs the extra "standard"; in a clone: pip install -e ".[standard]"', 1)
     return server

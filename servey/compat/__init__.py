@@ -1,1 +1,1 @@
-"""The only place that touches what other packages do not call public; each module checks what it needs when imported."""
+"""The only code that uses private API of other packages; each module checks what it needs when it is imported."""

@@ -1,4 +1,4 @@
-"""What makes a thread one of anyio's worker threads, so that ``anyio.from_thread`` works in it.
+"""Registers threads as anyio worker threads, so that ``anyio.from_thread`` works in them.
 
 Source: anyio/_core/_eventloop.py and anyio/_backends/_asyncio.py, 4.7 to 4.16.
 """
@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from importlib.metadata import version
 from typing import Any
 
-from anyio._backends._asyncio import AsyncIOBackend, CancelScope
+from anyio._backends._asyncio import AsyncIOBackend, CancelScope, _task_states
 from anyio._core._eventloop import claim_worker_thread, threadlocals
 
 if not {"backend_class", "token"} <= set(inspect.signature(claim_worker_thread).parameters):
@@ -22,21 +22,28 @@ if not {"backend_class", "token"} <= set(inspect.signature(claim_worker_thread).
     )
 
 
-__all__ = ["CancelScope", "claimed", "forget_library", "set_scope"]
+__all__ = ["CancelScope", "forget_library", "is_in_cancel_scope", "register_worker_thread", "set_scope"]
 
 
-def claimed(loop: asyncio.AbstractEventLoop) -> AbstractContextManager[Any]:
-    """Makes this thread a worker of a loop, until left."""
+def is_in_cancel_scope() -> bool:
+    """Whether the current task runs in a cancel scope of anyio, so that anyio could cancel it."""
+    task = asyncio.current_task()
+    state = _task_states.get(task) if task is not None else None
+    return state is not None and state.cancel_scope is not None
+
+
+def register_worker_thread(loop: asyncio.AbstractEventLoop) -> AbstractContextManager[Any]:
+    """Register this thread as a worker of an event loop, until the context manager exits."""
     return claim_worker_thread(AsyncIOBackend, loop)
 
 
 def set_scope(scope: CancelScope | None) -> None:
-    """Has ``check_cancelled()`` and ``run()`` in this thread belong to a scope; None for none."""
+    """Set the cancel scope that ``check_cancelled()`` and ``run()`` use in this thread, or None."""
     threadlocals.current_cancel_scope = scope
 
 
 def forget_library() -> None:
-    """Says that no event loop runs in this context, whatever it was copied from."""
+    """Reset the current async library in this context, which was copied from an event loop's."""
     _set_library(None)
 
 

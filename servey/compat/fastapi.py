@@ -1,4 +1,4 @@
-"""FastAPI's dependency resolution, called outside of its own routes.
+"""FastAPI's dependency resolution, called outside FastAPI's own routes.
 
 Source: fastapi/dependencies/utils.py and fastapi/routing.py, 0.163 to 0.165.
 """
@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import fastapi
 from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
-from fastapi.dependencies.utils import SolvedDependency, get_dependant, solve_dependencies
-from starlette.requests import Request
+from fastapi.dependencies.utils import get_dependant, get_parameterless_sub_dependant, get_typed_signature
+from fastapi.security.base import SecurityBase
+from pydantic import BaseModel
+from typing_inspection.typing_objects import is_typealiastype
 
-__all__ = ["Dependant", "ModelField", "SolvedDependency", "dependant_of", "requests_needed", "solve", "without_request"]
+T = TypeVar("T")
+
+__all__ = ["Dependant", "ModelField", "dependant_of", "requests_needed", "without_request"]
 
 _NEEDED: dict[Callable[..., Any], set[str]] = {
-    solve_dependencies: {
-        "request",
-        "dependant",
-        "body",
-        "dependency_overrides_provider",
-        "async_exit_stack",
-        "embed_body_fields",
-    },
     get_dependant: {"path", "call"},
+    get_typed_signature: {"call"},
+    get_parameterless_sub_dependant: {"depends", "path"},
 }
 for _function, _parameters in _NEEDED.items():
     if not _parameters <= set(inspect.signature(_function).parameters):
@@ -38,52 +35,127 @@ for _function, _parameters in _NEEDED.items():
         )
 
 
-def dependant_of(call: Callable[..., Any], path: str = "/") -> Dependant:
-    """What FastAPI reads from a callable's signature."""
-    return get_dependant(path=path, call=call)
+def dependant_of(call: Callable[..., Any], path: str = "/", guards: Sequence[Any] = ()) -> Dependant:
+    """Return what FastAPI reads from a callable's signature; ``guards`` are ``Depends`` that run before it."""
+    made = get_dependant(path=path, call=call)
+    made.dependencies[:0] = [get_parameterless_sub_dependant(depends=each, path=path) for each in guards]
+    return made
+
+
+_FIELDS = ("path_params", "query_params", "header_params", "cookie_params", "body_params")
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """A parameter of a dependency, as FastAPI sees it.
+
+    Shape: ``annotation`` is what FastAPI reads: its alias is resolved once, and not further.
+    """
+
+    call: Any
+    name: str
+    annotation: Any
+    default: Any
+
+
+Filler = Callable[[Seen], Callable[..., Any] | inspect.Parameter | None]
+"""Decides about one parameter: a callable that provides its value, another form of it for FastAPI to read, or None."""
+
+
+def fill(dependant: Dependant, filler: Filler, provider_of: Callable[[Any], Callable[..., Any] | None]) -> None:
+    """Change a dependant and its dependencies in place, so that some parameters get their values from providers.
+
+    ``provider_of`` returns the provider that replaces a whole dependency, or None.
+    """
+    for sub in dependant.dependencies:
+        if provider_of(sub.call) is None:
+            fill(sub, filler, provider_of)
+    dependant.dependencies = [
+        sub if (provider := provider_of(sub.call)) is None else _provided(provider, sub.name, sub.path)
+        for sub in dependant.dependencies
+    ]
+    injected = {sub.name for sub in dependant.dependencies}
+    for name, parameter in _parameters_of(dependant.call).items():
+        if name in injected:
+            continue
+        decided = filler(Seen(dependant.call, name, parameter.annotation, parameter.default))
+        if decided is None:
+            continue
+        for kind in _FIELDS:
+            setattr(dependant, kind, [field for field in getattr(dependant, kind) if field.name != name])
+        if not isinstance(decided, inspect.Parameter):
+            dependant.dependencies.insert(0, _provided(decided, name, dependant.path))
+            continue
+        read = get_dependant(path=dependant.path or "/", call=_alone(decided))
+        fill(read, filler, provider_of)
+        dependant.dependencies += read.dependencies
+        for kind in _FIELDS:
+            setattr(dependant, kind, [*getattr(dependant, kind), *getattr(read, kind)])
+
+
+def _provided(provider: Callable[..., Any], name: str | None, path: str | None) -> Dependant:
+    return Dependant(call=provider, name=name, path=path)
+
+
+def _alone(parameter: inspect.Parameter) -> Callable[..., Any]:
+    """Return a callable with one parameter, for FastAPI to read."""
+
+    def read(**values: Any) -> None:
+        raise AssertionError("only its signature is used")
+
+    read.__signature__ = inspect.Signature([parameter])  # type: ignore[attr-defined]
+    return read
+
+
+def _parameters_of(call: Any) -> dict[str, inspect.Parameter]:
+    try:
+        found = get_typed_signature(call).parameters.values() if call is not None else ()
+    except ValueError:
+        return {}  # a built-in without a signature
+    # As FastAPI does: an alias is resolved once.
+    return {
+        each.name: each.replace(annotation=getattr(each.annotation, "__value__", each.annotation))
+        if is_typealiastype(each.annotation)
+        else each
+        for each in found
+    }
+
+
+def schemas_of(dependant: Dependant) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the core schema of every parameter that a client gives."""
+    for each in tree(dependant):
+        for kind in _FIELDS:
+            for field in getattr(each, kind):
+                yield field.name, field._type_adapter.core_schema
 
 
 def tree(dependant: Dependant) -> Iterator[Dependant]:
-    """A dependant and all that it depends on."""
+    """Yield a dependant and its dependencies, recursively."""
     yield dependant
     for each in dependant.dependencies:
         yield from tree(each)
 
 
-def has_generators(dependant: Dependant) -> bool:
-    """Whether something in it is to be closed after the call."""
-    return any(
-        inspect.isgeneratorfunction(_plain(each.call)) or inspect.isasyncgenfunction(_plain(each.call))
-        for each in tree(dependant)
-        if each is not dependant
-    )
-
-
-def _plain(call: Any) -> Any:
-    call = inspect.unwrap(call)
-    return call if inspect.isroutine(call) else getattr(call, "__call__", call)  # noqa: B004
-
-
-def places_needed(dependant: Dependant) -> str | None:
-    """What in it can only come from a path or a body of the action's own, in words; None where there is nothing such."""
+def required_place(dependant: Dependant) -> str | None:
+    """Return a required path parameter or body part of it as text, or None if there is none."""
     for each in tree(dependant):
-        for kind, fields in (("path parameter", each.path_params), ("body's part", each.body_params)):
+        for kind, fields in (("path parameter", each.path_params), ("body parameter", each.body_params)):
             for field in fields:
                 if field.field_info.is_required():
                     return f"the {kind} '{field.alias}'"
     return None
 
 
-def requests_needed(dependant: Dependant) -> str | None:
-    """What in it can only come from an HTTP request, in words; None where there is nothing such."""
+def requests_needed(dependant: Dependant, *, in_job: bool = False) -> str | None:
+    """Return a required input of it that only an HTTP request has, as text, or None if there is none."""
     for each in tree(dependant):
-        for kind, fields in (
+        kept = (
             ("header", each.header_params),
             ("cookie", each.cookie_params),
             ("query parameter", each.query_params),
             ("path parameter", each.path_params),
-            ("form field", each.body_params),
-        ):
+        )
+        for kind, fields in (*(() if in_job else kept), ("form field", each.body_params)):
             for field in fields:
                 if field.field_info.is_required():
                     return f"the {kind} '{field.alias}'"
@@ -93,8 +165,50 @@ def requests_needed(dependant: Dependant) -> str | None:
     return None
 
 
+def overridden(dependant: Dependant, app: Any) -> Dependant:
+    """Return the dependant with the app's ``dependency_overrides`` in place of what they replace."""
+    overrides: dict[Any, Any] = getattr(app, "dependency_overrides", None) or {}
+    if not overrides:
+        return dependant
+    parts = [
+        dependant_of(overrides[each.call]) if each.call in overrides else overridden(each, app)
+        for each in dependant.dependencies
+    ]
+    return dataclasses.replace(dependant, dependencies=parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class NamesRead:
+    """The names of what a callable and its dependencies read from a request; those of headers are in lower case."""
+
+    headers: frozenset[str]
+    cookies: frozenset[str]
+    query: frozenset[str]
+    path: frozenset[str]
+
+
+def names_read(dependant: Dependant) -> NamesRead:
+    """Return the names of what a callable and its dependencies read from a request."""
+
+    def names(kind: str) -> frozenset[str]:
+        return frozenset(name for each in tree(dependant) for field in getattr(each, kind) for name in _names(field))
+
+    headers = {name.lower() for name in names("header_params")}
+    headers |= {name.replace("_", "-") for name in headers}
+    return NamesRead(frozenset(headers), names("cookie_params"), names("query_params"), names("path_params"))
+
+
+def _names(field: ModelField) -> Iterator[str]:
+    model = field.field_info.annotation
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        for name, info in model.model_fields.items():
+            yield from (str(each) for each in (name, info.alias, info.validation_alias) if isinstance(each, str))
+    else:
+        yield field.alias
+
+
 def reads_request(dependant: Dependant) -> bool:
-    """Whether a callable by itself, without what it depends on, is given something of the request."""
+    """Return whether a callable itself, without its dependencies, reads something of the request."""
     fields = ("header_params", "cookie_params", "query_params", "path_params", "body_params")
     names = ("request_param_name", "http_connection_param_name", "websocket_param_name")
     return any(getattr(dependant, each) for each in fields) or any(
@@ -102,8 +216,41 @@ def reads_request(dependant: Dependant) -> bool:
     )
 
 
+def headers_read(dependant: Dependant) -> tuple[str, ...]:
+    """Return the names of the request headers that a callable and its dependencies declare; security schemes count."""
+    found: dict[str, None] = {}
+    for each in tree(dependant):
+        found |= dict.fromkeys(field.alias for field in each.header_params)
+        if each.cookie_params:
+            found["cookie"] = None
+        if isinstance(each.call, SecurityBase):
+            place, name = getattr(each.call.model, "in_", None), getattr(each.call.model, "name", None)
+            place = getattr(place, "value", place)
+            if place is None or place == "header":
+                found[name or "authorization"] = None
+            elif place == "cookie":
+                found["cookie"] = None
+    return tuple(found)
+
+
+def takes_whole_request(dependant: Dependant) -> bool:
+    """Whether a callable or a dependency of it is given the request itself; security schemes declare what they read."""
+    return any(
+        (each.request_param_name or each.http_connection_param_name) and not isinstance(each.call, SecurityBase)
+        for each in tree(dependant)
+    )
+
+
+def reads_request_overridden(dependant: Dependant, overrides: Mapping[Any, Any]) -> bool:
+    """Return whether a callable or a dependency of it reads something of the request, with an app's overrides applied."""
+    call = overrides.get(dependant.call, dependant.call)
+    if call is not dependant.call:
+        dependant = get_dependant(path=dependant.path or "", call=call)
+    return reads_request(dependant) or any(reads_request_overridden(each, overrides) for each in dependant.dependencies)
+
+
 def without_request(dependant: Dependant) -> Dependant:
-    """The same, for calls that no HTTP request stands behind: what is filled from one keeps its default."""
+    """Return a copy for calls without an HTTP request: request parameters keep their defaults."""
     return dataclasses.replace(
         dependant,
         request_param_name=None,
@@ -116,42 +263,21 @@ def _has_default(call: Any, name: str) -> bool:
     return inspect.signature(call).parameters[name].default is not inspect.Parameter.empty
 
 
-async def solve(
-    dependant: Dependant,
-    request: Request,
-    *,
-    body: Any,
-    overrides: Any,
-    request_stack: AsyncExitStack,
-    function_stack: AsyncExitStack,
-) -> SolvedDependency:
-    """Runs the dependencies of a callable, as FastAPI does for one of its own routes.
-
-    Shape: ``overrides`` is an object with ``dependency_overrides``, as an app has it. What ``yield`` dependencies close
-    goes onto the two stacks, the request's and the function's; the request must be this call's alone.
-    """
-    scope = request.scope
-    scope["fastapi_inner_astack"] = scope["fastapi_middleware_astack"] = request_stack
-    scope["fastapi_function_astack"] = function_stack
-    return await solve_dependencies(
-        request=request,
-        dependant=dependant,
-        body=body,
-        dependency_overrides_provider=overrides,
-        async_exit_stack=request_stack,
-        embed_body_fields=True,
-    )
+def attached(route: Any, name: str, make: Callable[[], T]) -> T:
+    """Return what is stored on a route under a name; create it on first use."""
+    found: T = vars(route).get(name) or vars(route).setdefault(name, make())
+    return found
 
 
 def is_bare(app: fastapi.FastAPI) -> bool:
-    """Whether nothing of FastAPI's own around an app's routes would do something: no telemetry, no limit of bodies."""
+    """Return whether FastAPI adds nothing around an app's routes: no telemetry, no body limit."""
     telemetry = getattr(app, "_native_telemetry", None)
     watches = telemetry is not None and (not hasattr(telemetry, "enabled") or telemetry.enabled())
     return not watches and getattr(app, "max_body_size", None) is None
 
 
 def has_frontend(router: Any) -> bool:
-    """Whether a router serves more than its routes: the files of a frontend, where no route is."""
+    """Return whether a router also serves frontend files where no route matches."""
     return bool(getattr(router, "_low_priority_routes", ())) or any(
         hasattr(route, "effective_low_priority_routes") for route in router.routes
     )

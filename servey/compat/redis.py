@@ -1,7 +1,7 @@
-"""Clients of Redis whose calls can be cancelled.
+"""Redis clients whose calls can be cancelled.
 
-redis-py writes by `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that arrives in the moment in which
-the write is done: a task that is told to end goes on for ever.
+redis-py writes with `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that arrives at the moment the
+write completes: a cancelled task then runs for ever.
 Source: redis/asyncio/connection.py 5.3, AbstractConnection.send_packed_command.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def cancellable(client: Any) -> Any:
-    """The same client, whose connections end with the task that uses them."""
+    """Make the connections of a client close when the task that uses them is cancelled."""
     pool = client.connection_pool
     pool.connection_class = _cancellable(pool.connection_class)
     return client
@@ -25,10 +25,10 @@ def _cancellable(base: Any) -> Any:
     class Cancellable(base):  # type: ignore[misc]
         async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
             task = asyncio.current_task()
-            asked = 0 if task is None else task.cancelling()
+            before = 0 if task is None else task.cancelling()
             await super().send_packed_command(command, check_health)
-            if task is not None and task.cancelling() > asked:
-                # The answer to what was written is nobody's.
+            if task is not None and task.cancelling() > before:
+                # Nobody will read the answer to the written command.
                 await self.disconnect(nowait=True)
                 raise asyncio.CancelledError
 

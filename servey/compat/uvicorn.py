@@ -1,7 +1,7 @@
-"""uvicorn's server and its supervisor of processes, with a server class of ours in them.
+"""uvicorn's process supervisor with our own server class.
 
-Source: uvicorn/supervisors/multiprocess.py, uvicorn/server.py, 0.50 to 0.54. Uvicorn has no public way to give its worker
-processes another server than its own; its supervisor makes them of the class `Process` of its module.
+Source: uvicorn/supervisors/multiprocess.py, uvicorn/server.py, 0.50 to 0.54. uvicorn has no public way to set the server
+class of its worker processes; its supervisor creates them from the class `Process` of its module.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if list(inspect.signature(multiprocess.Process.__init__).parameters) != ["self",
 
 
 class _Process(multiprocess.Process):
-    """A worker process that serves by the server that its config makes."""
+    """A worker process whose server is created by ``config.make_server``."""
 
     @property
     def server(self) -> Server:
@@ -35,8 +35,8 @@ class _Process(multiprocess.Process):
 
 
 def supervise(config: uvicorn.Config, make_server: Callable[[uvicorn.Config], Server]) -> None:
-    """Runs as many worker processes as the config says, on one socket; those that die are replaced, SIGHUP replaces all
-    of them one by one, and a worker that can not start ends everything. ``make_server`` is a function of a module.
+    """Run the worker processes of the config on one socket. A process that dies is replaced, SIGHUP replaces all of them
+    one by one, and a worker that cannot start ends everything. ``make_server`` must be a module-level function.
     """
     config.make_server = make_server  # type: ignore[attr-defined]
     multiprocess.Process = _Process  # type: ignore[misc]
@@ -44,7 +44,7 @@ def supervise(config: uvicorn.Config, make_server: Callable[[uvicorn.Config], Se
 
 
 def in_headers(connection: Any) -> bool:
-    """Whether a connection has begun a request whose headers are not whole, or has not begun any."""
+    """Whether a connection has not sent complete request headers yet."""
     if not hasattr(connection, "cycle"):
         return False  # a websocket
     cycle = connection.cycle

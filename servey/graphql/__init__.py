@@ -1,6 +1,7 @@
-"""GraphQL: every action with a web trigger is a field, and so is every action that is a method of a returned type.
+"""GraphQL: each action with a web trigger is a root field; each action on a method of a returned type is a nested field.
 
-What is here costs nothing to import; Strawberry is imported with the first request, or when the schema is asked for.
+Importing this package is cheap. Strawberry is imported on the first request, or when the schema is printed.
 """
 
-from servey.graphql.shapes import BigInt as BigInt
+from servey.graphql.schema.shapes import ID as ID
+from servey.graphql.schema.shapes import BigInt as BigInt

@@ -1,25 +1,26 @@
-"""``/graphiql``: the IDE for queries, from files on this machine; it works without internet.
+"""``/graphiql``: the GraphiQL IDE, served from local files, so that it works without internet access.
 
-The scripts and styles are those of the package ``graphene-django-graphiql-static`` (GraphiQL, React and graphql-ws, all of
-them MIT), which the extra ``standard`` installs; only its folder is used.
+The package ``graphene-django-graphiql-static`` contains the scripts and styles (GraphiQL, React and graphql-ws, all MIT).
+The extra ``standard`` installs it; only its static files are used.
 """
 
 from __future__ import annotations
 
-import html
 import importlib.util
-import secrets
 from pathlib import Path
 
 from fastapi import APIRouter
 from pydantic_core import to_json
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, Response
 
-from servey.errors import NotFound
-from servey.runtime import Runtime
-from servey.web import error_response
+from servey.core.errors import NotFound
+from servey.http.errors import error_response
+from servey.layout.frame import frame_of
+from servey.layout.page import VIEWER, escape, shipped_page
+from servey.runtime.runtime import Runtime
 
+LABEL = "GraphiQL"
 PACKAGE = "graphene_django_graphiql_static"
 ASSETS = {
     "graphiql.min.css": "text/css",
@@ -30,48 +31,52 @@ ASSETS = {
 }
 _SCRIPTS = ("react.production.min.js", "react-dom.production.min.js", "graphql-ws.min.js", "graphiql.min.js")
 _PATH = "/_servey/graphiql"
-_START = """
+_SCRIPT = """
 const url = new URL(CONFIG.path, location.href).href;
-const answers = GraphiQL.createFetcher({ url });
+const http = GraphiQL.createFetcher({ url });
 const isSubscription = (text, name) => {
   const found = [...text.replace(/#.*/g, "").matchAll(/(query|mutation|subscription)\\s*(\\w*)/g)];
-  const meant = found.find((each) => each[2] === (name || "")) || found[0];
-  return Boolean(meant) && meant[1] === "subscription";
+  const operation = found.find((each) => each[2] === (name || "")) || found[0];
+  return Boolean(operation) && operation[1] === "subscription";
 };
-// The headers editor is what a websocket says first, too.
-const events = (params, headers) => ({
+// The headers editor also sets the payload of connection_init.
+const websocket = (params, headers) => ({
   subscribe: (sink) => {
     const client = graphqlWs.createClient({ url: url.replace(/^http/, "ws"), connectionParams: headers, retryAttempts: 0 });
     return { unsubscribe: client.subscribe(params, sink) };
   },
 });
 const fetcher = (params, options) =>
-  isSubscription(params.query, params.operationName) ? events(params, options && options.headers) : answers(params, options);
+  isSubscription(params.query, params.operationName) ? websocket(params, options && options.headers) : http(params, options);
+// A link may contain an operation; it is shown and not run.
+const given = new URLSearchParams(location.search);
+const linked = given.has("query") ? { query: given.get("query"), variables: given.get("variables") || "" } : {};
 ReactDOM.render(
-  React.createElement(GraphiQL, { fetcher, defaultHeaders: CONFIG.headers, defaultQuery: CONFIG.query }),
+  React.createElement(GraphiQL, { fetcher, defaultHeaders: CONFIG.headers, defaultQuery: CONFIG.query, ...linked }),
   document.getElementById("page"),
 );
 """
-_QUERY = "# Write a query here; Ctrl-Space shows what there is, and Ctrl-Enter runs it.\n"
+_QUERY = "# Write a query here. Ctrl-Space completes, Ctrl-Enter runs it.\n"
 
 
 def mount_ide(router: APIRouter, runtime: Runtime, *, prefix: str = "") -> None:
-    """Adds ``/graphiql`` and the files that it needs."""
+    """Add the routes of ``/graphiql`` and its static files."""
     endpoint = prefix + runtime.settings.graphql_path
 
     async def graphiql(request: Request) -> Response:
         root = str(request.scope.get("root_path", "")).rstrip("/")
-        return _page(runtime.settings.api_title, root + endpoint, root + prefix + _PATH)
+        return _page(runtime, request, root + endpoint, root + prefix + _PATH)
 
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]
         folder = _folder()
         if name not in ASSETS or folder is None:
-            return error_response(NotFound())
+            return error_response(NotFound(), runtime, request.scope)
         headers = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
         return FileResponse(folder / name, media_type=ASSETS[name], headers=headers)
 
     router.add_route(f"{prefix}/graphiql", graphiql, include_in_schema=False)
+    runtime.shipped[LABEL] = f"{prefix}/graphiql"
     router.add_route(f"{prefix}{_PATH}/{{name}}", asset, include_in_schema=False)
 
 
@@ -82,43 +87,22 @@ def _folder() -> Path | None:
     return Path(spec.origin).parent / "static" / PACKAGE
 
 
-def _page(title: str, endpoint: str, assets: str) -> Response:
-    title = html.escape(title)
+def _page(runtime: Runtime, request: Request, endpoint: str, assets: str) -> Response:
+    frame = frame_of(runtime, request.scope)
     if _folder() is None:
-        text = 'This page needs the package graphene-django-graphiql-static; install Servey with the extra "standard".'
-        return HTMLResponse(f"<!DOCTYPE html><title>{title}</title><p>{text}</p>", 503)
-    nonce = secrets.token_urlsafe(16)
+        text = 'This page needs the package graphene-django-graphiql-static. Install Servey with the extra "standard".'
+        content = f"<h1>{LABEL}</h1><p>{text}</p>"
+        return shipped_page(frame, LABEL, content, kind="text", current=LABEL, status=503)
     config = to_json({"path": endpoint, "query": _QUERY, "headers": '{"Authorization": ""}'})
-    scripts = "\n".join(f'<script src="{assets}/{name}" nonce="{nonce}"></script>' for name in _SCRIPTS)
-    start = f"const CONFIG = {config.decode()};".replace("<", "\\u003c") + _START
-    body = f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}: GraphiQL</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="{assets}/graphiql.min.css">
-<style>html, body, #page {{ height: 100%; margin: 0; overflow: hidden }}</style>
-</head>
-<body>
-<div id="page">Loading</div>
-{scripts}
-<script nonce="{nonce}">{start}</script>
-</body>
-</html>
-"""
-    return HTMLResponse(
-        body,
-        headers={
-            # The editor writes styles into the page.
-            "Content-Security-Policy": (
-                f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-                "font-src 'self' data:; connect-src 'self'; worker-src blob:; base-uri 'none'; "
-                "frame-ancestors 'none'; form-action 'none'"
-            ),
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-store",
-        },
+    return shipped_page(
+        frame,
+        LABEL,
+        '<div id="page"><p class="loading">Loading.</p></div>',
+        kind="viewer fill",
+        current=LABEL,
+        styles=("frame", "viewers"),
+        more_head=f'<link rel="stylesheet" href="{escape(assets)}/graphiql.min.css">',
+        scripts=[f"{assets}/{name}" for name in _SCRIPTS],
+        start=f"const CONFIG = {config.decode()};".replace("<", "\\u003c") + _SCRIPT,
+        policy=VIEWER,
     )

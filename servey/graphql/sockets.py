@@ -1,4 +1,4 @@
-"""``/graphql`` over a websocket, by the protocol graphql-transport-ws; the older protocol of the same library is not spoken.
+"""``/graphql`` over a websocket: the protocol graphql-transport-ws. The older protocol graphql-ws is not supported.
 
 Source: graphql-ws, PROTOCOL.md.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
@@ -14,22 +15,28 @@ from pydantic_core import from_json
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from servey.context import Context
-from servey.errors import ActionError
-from servey.graphql.engine import Engine, is_subscription
+from servey.core.context import Context
+from servey.core.errors import ActionError
+from servey.graphql.execution.engine import Engine, is_subscription
 from servey.graphql.failures import request_failure
-from servey.graphql.requests import Asked, asked_of
+from servey.graphql.requests import GraphQLRequest, parse_request
 from servey.graphql.view import encoded
-from servey.web import bearer_token, header, known_error, request_id_of
+from servey.http import close_codes, sending
+from servey.http.errors import known_error
+from servey.http.origins import origin_is_known
+from servey.http.web import bearer_of, bearer_token, request_id_of
 
-logger = logging.getLogger("servey")
+logger: logging.Logger = logging.getLogger("servey")
 
 PROTOCOL = "graphql-transport-ws"
 _INIT_SECONDS = 5.0
+_CLOSE_SECONDS = 1.0
+_SEND_ERRORS = (RuntimeError, WebSocketDisconnect, OSError)
+"""What sending raises after the client has disconnected."""
 
 
 class _Closed(Exception):
-    """Why the server closes a connection."""
+    """Raised to close the connection with this code and reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -37,64 +44,94 @@ class _Closed(Exception):
         self.reason = reason
 
 
+class _Disconnected(Exception):
+    """The client has disconnected, or does not read."""
+
+
 async def serve_socket(engine: Engine, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serves one connection to its end."""
+    """Serve one connection until it closes."""
     websocket = WebSocket(scope, receive, send)
-    if not _origin_is_allowed(scope, engine.runtime.settings.cors_allowed_origins):
-        await websocket.close()  # before it is accepted, so that it is HTTP 403
+    try:
+        await _handshake(engine, websocket)
+    except _SEND_ERRORS:
+        return  # the client has disconnected
+    if websocket.application_state is WebSocketState.CONNECTED:
+        await _Connection(engine, websocket).run()
+
+
+async def _handshake(engine: Engine, websocket: WebSocket) -> None:
+    """Accept or refuse a connection, by its origin and its subprotocols."""
+    scope = websocket.scope
+    if not origin_is_known(scope, engine.runtime.settings.cors_allowed_origins):
+        await websocket.close()  # before accepting, so that the client gets HTTP 403
         return
     if PROTOCOL not in scope.get("subprotocols", ()):
         await websocket.accept()
-        await websocket.close(4406, f"Subprotocol not acceptable; speak {PROTOCOL}")
+        await websocket.close(close_codes.WRONG_SUBPROTOCOL, f"Subprotocol not acceptable; use {PROTOCOL}")
         return
     await websocket.accept(PROTOCOL)
-    await _Connection(engine, websocket).run()
-
-
-def _origin_is_allowed(scope: Scope, others: tuple[str, ...]) -> bool:
-    """Whether a page of that origin may connect: one of this host, or one that the settings name."""
-    origin = header(scope, b"origin")
-    if origin is None or origin in others or "*" in others:
-        return True
-    host = header(scope, b"host")
-    return host is not None and origin.partition("://")[2].lower() == host.lower()
 
 
 class _Connection:
-    """A client, the operations that it has open, and who it is."""
+    """One client connection: its token and its open operations."""
 
     def __init__(self, engine: Engine, websocket: WebSocket) -> None:
         self._engine = engine
         self._websocket = websocket
         self._settings = engine.runtime.settings
-        self._token = bearer_token(websocket.scope)
+        self._token = bearer_token(websocket.scope, self._settings)
+        self._headers: list[tuple[bytes, bytes]] = list(websocket.scope["headers"])
         self._operations: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._is_ready = False
+        self._closing: asyncio.Future[_Closed] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._operations
+
+    def evict(self) -> None:
+        self._close_with(close_codes.TOO_MANY, "Too many connections")
 
     async def run(self) -> None:
         stopping = asyncio.create_task(self._engine.runtime.stopping.wait())
         reading = asyncio.create_task(self._read())
-        code, reason = 1000, ""
+        init_timeout = asyncio.get_running_loop().call_later(_INIT_SECONDS, self._close_if_not_ready)
+        self._engine.add_socket(self)
+        code, reason = close_codes.NORMAL, ""
         try:
-            await asyncio.wait({stopping, reading}, return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
-                code, reason = 1012, "The server restarts; come back"
-            else:
+            ends: set[asyncio.Future[Any]] = {stopping, reading, self._closing}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
                 reading.result()
+            elif self._closing.done():
+                raise self._closing.result()
+            else:
+                code, reason = close_codes.SERVICE_RESTART, "The server is restarting; reconnect"
         except _Closed as closed:
             code, reason = closed.code, closed.reason
-        except WebSocketDisconnect:
+        except _Disconnected:
             pass
         except Exception:
             logger.exception("a GraphQL websocket failed")
-            code, reason = 1011, "Internal Server Error"
+            code, reason = close_codes.INTERNAL_ERROR, "Internal Server Error"
         finally:
+            init_timeout.cancel()
+            self._engine.sockets.pop(self, None)
             with anyio.CancelScope(shield=True):
                 await self._end([stopping, reading])
                 await self._close(code, reason)
 
+    def _close_if_not_ready(self) -> None:
+        if not self._is_ready:
+            self._close_with(close_codes.TOO_SLOW, "Connection initialisation timeout")
+
+    def _close_with(self, code: int, reason: str) -> None:
+        if not self._closing.done():
+            self._closing.set_result(_Closed(code, reason))
+
     async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
-        tasks = [*tasks, *self._operations.values()]
+        tasks = [*tasks, *self._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -103,35 +140,33 @@ class _Connection:
         connected = WebSocketState.CONNECTED
         if self._websocket.client_state is connected and self._websocket.application_state is connected:
             try:
-                await self._websocket.close(code, reason[:120])
-            except RuntimeError:
-                pass  # it left in this very moment
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._websocket.close(code, reason[:120])
+            except (TimeoutError, *_SEND_ERRORS):
+                pass
 
     async def _read(self) -> None:
-        try:
-            async with asyncio.timeout(_INIT_SECONDS):
-                message = await self._next()
-        except TimeoutError:
-            raise _Closed(4408, "Connection initialisation timeout") from None
         while True:
-            await self._handle(message)
-            message = await self._next()
+            await self._handle(await self._receive_message())
 
-    async def _next(self) -> dict[str, Any]:
+    async def _receive_message(self) -> dict[str, Any]:
         received = await self._websocket.receive()
         if received["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(received.get("code", 1000))
+            raise _Disconnected
         text = received.get("text")
         if text is None:
-            raise _Closed(4400, "A message is JSON text")
+            raise _Closed(close_codes.BAD_MESSAGE, "A message must be a text frame")
         if len(text) > self._settings.max_body_bytes:
-            raise _Closed(1009, f"A message may have {self._settings.max_body_bytes} characters")
+            raise _Closed(
+                close_codes.MESSAGE_TOO_BIG,
+                f"A message must not be longer than {self._settings.max_body_bytes} characters",
+            )
         try:
             message = from_json(text, allow_inf_nan=False)
         except ValueError:
-            raise _Closed(4400, "A message is JSON") from None
+            raise _Closed(close_codes.BAD_MESSAGE, "A message must be valid JSON") from None
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            raise _Closed(4400, "A message is a JSON object with a 'type'")
+            raise _Closed(close_codes.BAD_MESSAGE, "A message must be a JSON object with a string 'type'")
         return message
 
     async def _handle(self, message: dict[str, Any]) -> None:
@@ -149,83 +184,105 @@ class _Connection:
             if task is not None:
                 task.cancel()
         else:
-            raise _Closed(4400, f"There is no message of the type '{kind[:50]}'")
+            raise _Closed(close_codes.BAD_MESSAGE, f"Unknown message type '{kind[:50]}'")
 
     async def _init(self, payload: Any) -> None:
         if self._is_ready:
-            raise _Closed(4429, "Too many initialisation requests")
+            raise _Closed(close_codes.TOO_MANY, "Too many initialisation requests")
         if payload is not None and not isinstance(payload, dict):
-            raise _Closed(4400, "The payload of connection_init is an object")
+            raise _Closed(close_codes.BAD_MESSAGE, "The payload of connection_init must be an object")
         for source in (payload or {}, (payload or {}).get("headers") or {}):
             for name, value in source.items() if isinstance(source, dict) else ():
                 if name.lower() == "authorization" and isinstance(value, str):
-                    scheme, _, token = value.partition(" ")
-                    self._token = token.strip() if scheme.lower() == "bearer" else None
+                    self._token = bearer_of(value, self._settings.token_schemes)
+                    # A browser cannot send it in the handshake; security schemes of a host read it from these headers.
+                    others = [pair for pair in self._headers if pair[0] != b"authorization"]
+                    self._headers = [*others, (b"authorization", value.encode("latin-1", "replace"))]
         self._is_ready = True
         await self._send({"type": "connection_ack"})
 
     def _subscribe(self, message: dict[str, Any]) -> None:
         if not self._is_ready:
-            raise _Closed(4401, "Unauthorized")
+            raise _Closed(close_codes.UNAUTHENTICATED, "Unauthorized")
         number = message.get("id")
         if not isinstance(number, str) or not number or len(number) > 200:
-            raise _Closed(4400, "An operation has an 'id' that is a string")
+            raise _Closed(close_codes.BAD_MESSAGE, "A subscribe message needs an 'id': a string of 1 to 200 characters")
         if number in self._operations:
-            raise _Closed(4409, f"Subscriber for {number} already exists")
+            raise _Closed(close_codes.ALREADY_EXISTS, f"Subscriber for {number} already exists")
         if len(self._operations) >= self._settings.graphql_max_operations:
-            raise _Closed(4429, f"{self._settings.graphql_max_operations} operations are open; complete one first")
+            raise _Closed(
+                close_codes.TOO_MANY,
+                f"{self._settings.graphql_max_operations} operations are already open; complete one first",
+            )
         try:
-            asked = asked_of(message.get("payload"))
+            request = parse_request(message.get("payload"))
         except ActionError as error:
-            raise _Closed(4400, str(error.detail)) from None
-        task = asyncio.create_task(self._run_operation(number, asked))
+            raise _Closed(close_codes.BAD_MESSAGE, str(error.detail)) from None
+        task = asyncio.create_task(self._run_operation(number, request))
         self._operations[number] = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _run_operation(self, number: str, asked: Asked) -> None:
+    async def _run_operation(self, number: str, request: GraphQLRequest) -> None:
         try:
             try:
-                with self._engine.runtime.in_flight.one_more() as let_go:
-                    ended = await self._answer(number, asked, let_go)
+                with self._engine.runtime.in_flight.count_call() as release:
+                    ended = await self._execute(number, request, release)
+            except _Disconnected:
+                raise
             except Exception as error:
-                known = known_error(error, request_id_of(self._websocket.scope), "GraphQL")
+                known = known_error(
+                    error, self._engine.runtime, request_id_of(self._websocket.scope), "GraphQL", "graphql"
+                )
                 ended = {"id": number, "type": "error", "payload": request_failure(known)["errors"]}
-            # Free before it is said: a client may use the id again at once.
+            # Release the id first: the client may reuse it as soon as it receives the message.
             if self._operations.get(number) is asyncio.current_task():
                 del self._operations[number]
                 await self._send(ended)
-        except (RuntimeError, WebSocketDisconnect):
-            pass  # the client has left
+        except _Disconnected:
+            pass
 
-    async def _answer(self, number: str, asked: Asked, let_go: Any) -> dict[str, Any]:
-        """Sends the answers; gives the message that ends the operation."""
+    async def _execute(self, number: str, request: GraphQLRequest, release: Any) -> dict[str, Any]:
+        """Send the results and return the message that ends the operation."""
         engine, scope = self._engine, self._websocket.scope
-        document = engine.document(asked)
+        document = engine.document(request)
         if isinstance(document, dict):
             return {"id": number, "type": "error", "payload": document["errors"]}
-        http = {**scope, "type": "http", "method": "GET"}
+        http = {**scope, "type": "http", "method": "GET", "headers": self._headers}
         context = Context(engine.runtime, "graphql", request_id=request_id_of(scope), token=self._token)
-        async with await engine.begin(context, http, _nothing) as operation:
-            if not is_subscription(document, asked):
-                made: Any = await engine.execute(document, asked, operation)
+        async with (
+            await engine.start_operation(context, http, _receive_empty_body) as operation,
+            AsyncExitStack() as stack,
+        ):
+            if not is_subscription(document, request):
+                made: Any = await engine.execute(document, request, operation)
             else:
-                made = await engine.subscribe(document, asked, operation)
+                stack.enter_context(engine.count_subscription())
+                made = await engine.subscribe(document, request, operation)
             if isinstance(made, dict):
                 if "data" not in made:
                     return {"id": number, "type": "error", "payload": made["errors"]}
                 await self._send({"id": number, "type": "next", "payload": made})
                 return {"id": number, "type": "complete"}
-            let_go()
+            release()
             try:
                 async for each in made:
                     await self._send({"id": number, "type": "next", "payload": each})
-                    await asyncio.sleep(0)  # neither side may ever have to wait
+                    await asyncio.sleep(0)  # neither the source nor the send may ever yield to the event loop
             finally:
                 await made.aclose()
         return {"id": number, "type": "complete"}
 
     async def _send(self, message: dict[str, Any]) -> None:
-        await self._websocket.send_text(encoded(message).decode())
+        try:
+            async with asyncio.timeout(sending.STALLED_SECONDS):
+                await self._websocket.send_text(encoded(message).decode())
+        except TimeoutError:
+            self._close_with(close_codes.TOO_SLOW, "The client does not read")
+            raise _Disconnected from None
+        except _SEND_ERRORS:
+            raise _Disconnected from None
 
 
-async def _nothing() -> dict[str, Any]:
+async def _receive_empty_body() -> dict[str, Any]:
     return {"type": "http.request", "body": b"", "more_body": False}

@@ -1,6 +1,6 @@
 """``/graphql`` over HTTP: queries by GET and POST, mutations by POST, subscriptions as server-sent events.
 
-Source: the GraphQL-over-HTTP specification; graphql-sse's protocol in its distinct connections mode.
+Source: the GraphQL-over-HTTP specification; the graphql-sse protocol in distinct connections mode.
 """
 
 from __future__ import annotations
@@ -8,86 +8,112 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
-import anyio
 import orjson
 from pydantic_core import to_json
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from servey.bodies import parse_json, whole_body
-from servey.context import Context
-from servey.errors import ActionError
-from servey.graphql.engine import Engine, is_mutation, is_subscription
+from servey.core.context import Context
+from servey.core.errors import ActionError
+from servey.graphql.execution.engine import Engine, is_mutation, is_subscription
+from servey.graphql.execution.limits import LimitExceeded
 from servey.graphql.failures import request_failure
-from servey.graphql.operation import LimitExceeded
 from servey.graphql.requests import (
     EVENT_STREAM,
     RESPONSE_JSON,
-    Asked,
     BadRequest,
-    answer_type,
-    asked_in_query,
-    asked_of,
+    GraphQLRequest,
     check_media_type,
+    error_media_type,
+    parse_graphql_json,
+    parse_query_string,
+    parse_request,
+    preferred_media_type,
 )
-from servey.web import Answer, bearer_token, error_response, exception_of, header, known_error, replay, request_id_of
+from servey.http.bodies import whole_body
+from servey.http.errors import known_error, shown_response
+from servey.http.sending import SSE_PING, send_chunks
+from servey.http.web import Answer, bearer_token, exception_of, header, replay, request_id_of
 
-logger = logging.getLogger("servey")
+logger: logging.Logger = logging.getLogger("servey")
 
-_PING_SECONDS = 12
+_SSE_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # a reverse proxy must not buffer events
+]
+
+
+class _ClientDisconnected(OSError):
+    """The client has closed the connection; there is nobody to report anything to."""
+
+
+def _detecting_disconnects(send: Send) -> Send:
+    async def send_or_disconnect(message: Message) -> None:
+        try:
+            await send(message)
+        except OSError as error:
+            raise _ClientDisconnected from error
+
+    return send_or_disconnect
 
 
 async def serve_http(engine: Engine, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers one request, whatever is wrong with it."""
-    answer = Answer(scope, send, request_id_of(scope))
+    """Handle one request. Every failure becomes a response."""
+    answer = Answer(scope, _detecting_disconnects(send), request_id_of(scope))
     try:
-        with engine.runtime.in_flight.one_more() as let_go:
-            await _serve(engine, scope, receive, answer, let_go)
+        with engine.runtime.in_flight.count_call() as release:
+            await _serve(engine, scope, receive, answer, release)
     except (Exception, asyncio.CancelledError) as raised:
         error = exception_of(raised)
         if answer.started:
-            logger.error("GraphQL failed after its answer", exc_info=error)
+            if isinstance(error, _ClientDisconnected):
+                return
+            logger.error("GraphQL failed after the response started", exc_info=error)
             return
-        known = known_error(error, request_id_of(scope), "GraphQL")
+        known = known_error(error, engine.runtime, request_id_of(scope), "GraphQL", "graphql")
         if isinstance(known, LimitExceeded):
-            response = _response(request_failure(known), answer_type(scope), 200)
+            response = _response(request_failure(known), error_media_type(scope), 200)
         elif isinstance(known, BadRequest):
-            response = _response(request_failure(known), answer_type(scope), 400)
+            response = _response(request_failure(known), error_media_type(scope), 400)
         else:
-            response = error_response(known)
+            response = shown_response(known, engine.runtime, scope)
         await response(scope, receive, answer.send)
 
 
-async def _serve(engine: Engine, scope: Scope, receive: Receive, answer: Answer, let_go: Callable[[], None]) -> None:
+async def _serve(engine: Engine, scope: Scope, receive: Receive, answer: Answer, release: Callable[[], None]) -> None:
     is_get = scope["method"] in ("GET", "HEAD")
     body = b""
     if is_get:
-        asked: Asked | list[Asked] = asked_in_query(scope)
+        request: GraphQLRequest | list[GraphQLRequest] = parse_query_string(scope)
     elif scope["method"] == "POST":
-        body, asked = await _asked_in_body(engine, scope, receive)
+        body, request = await _parse_body(engine, scope, receive)
     else:
         raise ActionError(405, "method_not_allowed", "Method Not Allowed", headers={"Allow": "GET, POST"})
     receive = replay(body, receive)
-    media_type = answer_type(scope)
-    if isinstance(asked, list):
+    media_type = preferred_media_type(scope)
+    if isinstance(request, list):
         media_type = RESPONSE_JSON if media_type == RESPONSE_JSON else "application/json"
         answers, headers = [], []
-        for each in asked:
-            made, more = await _answer_to(engine, each, scope, receive, is_get)
+        for each in request:
+            made, more = await _execute_batched(engine, each, scope, receive, is_get)
             answers.append(made)
             headers += more
         await _response(answers, media_type, 200, headers)(scope, receive, answer.send)
         return
     if media_type == EVENT_STREAM:
-        await _stream(engine, asked, scope, receive, answer, let_go, is_get)
+        await _stream(engine, request, scope, receive, answer, release, is_get)
         return
-    await _one(engine, asked, scope, receive, answer, is_get, media_type)
+    await _respond(engine, request, scope, receive, answer, is_get, media_type)
 
 
-async def _asked_in_body(engine: Engine, scope: Scope, receive: Receive) -> tuple[bytes, Asked | list[Asked]]:
+async def _parse_body(
+    engine: Engine, scope: Scope, receive: Receive
+) -> tuple[bytes, GraphQLRequest | list[GraphQLRequest]]:
     check_media_type(scope)
     settings = engine.runtime.settings
     body = await whole_body(
@@ -96,58 +122,66 @@ async def _asked_in_body(engine: Engine, scope: Scope, receive: Receive) -> tupl
         limit_bytes=settings.max_body_bytes,
         timeout=settings.body_timeout,
     )
-    given = parse_json(body)
+    given = parse_graphql_json(body)
     if not isinstance(given, list):
-        return body, asked_of(given)
+        return body, parse_request(given)
     if len(given) > settings.graphql_max_batch:
-        raise LimitExceeded(f"There are {len(given)} operations in the request; {settings.graphql_max_batch} may be")
+        raise LimitExceeded(f"The request has {len(given)} operations; the limit is {settings.graphql_max_batch}")
     if not given:
-        raise BadRequest("A list of operations may not be empty")
-    return body, [asked_of(each) for each in given]
+        raise BadRequest("A list of operations must not be empty")
+    return body, [parse_request(each) for each in given]
 
 
 def _context(engine: Engine, scope: Scope) -> Context:
-    return Context(engine.runtime, "graphql", request_id=request_id_of(scope), token=bearer_token(scope))
+    return Context(
+        engine.runtime, "graphql", request_id=request_id_of(scope), token=bearer_token(scope, engine.runtime.settings)
+    )
 
 
-async def _one(
-    engine: Engine, asked: Asked, scope: Scope, receive: Receive, answer: Answer, is_get: bool, media_type: str
+async def _respond(
+    engine: Engine,
+    request: GraphQLRequest,
+    scope: Scope,
+    receive: Receive,
+    answer: Answer,
+    is_get: bool,
+    media_type: str,
 ) -> None:
-    document = _runnable(engine, asked, is_get)
+    document = _runnable(engine, request, is_get)
     if isinstance(document, dict):
         await _response(document, media_type, _status(document, media_type))(scope, receive, answer.send)
         return
-    async with await engine.begin(_context(engine, scope), scope, receive) as operation:
-        made = await engine.execute(document, asked, operation)
+    async with await engine.start_operation(_context(engine, scope), scope, receive) as operation:
+        made = await engine.execute(document, request, operation)
         response = _response(made, media_type, _status(made, media_type), operation.headers())
         await response(scope, receive, answer.send)
 
 
-async def _answer_to(
-    engine: Engine, asked: Asked, scope: Scope, receive: Receive, is_get: bool
+async def _execute_batched(
+    engine: Engine, request: GraphQLRequest, scope: Scope, receive: Receive, is_get: bool
 ) -> tuple[dict[str, Any], list[tuple[bytes, bytes]]]:
-    document = _runnable(engine, asked, is_get)
+    document = _runnable(engine, request, is_get)
     if isinstance(document, dict):
         return document, []
-    async with await engine.begin(_context(engine, scope), scope, receive) as operation:
-        return await engine.execute(document, asked, operation), operation.headers()
+    async with await engine.start_operation(_context(engine, scope), scope, receive) as operation:
+        return await engine.execute(document, request, operation), operation.headers()
 
 
-def _runnable(engine: Engine, asked: Asked, is_get: bool) -> Any:
-    """The document, or the answer that says why it is not run."""
-    document = engine.document(asked)
+def _runnable(engine: Engine, request: GraphQLRequest, is_get: bool) -> Any:
+    """Return the document, or the error response if it must not be executed."""
+    document = engine.document(request)
     if isinstance(document, dict):
         return document
-    if is_get and is_mutation(document, asked):
-        raise ActionError(405, "method_not_allowed", "A mutation is sent by POST", headers={"Allow": "POST"})
-    if is_subscription(document, asked):
-        text = f"A subscription comes over a websocket, or as {EVENT_STREAM} where the request accepts that"
-        return request_failure(BadRequest(text, "unsupported_media_type"))
+    if is_get and is_mutation(document, request):
+        raise ActionError(405, "method_not_allowed", "Send mutations with POST", headers={"Allow": "POST"})
+    if is_subscription(document, request):
+        text = f"Subscriptions need a websocket, or a request with 'Accept: {EVENT_STREAM}'"
+        return engine.failure(BadRequest(text, "unsupported_media_type"))
     return document
 
 
 def _status(made: dict[str, Any], media_type: str) -> int:
-    """Source: GraphQL-over-HTTP section 6.4: without ``data``, nothing was run."""
+    """Return the HTTP status. Source: GraphQL-over-HTTP section 6.4: without ``data`` the request was not executed."""
     if media_type != RESPONSE_JSON or "data" in made:
         return 200
     codes = {error["extensions"]["code"] for error in made["errors"]}
@@ -163,7 +197,7 @@ def _response(
 
 
 def encoded(made: Any) -> bytes:
-    """An answer as JSON, numbers of any size included."""
+    """Encode a response as JSON, including integers of any size."""
     try:
         return orjson.dumps(made, option=orjson.OPT_UTC_Z)
     except TypeError:
@@ -171,7 +205,7 @@ def encoded(made: Any) -> bytes:
     try:
         return to_json(made, inf_nan_mode="null")
     except ValueError:
-        return json.dumps(made, default=str).encode()  # half a surrogate pair
+        return json.dumps(made, default=str).encode()  # a lone surrogate
 
 
 # ---------------------------------------------------------------------------------------------- server-sent events
@@ -179,64 +213,46 @@ def encoded(made: Any) -> bytes:
 
 async def _stream(
     engine: Engine,
-    asked: Asked,
+    request: GraphQLRequest,
     scope: Scope,
     receive: Receive,
     answer: Answer,
-    let_go: Callable[[], None],
+    release: Callable[[], None],
     is_get: bool,
 ) -> None:
-    document = engine.document(asked)
-    if not isinstance(document, dict) and is_get and is_mutation(document, asked):
-        raise ActionError(405, "method_not_allowed", "A mutation is sent by POST", headers={"Allow": "POST"})
-    async with await engine.begin(_context(engine, scope), scope, receive) as operation:
+    document = engine.document(request)
+    if not isinstance(document, dict) and is_get and is_mutation(document, request):
+        raise ActionError(405, "method_not_allowed", "Send mutations with POST", headers={"Allow": "POST"})
+    async with (
+        await engine.start_operation(_context(engine, scope), scope, receive) as operation,
+        AsyncExitStack() as stack,
+    ):
         if isinstance(document, dict):
             made: Any = document
-        elif is_subscription(document, asked):
-            made = await engine.subscribe(document, asked, operation)
+        elif is_subscription(document, request):
+            stack.enter_context(engine.count_subscription())
+            made = await engine.subscribe(document, request, operation)
         else:
-            made = await engine.execute(document, asked, operation)
-        let_go()  # open streams are many and idle; they are not what the limit is about
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
-        await answer.send({"type": "http.response.start", "status": 200, "headers": [*headers, *operation.headers()]})
-        answers: Any = _alone(made) if isinstance(made, dict) else made
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(_until_left, receive, group.cancel_scope)
-                group.start_soon(_until, engine.runtime.stopping, group.cancel_scope)
-                group.start_soon(_ping, answer.send)
-                async for each in answers:
-                    await _send_event(answer.send, b"next", encoded(each))
-                    await asyncio.sleep(0)  # neither side may ever have to wait
-                await _send_event(answer.send, b"complete", b"")
-                group.cancel_scope.cancel()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await answers.aclose()
-        await answer.send({"type": "http.response.body", "body": b"", "more_body": False})
+            made = await engine.execute(document, request, operation)
+        release()  # the limit is for running calls, not for idle streams
+        await send_chunks(
+            _events(_single(made) if isinstance(made, dict) else made),
+            [*_SSE_HEADERS, *operation.headers()],
+            receive,
+            answer.send,
+            engine.runtime.stopping,
+            ping=(SSE_PING, engine.runtime.settings.channel_ping),
+        )
 
 
-async def _alone(made: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+async def _single(made: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
     yield made
 
 
-async def _send_event(send: Send, name: bytes, data: bytes) -> None:
-    body = b"event: " + name + b"\ndata: " + data + b"\n\n"
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-async def _ping(send: Send) -> None:
-    while True:
-        await asyncio.sleep(_PING_SECONDS)
-        await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
-
-
-async def _until_left(receive: Receive, scope: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
-
-
-async def _until(event: asyncio.Event, scope: anyio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
+async def _events(results: AsyncIterator[dict[str, Any]]) -> AsyncGenerator[bytes, None]:
+    try:
+        async for each in results:
+            yield b"event: next\ndata: " + encoded(each) + b"\n\n"
+        yield b"event: complete\ndata: \n\n"
+    finally:
+        await results.aclose()  # type: ignore[attr-defined]

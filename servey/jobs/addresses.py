@@ -1,4 +1,4 @@
-"""Which addresses a server on the internet may have, and connections to no others.
+"""Tell public internet addresses from private ones, and connect to public ones only.
 
 Source: the IANA IPv4 and IPv6 special-purpose address registries; RFC 6052 (NAT64), RFC 3056 (6to4).
 """
@@ -22,21 +22,21 @@ _REFUSED = tuple(
     ip_network(each)
     for each in ("100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4", "64:ff9b:1::/48", "fec0::/10")
 )
-"""What Python's own tables take for global, in one version or another, and is not."""
+"""Networks that some versions of Python's tables call global although they are not."""
 
 
 class RefusedAddress(Exception):
-    """A host that stands for an address inside somebody's own network."""
+    """The host resolves to an address inside a private network."""
 
 
 def is_public(text: str) -> bool:
-    """Whether an address is one of the internet's, also where an IPv4 address hides in an IPv6 one."""
-    address = _inner(ip_address(text.partition("%")[0]))
+    """Return whether an address is public; an IPv4 address embedded in an IPv6 one is checked too."""
+    address = _embedded_ipv4(ip_address(text.partition("%")[0]))
     refused = any(address in network for network in _REFUSED if network.version == address.version)
     return address.is_global and not address.is_multicast and not refused
 
 
-def _inner(address: Address) -> Address:
+def _embedded_ipv4(address: Address) -> Address:
     if isinstance(address, IPv4Address):
         return address
     if address.ipv4_mapped is not None:
@@ -51,20 +51,21 @@ def _inner(address: Address) -> Address:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host, as the system's resolver gives them. Errors: OSError."""
+    """Return the addresses of a host from the system's resolver. Errors: OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
 def system_network() -> httpcore2.AsyncNetworkBackend:
-    """The network as it is."""
-    network: Any = httpcore2.AnyIOBackend()  # to type checkers its class is what stands for it where anyio is missing
+    """Return a network backend without restrictions."""
+    network: Any = httpcore2.AnyIOBackend()  # typed as the class that replaces it when anyio is missing
     return cast(httpcore2.AsyncNetworkBackend, network)
 
 
 class PublicNetwork(httpcore2.AsyncNetworkBackend):
-    """Connects to hosts whose every address is public, and to the very address that was looked at: a second answer of
-    the resolver can not change it.
+    """Connect only to hosts whose addresses are all public.
+
+    The connection uses the address that was checked, so a second DNS answer (DNS rebinding) cannot change it.
     """
 
     def __init__(self, backend: httpcore2.AsyncNetworkBackend | None = None, resolve: Resolve = resolve) -> None:
@@ -79,7 +80,7 @@ class PublicNetwork(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """A connection. Errors: RefusedAddress before a socket is opened; OSError for a host without an address."""
+        """Open a connection. Errors: RefusedAddress before a socket is opened; OSError if the host has no address."""
         addresses = await self._resolve(host, port)
         if not addresses:
             raise OSError(f"{host} has no address")
@@ -88,5 +89,5 @@ class PublicNetwork(httpcore2.AsyncNetworkBackend):
         return await self._backend.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
 
     async def sleep(self, seconds: float) -> None:
-        """Waits."""
+        """Sleep."""
         await self._backend.sleep(seconds)

@@ -1,210 +1,314 @@
-"""A queue inside the process: for development, tests and a single server. What it holds ends with the process."""
+"""A queue inside the process, for development, tests and a single server; its jobs are lost when the process ends."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import logging
+import os
+import socket
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from servey.jobs.perform import perform_job
-from servey.queues import MOST_DEAD, Depth, Job, JobState
+from pydantic_core import to_json
 
-if TYPE_CHECKING:
-    from servey.runtime import Runtime
+from servey.core.errors import Overloaded
+from servey.core.queues import (
+    LISTED,
+    MOST_DEAD,
+    MOST_TRIES_KEPT,
+    UNFINISHED,
+    CancelRequest,
+    Depth,
+    Job,
+    JobState,
+    QueueState,
+    State,
+    Try,
+    first_of_each_state,
+)
+from servey.jobs.perform import Outcome
+from servey.jobs.waiting import WaitingJobs
 
-logger = logging.getLogger("servey")
+_OVERHEAD_BYTES = 1000
+"""What a job takes beside its parameters and its result, roughly."""
 
 
 class MemoryQueue:
     """Jobs in this process's memory.
 
-    Units: ``keep`` in seconds: how long the state of a job that has ended can be asked for, and its key is remembered.
+    Units: ``keep`` in seconds: how long the state of a job that has ended is kept. ``max_entries`` bounds the jobs that wait
+    or run, and those that have ended; ``max_bytes`` the parameters and results of all of them.
     """
 
-    def __init__(self, *, keep: float, at_once: int, grace: float) -> None:
+    def __init__(
+        self, *, keep: float, at_once: int, grace: float, max_entries: int = 10_000, max_bytes: int = 64 << 20
+    ) -> None:
+        self.at_once = at_once
+        self.grace = grace
         self._keep = keep
-        self._at_once = at_once
-        self._grace = grace
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
         self._states: dict[str, JobState] = {}
+        self._sizes: dict[str, int] = {}
+        self._bytes = 0
         self._keys: dict[tuple[str, str], str] = {}
         self._key_of: dict[str, tuple[str, str]] = {}
-        self._due: list[tuple[float, int, str]] = []
-        self._ended: deque[tuple[float, str]] = deque()
-        self._dead: dict[str, None] = {}
-        self._number = 0
+        self._waiting = WaitingJobs()
+        self._running: dict[str, CancelRequest] = {}
+        # When the jobs that have ended expire, oldest first; the first list is dropped first when memory runs short.
+        self._ended: dict[State, dict[str, float]] = {"done": {}, "cancelled": {}, "failed": {}, "dead": {}}
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._something = asyncio.Event()
         self._ended_one = asyncio.Event()
 
     async def enqueue(self, job: Job, *, delay: float = 0, key: str | None = None) -> str:
-        """Takes a job; gives its id, or that of the job of the same action that came with this ``key`` before."""
+        """Add a job; return its id, or the id of an earlier job of the same action with the same ``key``.
+
+        Errors: Overloaded if the queue is full.
+        """
         self._forget_old()
         if key is not None:
-            first = self._keys.setdefault((job.title, key), job.id)
-            if first != job.id:
-                return first
+            first = self._states.get(self._keys.get((job.title, key), ""))
+            if first is not None and self._holds_key(first):
+                return first.job.id
+        self._make_room_for(job)
+        if key is not None:
+            self._keys[job.title, key] = job.id
             self._key_of[job.id] = job.title, key
         self._wait(JobState(job, due_at=time.time() + delay))
         return job.id
 
     async def state(self, job_id: str) -> JobState | None:
-        """What has become of a job; None for one that is not known, or not any more."""
+        """Return the state of a job, or None if it is unknown or expired."""
         self._forget_old()
         return self._states.get(job_id)
 
     async def ended(self, job_id: str) -> JobState:
-        """What has become of a job once that is final. Errors: KeyError for one that is not known."""
-        while (known := self._states[job_id]).state in ("queued", "running"):
+        """Wait until a job has ended, and return its state. Errors: KeyError if it is unknown."""
+        while (known := self._states[job_id]).state in UNFINISHED:
             self._ended_one.clear()
             await self._ended_one.wait()
         return known
 
     async def report(self, job_id: str, progress: Mapping[str, Any]) -> None:
-        """Notes how far a running job has come."""
+        """Record the progress of a running job."""
         known = self._states.get(job_id)
         if known is not None and known.state == "running":
             self._states[job_id] = replace(known, progress=progress)
 
-    async def jobs(self) -> list[JobState]:
-        """Every job that waits, runs or is dead; the one that is due first comes first."""
-        waiting = [each for each in self._states.values() if each.state in ("queued", "running", "dead")]
-        return sorted(waiting, key=lambda each: each.due_at)
+    async def jobs(
+        self,
+        *,
+        states: Collection[State] = LISTED,
+        action: str | None = None,
+        queue: str | None = None,
+        most: int | None = None,
+    ) -> list[JobState]:
+        """Return the jobs in some states, ordered by due time; see `Queue.jobs`."""
+        self._forget_old()
+        found = (
+            each
+            for each in self._states.values()
+            if each.state in states
+            and (action is None or each.job.title == action)
+            and (queue is None or each.job.queue == queue)
+        )
+        return first_of_each_state(found, most)
+
+    async def queues(self) -> list[QueueState]:
+        """Return every queue that has held a job or is paused, ordered by name."""
+        found: list[QueueState] = []
+        for name in sorted({*self._waiting.queues, *self._waiting.paused}):
+            own = [each for each in self._states.values() if each.job.queue == name]
+            due = [each.due_at for each in own if each.state == "queued"]
+            running = sum(each.state == "running" for each in own)
+            found.append(QueueState(name, name in self._waiting.paused, len(due), running, min(due, default=None)))
+        return found
 
     async def depth(self) -> Depth:
-        """How much lies in it."""
+        """Return the size of all queues together."""
         waiting = [each.due_at for each in self._states.values() if each.state == "queued"]
-        dead = sum(each.state == "dead" for each in self._states.values())
+        dead = len(self._ended["dead"]) + len(self._ended["failed"])
         return Depth(len(waiting), dead, min(waiting, default=None))
 
     async def retry(self, job_id: str) -> bool:
-        """Lets a dead job begin anew; False where there is no such dead job."""
+        """Enqueue a failed, dead or cancelled job again; return False if there is no such job."""
         known = self._states.get(job_id)
-        if known is None or known.state != "dead":
+        if known is None or known.state not in ("failed", "dead", "cancelled"):
             return False
-        self._dead.pop(job_id, None)
-        self._wait(JobState(known.job, due_at=time.time()))
+        self._ended[known.state].pop(job_id, None)
+        key = self._key_of.get(job_id)
+        if key is not None:
+            other = self._states.get(self._keys.get(key, ""))
+            if other is None or not self._holds_key(other):
+                self._keys[key] = job_id
+        self._wait(JobState(known.job, due_at=time.time(), history=known.history))
         return True
 
     async def drop(self, job_id: str) -> bool:
-        """Forgets a dead job, or one that waits; False where there is no such job."""
+        """Delete a job that is not running; return False if there is no such job."""
         known = self._states.get(job_id)
-        if known is None or known.state not in ("dead", "queued"):
+        if known is None or known.state == "running":
             return False
         self._forget(job_id)
         return True
 
-    async def aclose(self) -> None:
-        """Nothing is open."""
+    async def cancel(self, job_id: str) -> bool:
+        """Cancel a queued or running job; return False if there is no such job."""
+        known = self._states.get(job_id)
+        if known is None or known.state not in UNFINISHED:
+            return False
+        request = self._running.get(job_id)
+        if request is not None:
+            request.set()
+        else:
+            self._waiting.discard(job_id)
+            self._end(replace(known, state="cancelled", ended_at=time.time()))
+        return True
 
-    def _wait(self, state: JobState) -> None:
-        self._states[state.job.id] = state
-        self._number += 1
-        heapq.heappush(self._due, (state.due_at, self._number, state.job.id))
+    async def pause(self, queue: str) -> None:
+        """Let no more jobs of a queue start until it is resumed or the process ends."""
+        self._waiting.paused.add(queue)
+
+    async def resume(self, queue: str) -> None:
+        """Let jobs of a paused queue start again."""
+        self._waiting.paused.discard(queue)
         self._something.set()
 
-    def _bury(self, job_id: str) -> None:
-        self._dead[job_id] = None
-        while len(self._dead) > MOST_DEAD:
-            self._forget(next(iter(self._dead)))
+    async def aclose(self) -> None:
+        """Do nothing; nothing is open."""
 
-    def _forget(self, job_id: str) -> None:
-        """Forgets a job, and the key that it came with."""
-        del self._states[job_id]
-        self._dead.pop(job_id, None)
-        if job_id in self._key_of:
-            del self._keys[self._key_of.pop(job_id)]
+    # ------------------------------------------------------------------------------------------------- for its worker
 
-    def _forget_old(self) -> None:
-        while self._ended and self._ended[0][0] < time.time() - self._keep:
-            _, job_id = self._ended.popleft()
-            known = self._states.get(job_id)
-            if known is not None and known.state in ("done", "failed"):
-                self._forget(job_id)
-
-    # ---------------------------------------------------------------------------------------------------- its worker
-
-    @asynccontextmanager
-    async def working(self, runtime: Runtime) -> AsyncIterator[None]:
-        """Runs jobs meanwhile. At the end those that are due are finished, as far as the grace allows."""
-        worker = asyncio.create_task(self._work(runtime))
-        try:
-            yield
-        finally:
-            try:
-                async with asyncio.timeout(self._grace):
-                    await self._until_idle()
-            except TimeoutError:
-                pass
-            worker.cancel()
-            await asyncio.wait({worker})
-            left = sum(each.state in ("queued", "running") for each in self._states.values())
-            if left:
-                logger.warning("%d jobs end with this process; with SERVEY_REDIS_URL they would outlive it", left)
-
-    async def _until_idle(self) -> None:
-        while any(each.state == "running" for each in self._states.values()) or self._next_is_due():
-            self._ended_one.clear()
-            await self._ended_one.wait()
-
-    async def _work(self, runtime: Runtime) -> None:
-        free = asyncio.Semaphore(self._at_once)
-        async with asyncio.TaskGroup() as group:
-            while True:
-                await free.acquire()
-                state = await self._next()
-                task = group.create_task(self._run(runtime, state))
-                task.add_done_callback(lambda _: free.release())
-
-    def _next_is_due(self) -> bool:
-        self._skip_dropped()
-        return bool(self._due) and self._due[0][0] <= time.time()
-
-    def _skip_dropped(self) -> None:
-        while self._due:
-            known = self._states.get(self._due[0][2])
-            if known is not None and known.state == "queued":
-                return
-            heapq.heappop(self._due)
-
-    async def _next(self) -> JobState:
-        """The next job that is due, once it is, as running."""
+    async def take(self) -> JobState:
+        """Wait for the next job that may run, and return it as running."""
         while True:
             self._something.clear()
-            if self._next_is_due():
-                job_id = heapq.heappop(self._due)[2]
-                known = self._states[job_id]
-                self._states[job_id] = running = replace(known, state="running", tries=known.tries + 1)
+            now = time.time()
+            queued = self._waiting.take(now)
+            if queued is not None:
+                running = replace(
+                    queued, state="running", tries=queued.tries + 1, worker=self._worker, started_at=now, ended_at=None
+                )
+                self._states[queued.job.id] = running
                 return running
-            wait = self._due[0][0] - time.time() if self._due else None
+            due_at = self._waiting.next_at(now)
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(None if due_at is None else max(0.0, due_at - now)):
                     await self._something.wait()
             except TimeoutError:
                 pass
 
-    async def _run(self, runtime: Runtime, state: JobState) -> None:
-        outcome = await perform_job(runtime, state.job, state.tries)
-        job_id = state.job.id
-        now = time.time()
-        last = self._states.get(job_id, state)
-        ended = replace(
-            last,
+    def started(self, job_id: str, request: CancelRequest) -> None:
+        """Note how a running job is cancelled."""
+        self._running[job_id] = request
+
+    def finish(self, running: JobState, outcome: Outcome) -> None:
+        """Record the outcome of a job that `take` returned."""
+        job, now, history = running.job, time.time(), running.history
+        self._running.pop(job.id, None)
+        self._waiting.left(job.id, job.limit)
+        if outcome.tried:
+            assert running.started_at is not None
+            history += (Try(running.tries, self._worker, running.started_at, now, outcome.error),)
+        state = replace(
+            self._states.get(job.id, running),
             state=outcome.state,
-            tries=state.tries - (not outcome.tried),
+            tries=running.tries - (not outcome.tried),
             result=outcome.result,
             error=outcome.error,
             due_at=now + outcome.wait,
+            history=history[-MOST_TRIES_KEPT:],
+            ended_at=now,
         )
-        if outcome.state == "queued":
-            self._wait(ended)
+        if state.state == "queued":
+            self._wait(state)
         else:
-            self._states[job_id] = ended
-            self._ended.append((now, job_id))
-            if outcome.state == "dead":
-                self._bury(job_id)
+            self._end(state)
+        self._something.set()
         self._ended_one.set()
+
+    @property
+    def unfinished(self) -> int:
+        """How many jobs wait or run."""
+        return len(self._waiting) + len(self._running)
+
+    async def until_idle(self) -> None:
+        """Wait until no job runs and none is due."""
+        while self._running or self._waiting.is_due(time.time()):
+            self._ended_one.clear()
+            await self._ended_one.wait()
+
+    # ------------------------------------------------------------------------------------------------------- its memory
+
+    def _holds_key(self, state: JobState) -> bool:
+        """Whether a job still holds the key that it was enqueued with."""
+        if state.state in UNFINISHED or state.job.unique_for is None:
+            return True
+        assert state.ended_at is not None
+        return time.time() < state.ended_at + state.job.unique_for
+
+    def _make_room_for(self, job: Job) -> None:
+        """Drop ended jobs, oldest first, until there is room. Errors: Overloaded if that is not enough."""
+        needed = _size_of(job, None)
+        oldest = self._oldest_ended()
+        while self._bytes + needed > self._max_bytes and (job_id := next(oldest, None)) is not None:
+            self._forget(job_id)
+        if self.unfinished >= self._max_entries or self._bytes + needed > self._max_bytes:
+            raise Overloaded("The queue of jobs is full; try again shortly")
+
+    def _oldest_ended(self) -> Iterator[str]:
+        for ended in self._ended.values():
+            while ended:
+                yield next(iter(ended))
+
+    def _wait(self, state: JobState) -> None:
+        self._put(state)
+        self._waiting.add(state)
+        self._something.set()
+
+    def _put(self, state: JobState) -> None:
+        job_id = state.job.id
+        size = _size_of(state.job, state.result)
+        self._bytes += size - self._sizes.get(job_id, 0)
+        self._sizes[job_id] = size
+        self._states[job_id] = state
+
+    def _end(self, state: JobState) -> None:
+        job_id = state.job.id
+        if state.state == "done":
+            state = replace(state, job=replace(state.job, params=None, request=None))
+        self._put(state)
+        self._ended_one.set()
+        ended, most = self._ended[state.state], MOST_DEAD if state.state in ("failed", "dead") else self._max_entries
+        ended[job_id] = time.time() + max(self._keep, state.job.unique_for or 0)
+        while len(ended) > most:
+            self._forget(next(iter(ended)))
+        oldest = self._oldest_ended()
+        while self._bytes > self._max_bytes and (other := next(oldest, job_id)) != job_id:
+            self._forget(other)
+
+    def _forget(self, job_id: str) -> None:
+        """Delete a job, and the key that it was enqueued with."""
+        known = self._states.pop(job_id)
+        self._bytes -= self._sizes.pop(job_id)
+        self._waiting.discard(job_id)
+        if known.state in self._ended:
+            self._ended[known.state].pop(job_id, None)
+        key = self._key_of.pop(job_id, None)
+        if key is not None and self._keys.get(key) == job_id:
+            del self._keys[key]
+
+    def _forget_old(self) -> None:
+        now = time.time()
+        for state in ("done", "cancelled", "failed"):
+            ended = self._ended[state]
+            while ended and ended[oldest := next(iter(ended))] < now:
+                self._forget(oldest)
+
+
+def _size_of(job: Job, result: Any) -> int:
+    request = job.request
+    kept = sum(len(name) + len(value) for name, value in request.headers) + len(request.query) if request else 0
+    return len(to_json(job.params)) + len(to_json(result)) + kept + _OVERHEAD_BYTES

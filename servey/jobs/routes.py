@@ -1,4 +1,4 @@
-"""``/jobs/{id}``: what has become of a job, for whoever enqueued it."""
+"""``/jobs/{id}``: the state of a job, for the caller who enqueued it; ``DELETE`` cancels it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from servey.access import Authorization
-from servey.errors import NotFound, Unauthenticated
-from servey.queues import State
-from servey.runtime import Runtime
-from servey.web import bearer_token, error_response, json_response, operation_id_of, request_id_of
+from servey.core.access import Authorization
+from servey.core.errors import ActionError, NotFound
+from servey.core.queues import State
+from servey.http.errors import error_response
+from servey.http.guarded import filled_route
+from servey.http.web import bearer_token, json_response, operation_id_of, request_id_of
+from servey.runtime.runtime import Runtime
 
 
-class JobBody(BaseModel):
+class JobBody(BaseModel, defer_build=True):
     """A job."""
 
     id: str
@@ -28,39 +30,51 @@ class JobBody(BaseModel):
 
 
 def mount_jobs(router: APIRouter, runtime: Runtime, *, prefix: str = "", scheme: Any = None) -> None:
-    """Adds ``GET /jobs/{id}``."""
+    """Add ``GET /jobs/{id}`` and ``DELETE /jobs/{id}``."""
 
-    async def job(request: Request, id: str) -> Response:
-        """Get what has become of a job."""
+    async def answer(request: Request, job_id: str, *, cancel: bool) -> Response:
         async with runtime.context(
-            "rest", token=bearer_token(request.scope), request_id=request_id_of(request.scope)
+            "rest", token=bearer_token(request.scope, runtime.settings), request_id=request_id_of(request.scope)
         ) as context:
             try:
                 caller = await context.authorize()
-            except Unauthenticated as error:
-                return error_response(error)
-            state = await runtime.queue.state(id)
-            if state is None or not is_its(caller, state.job.authorization):
-                return error_response(NotFound("There is no such job"))
+                state = await runtime.queue.state(job_id)
+                if state is None or not is_enqueuer(caller, state.job.authorization):
+                    raise NotFound("There is no such job")
+                if cancel and await runtime.queue.cancel(job_id):
+                    state = await runtime.queue.state(job_id) or state
+            except ActionError as error:
+                # Answered here, since a host app has no handler for it.
+                return error_response(error, runtime, request.scope)
             return json_response(state.as_json(), headers={"Cache-Control": "no-store"})
 
-    router.add_api_route(
-        f"{prefix}/jobs/{{id}}",
-        job,
-        methods=["GET"],
-        name="job",
-        operation_id=operation_id_of("job", prefix),
-        tags=["jobs"],
-        response_model=None,
-        responses={
-            200: {"model": JobBody, "description": "What has become of it"},
-            404: {"description": "No job of this caller's"},
-        },
-    )
+    async def job(request: Request, id: str) -> Response:
+        """Get the state of a job."""
+        return await answer(request, id, cancel=False)
+
+    async def cancel_job(request: Request, id: str) -> Response:
+        """Cancel a job. A running one is still `running` in the response; it ends as `cancelled` soon."""
+        return await answer(request, id, cancel=True)
+
+    for method, endpoint in (("GET", job), ("DELETE", cancel_job)):
+        router.add_api_route(
+            f"{prefix}/jobs/{{id}}",
+            endpoint,
+            methods=[method],
+            name=endpoint.__name__,
+            route_class_override=filled_route(runtime),
+            operation_id=operation_id_of(endpoint.__name__, prefix),
+            tags=["jobs"],
+            response_model=None,
+            responses={
+                200: {"model": JobBody, "description": "The state of the job"},
+                404: {"description": "No job with this id that the caller enqueued"},
+            },
+        )
 
 
-def is_its(caller: Authorization | None, enqueuer: Authorization | None) -> bool:
-    """Whether a caller is the one who enqueued a job. What nobody in particular enqueued, whoever knows its id may see."""
+def is_enqueuer(caller: Authorization | None, enqueuer: Authorization | None) -> bool:
+    """Return whether a caller enqueued a job. Anyone who knows its id may see a job that was enqueued without a token."""
     if enqueuer is None:
         return True
     if caller is None or caller.subject_id != enqueuer.subject_id:

@@ -1,6 +1,6 @@
-"""When schedules are due: arithmetic of slots, without a clock.
+"""Compute when schedules are due; pure functions that never read the clock.
 
-A slot is a moment at which a schedule is due, in milliseconds since 1970-01-01 UTC. Every process computes the same ones.
+A slot is a time at which a schedule is due, in milliseconds since 1970-01-01 UTC. Every process computes the same slots.
 """
 
 from __future__ import annotations
@@ -11,34 +11,33 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from servey.actions import Action
-from servey.enqueue import why_no_job
-from servey.errors import ConfigError
-from servey.triggers import CronTrigger, FixedRateTrigger
+from servey.calls.enqueue import why_no_job
+from servey.core.actions import Action
+from servey.core.errors import ConfigError
+from servey.core.triggers import CronTrigger, FixedRateTrigger
 
 if TYPE_CHECKING:
-    from servey.runtime import Runtime
+    from servey.runtime.runtime import Runtime
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """An action with one of its triggers; ``name`` is the same in every process."""
+    """An action with one of its schedule triggers; ``name`` is the same in every process."""
 
     name: str
     action: Action
     trigger: FixedRateTrigger | CronTrigger
 
     def slot_after(self, moment_ms: int) -> int:
-        """The first slot after a moment: the moment itself is never one."""
+        """Return the first slot later than a time; never that time itself."""
         return slot_after(self.trigger, moment_ms)
 
 
 def slot_after(trigger: FixedRateTrigger | CronTrigger, moment_ms: int) -> int:
-    """The first moment after this one at which a trigger is due.
+    """Return the first time, later than this one, at which a trigger is due.
 
-    A cron expression speaks of the clock on the wall. Where that is put forward, what it says of the lost hour happens
-    right after it; where it is put back, what it says of the hour that comes twice happens once, unless it says every
-    hour or every minute.
+    A cron expression means local time. When clocks go forward, times in the skipped hour are due right after it. When
+    clocks go back, times in the repeated hour are due once, unless the expression matches every hour or minute.
     """
     if isinstance(trigger, FixedRateTrigger):
         interval_ms = round(trigger.interval * 1000)
@@ -50,7 +49,7 @@ def slot_after(trigger: FixedRateTrigger | CronTrigger, moment_ms: int) -> int:
 
 
 def schedules_of(runtime: Runtime) -> list[Schedule]:
-    """Every schedule of an app. Errors: ConfigError that lists those that can not be."""
+    """Return every schedule of an app. Errors: ConfigError with one line for each schedule that cannot run."""
     found: list[Schedule] = []
     problems: list[str] = []
     for action in runtime.catalog:
@@ -66,16 +65,16 @@ def schedules_of(runtime: Runtime) -> list[Schedule]:
 
 
 def check_schedule(runtime: Runtime, action: Action, trigger: FixedRateTrigger | CronTrigger) -> None:
-    """Makes sure that an action can be called at a time, by nobody. Errors: ConfigError."""
+    """Check that a schedule can call an action: without parameters and without a caller. Errors: ConfigError."""
     needed = [param.name for param in action.signature.client if param.required]
     if needed:
-        raise action.problem("is called by a schedule, which gives no parameters; give it a default", needed[0])
+        raise action.problem("is called by a schedule, which passes no parameters; add a default", needed[0])
     plan = runtime.plan(action)
     if plan.needs_token:
-        raise action.problem("is called by a schedule, which has no authorization; take 'Authorization | None'")
+        raise action.problem("is called by a schedule, which has no authorization; annotate it 'Authorization | None'")
     reason = why_no_job(plan)
     if reason is not None and not action.signature.streams:
-        raise action.problem(f"can not be called by a schedule: {reason}")
+        raise action.problem(f"cannot be called by a schedule: {reason}")
     if isinstance(trigger, CronTrigger):
         _check_expression(action, trigger)
 
@@ -86,11 +85,11 @@ def _check_expression(action: Action, trigger: CronTrigger) -> None:
     try:
         next(CronSim(trigger.expression, datetime.now(UTC)))
     except (CronSimError, StopIteration) as error:
-        raise action.problem(f"{trigger!r} never comes: {error or 'there is no such day'}") from None
+        raise action.problem(f"{trigger!r} is never due: {error or 'no such day exists'}") from None
 
 
 def trigger_text(trigger: FixedRateTrigger | CronTrigger) -> str:
-    """How a schedule shows itself to people."""
+    """Return a schedule trigger as text for people."""
     if isinstance(trigger, FixedRateTrigger):
         return f"every {trigger.interval:g} s"
     zone = "" if trigger.timezone == "UTC" else f" {trigger.timezone}"
@@ -98,5 +97,5 @@ def trigger_text(trigger: FixedRateTrigger | CronTrigger) -> str:
 
 
 def triggers_of(action: Action) -> Iterable[FixedRateTrigger | CronTrigger]:
-    """The triggers of an action that are schedules."""
+    """Return the schedule triggers of an action."""
     return (each for each in action.triggers if isinstance(each, FixedRateTrigger | CronTrigger))

@@ -1,4 +1,4 @@
-"""Runs schedules: each slot once, whatever the number of processes that run this."""
+"""Run schedules: each slot once, however many processes run this."""
 
 from __future__ import annotations
 
@@ -9,41 +9,46 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from servey.invoke import Stream, invoke
+from servey.calls.invoke import invoke
+from servey.calls.outcomes import Stream
+from servey.calls.supervise import supervise
+from servey.core.context import Context
+from servey.core.errors import ServeyError
+from servey.core.triggers import FixedRateTrigger
+from servey.http.errors import known_error
 from servey.jobs.schedule import Schedule
-from servey.metrics import SCHEDULE_LAG, SCHEDULED
-from servey.triggers import FixedRateTrigger
-from servey.web import known_error
+from servey.observability.metrics import SCHEDULE_LAG, SCHEDULED
 
 if TYPE_CHECKING:
-    from servey.runtime import Runtime
+    from servey.runtime.runtime import Runtime
 
-logger = logging.getLogger("servey")
+logger: logging.Logger = logging.getLogger("servey")
 
 _LONGEST_NAP = 60
 _LONGEST_HOLD = 15.0
 
 
 class Slots(Protocol):
-    """Gives every slot of every schedule away once, and none while the schedule's last run goes on."""
+    """Grants every slot of every schedule once, and none while the schedule's last run goes on."""
 
-    def take(self, schedule: str, slot_ms: int, hold: float) -> AbstractAsyncContextManager[bool]:
-        """Whether a slot is the caller's to run: until it leaves the block, the schedule counts as running.
+    def take(self, schedule: str, slot_ms: int, hold: float, longest: float) -> AbstractAsyncContextManager[bool]:
+        """Yield whether the caller may run a slot; the schedule counts as running until the block ends.
 
-        Units: ``hold`` in seconds: how long that is still so when the process dies.
+        Units: ``hold`` in seconds: how long it still counts as running after the process has died; ``longest`` in seconds:
+        how long it does while the event loop is blocked.
         """
         ...
 
 
 class LocalSlots:
-    """Slots for one process."""
+    """Slots for a single process."""
 
     def __init__(self) -> None:
         self._running: set[str] = set()
 
     @asynccontextmanager
-    async def take(self, schedule: str, slot_ms: int, hold: float) -> AsyncIterator[bool]:
-        """Whether the schedule is not running already."""
+    async def take(self, schedule: str, slot_ms: int, hold: float, longest: float) -> AsyncIterator[bool]:
+        """Yield whether the schedule is not running already."""
         if schedule in self._running:
             yield False
             return
@@ -55,10 +60,12 @@ class LocalSlots:
 
 
 async def run_schedules(runtime: Runtime, schedules: list[Schedule], slots: Slots) -> None:
-    """Runs schedules until it is cancelled; then the runs that have begun are cancelled too."""
+    """Run schedules until cancelled; runs that have begun are cancelled too."""
     async with asyncio.TaskGroup() as group:
         for schedule in schedules:
-            group.create_task(_run(runtime, schedule, slots, group))
+            group.create_task(
+                supervise(f"schedule {schedule.name}", lambda each=schedule: _run(runtime, each, slots, group), runtime)  # type: ignore[misc]
+            )
 
 
 async def _run(runtime: Runtime, schedule: Schedule, slots: Slots, group: asyncio.TaskGroup) -> None:
@@ -66,19 +73,19 @@ async def _run(runtime: Runtime, schedule: Schedule, slots: Slots, group: asynci
     while True:
         slot_ms = schedule.slot_after(moment_ms)
         await _until(slot_ms)
-        # Slots that were slept through, by a process that was stopped or a loop that was blocked, are skipped.
+        # Slots that passed while the process was stopped or its loop blocked are skipped.
         moment_ms = max(slot_ms, _last_slot(schedule, _now_ms()))
         group.create_task(_run_slot(runtime, schedule, moment_ms, slots))
 
 
 async def _until(moment_ms: int) -> None:
-    # A long sleep would not hear of a clock that is put right meanwhile.
+    # One long sleep would not notice that the clock is set meanwhile.
     while (left := moment_ms / 1000 - time.time()) > 0:  # noqa: ASYNC110 - time is what is waited for
         await asyncio.sleep(min(left, _LONGEST_NAP))
 
 
 def _last_slot(schedule: Schedule, moment_ms: int) -> int:
-    """The last slot up to a moment, where that is cheap to say; else the moment's own second."""
+    """Return the last slot up to a time if that is cheap to compute, otherwise 0."""
     if isinstance(schedule.trigger, FixedRateTrigger):
         interval_ms = round(schedule.trigger.interval * 1000)
         return moment_ms // interval_ms * interval_ms
@@ -87,37 +94,51 @@ def _last_slot(schedule: Schedule, moment_ms: int) -> int:
 
 async def _run_slot(runtime: Runtime, schedule: Schedule, slot_ms: int, slots: Slots) -> None:
     action = schedule.action
+    longest = action.timeout + runtime.settings.job_grace
     try:
-        async with slots.take(schedule.name, slot_ms, _hold_of(schedule)) as taken:
-            if not taken:
-                return
-            runtime.metrics.observe(SCHEDULE_LAG, max(0.0, time.time() - slot_ms / 1000), action.name)
-            outcome = "failed"
-            async with runtime.context("schedule", trusted=True) as context:
-                try:
-                    result = await invoke(action, {}, context)
-                    if isinstance(result, Stream):
-                        async for _ in result:
-                            pass
-                    outcome = "done"
-                except Exception as error:
-                    known = known_error(error, context.request_id, action.name)
-                    logger.error(
-                        "schedule '%s' failed in its slot %d: %s",
-                        schedule.name,
-                        slot_ms,
-                        known,
-                        extra={"request_id": context.request_id, "action": action.name},
-                    )
-                finally:
-                    runtime.metrics.add(SCHEDULED, action.name, outcome)
+        async with slots.take(schedule.name, slot_ms, _hold_of(schedule), longest) as taken:
+            if taken:
+                runtime.metrics.observe(SCHEDULE_LAG, max(0.0, time.time() - slot_ms / 1000), action.name)
+                async with runtime.context("schedule", trusted=True) as context:
+                    await _call(runtime, schedule, slot_ms, context)
     except Exception:
-        # A schedule goes on, whatever has become of one slot.
+        # A schedule goes on, whatever happened to one slot.
         logger.exception("schedule '%s' could not run its slot %d", schedule.name, slot_ms)
 
 
+async def _call(runtime: Runtime, schedule: Schedule, slot_ms: int, context: Context) -> None:
+    action = schedule.action
+    outcome = "failed"
+    try:
+        result = await invoke(action, {}, context)
+        if isinstance(result, Stream):
+            async for _ in result:
+                pass
+        outcome = "done"
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as raised:
+        error = raised
+        if not isinstance(error, Exception):
+            # sys.exit() in a schedule ends its run and not the process.
+            error = ServeyError(f"the schedule raised {raised!r}")
+            error.__cause__ = raised
+        known = known_error(error, runtime, context.request_id, action.name, "schedule")
+        logger.error(
+            "schedule '%s' failed in its slot %d: %s",
+            schedule.name,
+            slot_ms,
+            known,
+            extra={"request_id": context.request_id, "action": action.name},
+        )
+    finally:
+        runtime.metrics.add(SCHEDULED, action.name, outcome)
+    # Over its timeout, a plain function runs on in its thread; the next run must not overlap with it.
+    await context.resources.wait_for_thread()
+
+
 def _hold_of(schedule: Schedule) -> float:
-    """How long a run counts as going on after its process has died: not over the next slot, if it can be helped."""
+    """Return how long a run counts as going on after its process has died: if possible less than an interval."""
     if isinstance(schedule.trigger, FixedRateTrigger):
         return min(0.9 * schedule.trigger.interval, _LONGEST_HOLD)
     return _LONGEST_HOLD

@@ -1,4 +1,4 @@
-"""Jobs and schedules inside a server's process: where there is no Redis, and in development."""
+"""Run jobs and schedules inside a server process: without Redis, and in development."""
 
 from __future__ import annotations
 
@@ -8,37 +8,36 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from servey.jobs.memory import MemoryQueue
-from servey.jobs.schedule import schedules_of
-from servey.jobs.scheduler import LocalSlots, run_schedules
-
 if TYPE_CHECKING:
-    from servey.runtime import Runtime
+    from servey.runtime.runtime import Runtime
 
-logger = logging.getLogger("servey")
+logger: logging.Logger = logging.getLogger("servey")
 
 
 @asynccontextmanager
 async def jobs_here(runtime: Runtime) -> AsyncIterator[None]:
-    """Runs the jobs of a queue that is inside the process."""
+    """Run the jobs of the in-process queue."""
+    from servey.jobs.in_process import run_jobs
+    from servey.jobs.memory import MemoryQueue
+
     queue = runtime.queue if runtime.settings.redis_url is None else None
     if not isinstance(queue, MemoryQueue):
         yield
         return
-    async with queue.working(runtime):
+    async with run_jobs(queue, runtime):
         yield
 
 
 @asynccontextmanager
 async def jobs_and_schedules_here(runtime: Runtime) -> AsyncIterator[None]:
-    """Runs jobs and schedules, unless workers do: with Redis they do, but in development one process does it all."""
+    """Run jobs and schedules in this process, unless worker processes do (with Redis, in production)."""
     settings = runtime.settings
     async with AsyncExitStack() as stack:
         if settings.redis_url is None:
             await stack.enter_async_context(jobs_here(runtime))
             await stack.enter_async_context(_schedules_here(runtime))
         elif settings.is_dev:
-            from servey.jobs.worker import working
+            from servey.jobs.redis.worker import working
 
             await stack.enter_async_context(working(runtime))
         yield
@@ -46,6 +45,9 @@ async def jobs_and_schedules_here(runtime: Runtime) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _schedules_here(runtime: Runtime) -> AsyncIterator[None]:
+    from servey.jobs.schedule import schedules_of
+    from servey.jobs.scheduler import LocalSlots, run_schedules
+
     schedules = schedules_of(runtime)
     if not schedules:
         yield

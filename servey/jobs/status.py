@@ -1,7 +1,6 @@
-"""A worker's own small web server: whether it lives, whether it is ready, what it has counted.
+"""A worker's small HTTP server: liveness, readiness and metrics.
 
-It answers three paths, to whoever watches the process; it is for the inside of a network and knows no more of HTTP than
-that takes.
+It serves three paths for monitoring inside a private network, and implements only the part of HTTP that this needs.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from servey.condition import Readiness
-from servey.metrics import CONTENT_TYPE
+from servey.observability.metrics import CONTENT_TYPE
+from servey.runtime.health import Readiness
 
 if TYPE_CHECKING:
-    from servey.runtime import Runtime
+    from servey.runtime.runtime import Runtime
 
 _MAX_BYTES = 8192
 _SECONDS = 5
@@ -25,9 +24,9 @@ _SECONDS = 5
 
 @asynccontextmanager
 async def status_served(runtime: Runtime, host: str, port: int | None) -> AsyncIterator[None]:
-    """Answers ``/health/live``, ``/health/ready`` and ``/metrics`` meanwhile; without a port, nothing.
+    """Serve ``/health/live``, ``/health/ready`` and ``/metrics`` until the block ends; without a port, do nothing.
 
-    Errors: OSError where the port is taken.
+    Errors: OSError if the port is in use.
     """
     if port is None:
         yield
@@ -39,8 +38,8 @@ async def status_served(runtime: Runtime, host: str, port: int | None) -> AsyncI
             return 200, "application/json", json.dumps({"status": "ok"})
         if path == "/health/ready":
             failing = await readiness.failing_parts()
-            told = {"status": "failing", "failing": failing} if failing else {"status": "ok"}
-            return (503 if failing else 200), "application/json", json.dumps(told)
+            body = {"status": "failing", "failing": failing} if failing else {"status": "ok"}
+            return (503 if failing else 200), "application/json", json.dumps(body)
         if path == "/metrics" and runtime.settings.metrics:
             return 200, CONTENT_TYPE, await runtime.metrics.text()
         return 404, "application/json", json.dumps({"detail": "Not Found", "code": "not_found"})

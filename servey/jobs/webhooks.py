@@ -1,4 +1,4 @@
-"""Posts events to other people's servers: signed, within a time, never to an address of one's own network.
+"""Post events to webhooks: signed, with a timeout, and in production to public addresses only.
 
 Source: Standard Webhooks 1.0 (headers, signature); RFC 9110 section 10.2.3 (Retry-After).
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import time
@@ -16,32 +15,33 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from servey import __version__
-from servey.channels import WebhookEventChannel
-from servey.errors import ActionError, NotFound
-from servey.queues import Job
+from servey.core.channels import WebhookEventChannel
+from servey.core.errors import ActionError, NotFound
+from servey.core.queues import Job
+from servey.core.version import __version__
+from servey.core.webhooks import signing_keys
 
 if TYPE_CHECKING:
     import httpcore2
 
-    from servey.runtime import Runtime
-    from servey.settings import Settings
+    from servey.core.settings import Settings
+    from servey.runtime.runtime import Runtime
 
 _READ_BYTES = 1 << 16
 _SHOWN_CHARACTERS = 500
 
 
 async def deliver(runtime: Runtime, job: Job) -> None:
-    """Posts the event of a job to its channel's URL.
+    """Post the event of a job to its channel's URL.
 
-    Errors: ActionError 502 for what may be better later, with ``Retry-After`` where the receiver says when; 424 for what
-    will not; NotFound where the app has no such channel any more.
+    Errors: ActionError 502 if a later try may succeed, with the receiver's ``Retry-After``; 424 if not; NotFound if the app
+    has no such channel.
     """
     channel = next(
         (each for each in runtime.catalog.channels_of(WebhookEventChannel) if each.name == job.channel), None
     )
     if channel is None:
-        raise NotFound(f"There is no webhook channel '{job.channel}' any more")
+        raise NotFound(f"There is no webhook channel '{job.channel}'")
     runtime.deliveries[channel.name] += 1
     try:
         await _post_event(runtime, channel, job)
@@ -51,7 +51,10 @@ async def deliver(runtime: Runtime, job: Job) -> None:
 
 async def _post_event(runtime: Runtime, channel: WebhookEventChannel[Any], job: Job) -> None:
     body = to_json(job.params)
-    headers = {**channel.headers, **signed_headers(channel.secret, job.id, body, int(time.time()))}
+    signed = signed_headers(channel.secret, job.id, body, int(time.time()))
+    # The channel may set its own content type and user agent, but not what is signed.
+    headers = {**signed, **{name.lower(): value for name, value in channel.headers.items()}}
+    headers |= {name: value for name, value in signed.items() if name.startswith("webhook-")}
     try:
         async with asyncio.timeout(channel.timeout):
             status, answer_headers, text = await post(channel.url, headers, body, network=runtime.webhook_network)
@@ -72,7 +75,7 @@ def _later(said: str, retry_after: str | None = None) -> ActionError:
 
 
 def seconds_of(retry_after: str) -> int | None:
-    """How long a ``Retry-After`` asks to wait; None for what says nothing."""
+    """Return the seconds of a ``Retry-After``, or None if it is invalid."""
     text = retry_after.strip()
     if text.isascii() and text.isdigit():
         return int(text[:9])
@@ -83,40 +86,28 @@ def seconds_of(retry_after: str) -> int | None:
     return max(0, round(moment.timestamp() - time.time()))
 
 
-def signed_headers(secret: str | None, message_id: str, body: bytes, timestamp: int) -> dict[str, str]:
-    """The headers of a delivery; without a secret none signs it.
-
-    Shape: several secrets, one space between them, give as many signatures, so that one can be changed for another.
-    """
+def signed_headers(secret: str | bytes | None, message_id: str, body: bytes, timestamp: int) -> dict[str, str]:
+    """Return the headers of a delivery, with a signature for each key of the secret."""
     headers = {
         "content-type": "application/json",
         "user-agent": f"servey/{__version__}",
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),
     }
-    if secret is not None:
+    keys = signing_keys(secret)
+    if keys:
         content = f"{message_id}.{timestamp}.".encode() + body
-        made = (hmac.new(key_of(each), content, hashlib.sha256).digest() for each in secret.split())
+        made = (hmac.new(key, content, hashlib.sha256).digest() for key in keys)
         headers["webhook-signature"] = " ".join(f"v1,{base64.b64encode(each).decode()}" for each in made)
     return headers
-
-
-def key_of(secret: str) -> bytes:
-    """The bytes of a secret: what follows ``whsec_`` is base64, anything else is taken as it is."""
-    if not secret.startswith("whsec_"):
-        return secret.encode()
-    try:
-        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except binascii.Error:
-        return secret.encode()
 
 
 async def post(
     url: str, headers: dict[str, str], body: bytes, *, network: httpcore2.AsyncNetworkBackend
 ) -> tuple[int, dict[str, str], str]:
-    """The status, the headers and the beginning of the text that a server answers; no redirect is followed.
+    """Return the status, the headers and the beginning of the text of a server's response; redirects are not followed.
 
-    Errors: ActionError 502 for a network that fails, 424 for an address that is refused.
+    Errors: ActionError 502 if the network fails, 424 if the address is refused.
     """
     import httpcore2
 
@@ -147,7 +138,7 @@ async def post(
 
 
 def network_of(settings: Settings) -> httpcore2.AsyncNetworkBackend:
-    """What deliveries connect through: in production to public addresses only."""
+    """Return the network backend of deliveries; in production it connects to public addresses only."""
     from servey.jobs.addresses import PublicNetwork, system_network
 
     return system_network() if settings.is_dev else PublicNetwork()

@@ -1,35 +1,67 @@
-"""The pages that show OpenAPI, from files on this machine: they work without internet.
+"""The OpenAPI pages, served from local files so that they work without internet.
 
-The scripts and styles are those of the package ``fastapi-offline`` (Swagger UI, Apache 2.0; ReDoc, MIT), which the extra
-``standard`` installs; only its folder is used.
+The scripts and styles come from the package ``fastapi-offline`` (Swagger UI, Apache 2.0; ReDoc, MIT), which the extra
+``standard`` installs; only its files are used.
 """
 
 from __future__ import annotations
 
-import html
 import importlib.util
-import secrets
 from pathlib import Path
 
+from anyio import to_thread
 from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_oauth2_redirect_html
 from pydantic_core import to_json
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, Response
 
-from servey.errors import NotFound
-from servey.web import error_response
+from servey.core.errors import NotFound
+from servey.layout.frame import frame_of
+from servey.layout.page import VIEWER, escape, shipped_page
+from servey.runtime.runtime import Runtime
 
 ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",
     "redoc.standalone.js": "text/javascript",
-    "favicon.png": "image/png",
 }
 _ASSETS_PATH = "/_servey/assets"
+_REDOC_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
+"""An image that ReDoc asks its maker for."""
+_FOLLOW_SCHEME = """
+const scheme = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark-mode", scheme.matches);
+follow();
+scheme.addEventListener("change", follow);
+"""
+_REDOC = """
+const draw = () => {
+  const style = getComputedStyle(document.documentElement);
+  const color = name => style.getPropertyValue(`--${name}`).trim();
+  const text = { primary: color("text"), secondary: color("dim") };
+  const sans = { fontFamily: color("sans") }, mono = { fontFamily: color("mono") };
+  const theme = {
+    colors: { primary: { main: color("accent") }, success: { main: color("good") }, warning: { main: color("warn") },
+              error: { main: color("bad") }, text, border: { dark: color("line"), light: color("line") } },
+    schema: { nestedBackground: color("sunken"), linesColor: color("strong-line"), typeNameColor: color("dim"),
+              typeTitleColor: color("dim") },
+    sidebar: { backgroundColor: color("surface"), textColor: color("text"), activeTextColor: color("accent") },
+    rightPanel: { backgroundColor: "#171c23", textColor: "#e5e9ef" },
+    codeBlock: { backgroundColor: "#0f1318" },
+    typography: { ...sans, fontSize: "15px", headings: { ...sans, fontWeight: "650" },
+                  code: { ...mono, backgroundColor: color("sunken"), color: color("text") },
+                  links: { color: color("accent") } },
+  };
+  Redoc.init(SPEC, { theme, hideDownloadButton: true }, document.getElementById("page"));
+};
+draw();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+"""
 
 
-def mount_docs(app: FastAPI) -> None:
-    """Adds ``/docs`` (Swagger UI), ``/redoc`` and the files that they need."""
+def mount_docs(app: FastAPI, runtime: Runtime, *, docs_url: str | None, redoc_url: str | None) -> None:
+    """Add the pages of Swagger UI and ReDoc at these paths, and the files that they load."""
 
     async def swagger(request: Request) -> Response:
         root = _root(request)
@@ -40,38 +72,64 @@ def mount_docs(app: FastAPI) -> None:
             "persistAuthorization": True,
             "displayRequestDuration": True,
             "tryItOutEnabled": True,
+            **(app.swagger_ui_parameters or {}),
         }
-        return _page(
-            app.title,
-            head=f'<link rel="stylesheet" href="{root}{_ASSETS_PATH}/swagger-ui.css">',
-            script=f"{root}{_ASSETS_PATH}/swagger-ui-bundle.js",
-            start=f"SwaggerUIBundle({_in_script(options)})",
-            root=root,
-        )
+        if app.swagger_ui_oauth2_redirect_url:
+            options["oauth2RedirectUrl"] = f"{root}{app.swagger_ui_oauth2_redirect_url}"
+        start = f"const ui = SwaggerUIBundle({_in_script(options)});"
+        if app.swagger_ui_init_oauth:
+            start += f"ui.initOAuth({_in_script(app.swagger_ui_init_oauth)});"
+        style = f'<link rel="stylesheet" href="{escape(root)}{_ASSETS_PATH}/swagger-ui.css">'
+        return page(request, "Swagger UI", style, "swagger-ui-bundle.js", _FOLLOW_SCHEME + start)
 
     async def redoc(request: Request) -> Response:
         root = _root(request)
-        return _page(
-            app.title,
-            head="<style>body { margin: 0 }</style>",
-            script=f"{root}{_ASSETS_PATH}/redoc.standalone.js",
-            start=f"Redoc.init({_in_script(f'{root}{app.openapi_url}')}, {{}}, document.getElementById('page'))",
-            root=root,
+        spec = _in_script(f"{root}{app.openapi_url}")
+        return page(request, "ReDoc", "", "redoc.standalone.js", _REDOC.replace("SPEC", spec))
+
+    def page(request: Request, label: str, style: str, script: str, start: str) -> Response:
+        frame = frame_of(runtime, request.scope)
+        if _assets_folder() is None:
+            text = 'This page needs the package fastapi-offline; install Servey with the extra "standard".'
+            return shipped_page(frame, label, f"<h1>{label}</h1><p>{text}</p>", kind="text", current=label, status=503)
+        return shipped_page(
+            frame,
+            label,
+            '<div id="page"><p class="loading">Loading.</p></div>',
+            kind="viewer",
+            current=label,
+            styles=("frame", "viewers"),
+            more_head=style,
+            scripts=[f"{_root(request)}{_ASSETS_PATH}/{script}"],
+            start=start,
+            policy=VIEWER,
         )
 
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]
         folder = _assets_folder()
         if name not in ASSETS or folder is None:
-            return error_response(NotFound())
-        return FileResponse(
-            folder / name,
-            media_type=ASSETS[name],
-            headers={"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"},
-        )
+            raise NotFound()
+        headers = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
+        if name.startswith("redoc"):
+            content = await to_thread.run_sync((folder / name).read_bytes)
+            return Response(content.replace(_REDOC_LOGO, b"data:,"), media_type=ASSETS[name], headers=headers)
+        return FileResponse(folder / name, media_type=ASSETS[name], headers=headers)
 
-    app.add_route("/docs", swagger, include_in_schema=False)
-    app.add_route("/redoc", redoc, include_in_schema=False)
+    async def redirect(request: Request) -> Response:
+        return get_swagger_ui_oauth2_redirect_html()
+
+    app.docs_url, app.redoc_url = docs_url, redoc_url
+    if app.openapi_url is None:
+        return
+    if docs_url is not None:
+        app.add_route(docs_url, swagger, include_in_schema=False)
+        runtime.shipped["Swagger UI"] = docs_url
+        if app.swagger_ui_oauth2_redirect_url:
+            app.add_route(app.swagger_ui_oauth2_redirect_url, redirect, include_in_schema=False)
+    if redoc_url is not None:
+        app.add_route(redoc_url, redoc, include_in_schema=False)
+        runtime.shipped["ReDoc"] = redoc_url
     app.add_route(f"{_ASSETS_PATH}/{{name}}", asset, include_in_schema=False)
 
 
@@ -87,42 +145,5 @@ def _root(request: Request) -> str:
 
 
 def _in_script(value: object) -> str:
-    """A value as JavaScript that can not end the script that it stands in."""
+    """Return a value as JavaScript that cannot close the surrounding script element."""
     return to_json(value).decode().replace("<", "\\u003c")
-
-
-def _page(title: str, *, head: str, script: str, start: str, root: str) -> Response:
-    if _assets_folder() is None:
-        text = 'This page needs the package fastapi-offline; install Servey with the extra "standard".'
-        return HTMLResponse(f"<!DOCTYPE html><title>{html.escape(title)}</title><p>{text}</p>", 503)
-    nonce = secrets.token_urlsafe(16)
-    body = f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)}</title>
-<link rel="icon" href="{root}{_ASSETS_PATH}/favicon.png">
-{head}
-</head>
-<body>
-<div id="page"></div>
-<script src="{script}" nonce="{nonce}"></script>
-<script nonce="{nonce}">{start}</script>
-</body>
-</html>
-"""
-    return HTMLResponse(
-        body,
-        headers={
-            # Both viewers write styles into the page, and ReDoc searches in a worker that it makes of a blob.
-            "Content-Security-Policy": (
-                f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-                "font-src 'self' data:; connect-src 'self'; worker-src blob:; child-src blob:; base-uri 'none'; "
-                "frame-ancestors 'none'; form-action 'self'"
-            ),
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-store",
-        },
-    )

@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it is ready for traffic, and what it has counted."""
+"""Liveness, readiness and metrics endpoints."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from servey.condition import Readiness
-from servey.metrics import CONTENT_TYPE
-from servey.runtime import Runtime
-from servey.web import json_response
+from servey.http.web import json_response
+from servey.observability.metrics import CONTENT_TYPE
+from servey.runtime.health import Readiness
+from servey.runtime.runtime import Runtime
 
 
 def mount_health(app: FastAPI, runtime: Runtime) -> None:
-    """Adds ``/health/live`` and ``/health/ready``, and ``/metrics`` where the settings say so.
+    """Add ``/health/live`` and ``/health/ready``, and ``/metrics`` if it is enabled.
 
-    Ready is 503 once the process was asked to end, and while a part that the app uses does not answer; it names the part,
-    and the log says what is wrong with it.
+    Readiness is 503 during shutdown and while a part in use fails its check. The response names the part, the log has the
+    reason.
     """
 
     readiness = Readiness(runtime)

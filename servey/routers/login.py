@@ -1,45 +1,65 @@
-"""``/login``: a password for a token, as OAuth2's password grant; for development and for the one who operates an app.
+"""``/login``: OAuth2 password grant, for development and for operators.
 
-Source: RFC 6749 section 4.3. Whoever has users of their own plugs in a `PasswordAuthenticator`, or lets somebody else
-give out the tokens.
+Source: RFC 6749 section 4.3. An app with its own users replaces the part `PasswordAuthenticator`, or uses an external
+issuer.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form
+from fastapi.routing import APIRoute
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import request_response
 
-from servey.access import Authorization, PasswordAuthenticator
-from servey.errors import ActionError, Forbidden, Unauthenticated
-from servey.origins import leads_to_known, origin_is_known
-from servey.routers.cookies import set_token
-from servey.routers.describe import ErrorBody
-from servey.routers.failures import login_form
-from servey.routers.shipped import accepts_html, shipped_page
-from servey.settings import Settings
-from servey.tokens import JwtAuthorizer
-from servey.web import operation_id_of
+from servey.auth.tokens import JwtAuthorizer
+from servey.core.access import Authorization, PasswordAuthenticator
+from servey.core.errors import (
+    ActionError,
+    ActionTimeout,
+    Forbidden,
+    InvalidParams,
+    Overloaded,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+from servey.core.process import Process
+from servey.core.settings import Settings
+from servey.http.bodies import whole_body
+from servey.http.guarded import add_guarded
+from servey.http.origins import leads_to_known, origin_is_known
+from servey.http.web import operation_id_of, replay
+from servey.layout.frame import LOGIN, frame_of
+from servey.layout.page import accepts_html, shipped_page
+from servey.routers.pages.cookies import forget_token, set_token
+from servey.routers.pages.failures import login_form
+from servey.routers.rest.decode import check_charset
+from servey.routers.rest.describe import ErrorBody
 
-logger = logging.getLogger("servey")
+logger: logging.Logger = logging.getLogger("servey")
 
 TOKEN_SECONDS = 3600
+LOGIN_BYTES = 1 << 16
+LOGIN_SECONDS = 15
+MAX_WAITING = 100
 TRIES = 5
 TRIES_SECONDS = 60
 
 
 class Token(BaseModel):
-    """What a login gives."""
+    """The response to a login."""
 
     access_token: str
     token_type: str = "bearer"
@@ -48,20 +68,20 @@ class Token(BaseModel):
 
 @dataclass(frozen=True)
 class OnePassword:
-    """The one user of the settings, who holds the scope ``root``."""
+    """The user of the settings, with the scope ``root``."""
 
     username: str
     password: str = field(repr=False)
 
     async def authenticate(self, username: str, password: str) -> Authorization | None:
-        """The user's authorization; None for a wrong name or password, after the same time."""
-        right_name = hmac.compare_digest(username.encode(), self.username.encode())
-        right_password = hmac.compare_digest(password.encode(), self.password.encode())
+        """Return the user's authorization, or None (in constant time) for a wrong name or password."""
+        right_name = hmac.compare_digest(username.encode("utf-8", "surrogatepass"), self.username.encode())
+        right_password = hmac.compare_digest(password.encode("utf-8", "surrogatepass"), self.password.encode())
         return Authorization(self.username, frozenset({"root"})) if right_name and right_password else None
 
 
 def password_authenticator_of(settings: Settings) -> OnePassword:
-    """The authenticator of the settings. In development a password is made up where none is set, and logged."""
+    """Return the authenticator of the settings; development without a password logs a random one."""
     password = settings.login_password
     if password is None:
         password = secrets.token_urlsafe(12)
@@ -70,18 +90,23 @@ def password_authenticator_of(settings: Settings) -> OnePassword:
 
 
 def login_scheme(prefix: str) -> Any:
-    """How documents show that a token is to be had here."""
+    """Return the security scheme that documents this login."""
     return OAuth2PasswordBearer(
         tokenUrl=f"{prefix.lstrip('/')}/login".lstrip("/"), scheme_name="OAuth2", auto_error=False
     )
 
 
 class Throttle:
-    """Counts wrong tries of everybody, and refuses all of them for the rest of a minute when there were too many."""
+    """Counts failed logins of all clients, and refuses logins for up to a minute after too many.
+
+    A login in progress counts as a possible failure, so concurrent logins cannot exceed the limit: the others wait.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._wrong: list[float] = []
+        self._running = 0
+        self._waiting: set[asyncio.Future[None]] = set()
 
     def check(self) -> None:
         """Errors: ActionError 429 with ``Retry-After``."""
@@ -92,27 +117,82 @@ class Throttle:
             raise ActionError(429, "http_429", "Too many wrong tries", headers={"Retry-After": str(wait)})
 
     def wrong(self) -> None:
-        """Notes a wrong try."""
+        """Record a failed login."""
         self._wrong.append(self._clock())
+
+    @asynccontextmanager
+    async def one_try(self) -> AsyncIterator[None]:
+        """Hold a place for one login. Errors: ActionError 429, Overloaded if too many logins wait."""
+        self.check()
+        while len(self._wrong) + self._running >= TRIES:
+            if len(self._waiting) >= MAX_WAITING:
+                raise Overloaded("Too many logins at once; try again shortly")
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiting.discard(waiter)
+            self.check()
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+            for waiter in self._waiting:
+                if not waiter.done():
+                    waiter.get_loop().call_soon(_wake, waiter)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _bounded(limit_bytes: int, timeout: float) -> type[APIRoute]:
+    """Return a route class that reads the request body within these limits before FastAPI parses it."""
+
+    class LoginRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            parse_and_call = super().get_route_handler()
+
+            async def handle(request: Request) -> Response:
+                try:
+                    check_charset(request.headers.get("content-type"))
+                except UnsupportedMediaType as error:
+                    # FastAPI answers 422 to whatever is not a form with both fields.
+                    problem = {"type": "form_invalid", "loc": ["body"], "msg": error.detail, "input": None}
+                    raise InvalidParams([problem]) from None
+                length = request.headers.get("content-length")
+                raw = await whole_body(request.receive, length=length, limit_bytes=limit_bytes, timeout=timeout)
+                return await parse_and_call(Request(request.scope, replay(raw, request.receive)))
+
+            return handle
+
+    return LoginRoute
 
 
 def mount_login(
     router: APIRouter,
     authorizer: JwtAuthorizer,
     authenticator: PasswordAuthenticator,
-    settings: Settings,
+    runtime: Process,
     *,
     prefix: str = "",
     throttle: Throttle | None = None,
 ) -> None:
-    """Adds ``POST /login``, whose tokens hold for an hour; a browser gets its token as the cookie of pages."""
-    tries = throttle or Throttle()
+    """Add ``POST /login``. Tokens are valid for an hour; browsers receive the token as the cookie of pages."""
+    tries, settings = throttle or Throttle(), runtime.settings
 
     async def token_of(username: str, password: str) -> str:
-        tries.check()
-        authorization = await authenticator.authenticate(username, password)
+        try:
+            async with asyncio.timeout(LOGIN_SECONDS), tries.one_try():
+                authorization = await authenticator.authenticate(username, password)
+                if authorization is None:
+                    tries.wrong()
+        except TimeoutError:
+            raise ActionTimeout(LOGIN_SECONDS) from None
         if authorization is None:
-            tries.wrong()
             raise Unauthenticated("Wrong name or password")
         return authorizer.sign(authorization, lifetime=TOKEN_SECONDS)
 
@@ -121,16 +201,16 @@ def mount_login(
         if not accepts_html(request.scope):
             return Token(access_token=await token_of(username, password))
         wanted = (await request.form()).get("next")
-        onward = wanted if isinstance(wanted, str) and wanted.startswith("/") else "/"
-        if not leads_to_known(onward, request.scope):
-            onward = "/"
+        target = wanted if isinstance(wanted, str) and wanted.startswith("/") else _home(request)
+        if not leads_to_known(target, request.scope):
+            target = _home(request)
         try:
             if not origin_is_known(request.scope, ()):
-                raise Forbidden("This was sent from a page of another site, so that it was not done")
+                raise Forbidden("This form was sent from another site and was refused")
             token = await token_of(username, password)
         except ActionError as error:
-            return _login_page(request, onward, error)
-        answer = RedirectResponse(onward, 303, headers={"Cache-Control": "no-store"})
+            return _login_page(runtime, request, target, error)
+        answer = RedirectResponse(target, 303, headers={"Cache-Control": "no-store"})
         set_token(answer, token, TOKEN_SECONDS, settings, request.scope)
         return answer
 
@@ -142,25 +222,51 @@ def mount_login(
         operation_id=operation_id_of("login", prefix),
         tags=["login"],
         response_model=Token,
+        route_class_override=_bounded(min(LOGIN_BYTES, settings.max_body_bytes), settings.body_timeout),
         responses={
             401: {"model": ErrorBody, "description": "Wrong name or password"},
+            413: {"model": ErrorBody, "description": "The request body is too large"},
             429: {"model": ErrorBody, "description": "Too many wrong tries"},
+            503: {"model": ErrorBody, "description": "Too many logins at once"},
         },
     )
 
 
-def mount_login_form(router: APIRouter, *, prefix: str = "") -> None:
-    """Adds ``GET /login``, a page with the form; it is mounted last, so that a project may have one of its own."""
+def mount_login_form(router: APIRouter, runtime: Process, *, prefix: str = "") -> None:
+    """Add ``GET /login``, a page with the form, and ``POST /logout``; mounted last, so a project can have its own."""
 
     async def form(request: Request) -> Response:
-        return _login_page(request, request.query_params.get("next", "/"))
+        return _login_page(runtime, request, request.query_params.get("next", _home(request)))
 
-    router.add_route(f"{prefix}/login", form, name="login_form", include_in_schema=False)
+    async def leave(request: Request) -> Response:
+        if not origin_is_known(request.scope, ()):
+            error = Forbidden("This form was sent from another site and was refused")
+            return _login_page(runtime, request, _home(request), error)
+        target = request.query_params.get("next", "")
+        if not target.startswith("/") or not leads_to_known(target, request.scope):
+            target = _home(request)
+        answer = RedirectResponse(target, 303, headers={"Cache-Control": "no-store"})
+        forget_token(answer, runtime.settings, request.scope)
+        return answer
+
+    runtime.shipped[LOGIN] = f"{prefix}/login"
+    add_guarded(router, f"{prefix}/login", request_response(form), runtime, methods=["GET"], name="login_form")
+    add_guarded(router, f"{prefix}/logout", request_response(leave), runtime, methods=["POST"], name="logout")
 
 
-def _login_page(request: Request, onward: str, error: ActionError | None = None) -> Response:
+def _home(request: Request) -> str:
+    return str(request.scope.get("root_path", "")).rstrip("/") + "/"
+
+
+def _login_page(runtime: Process, request: Request, target: str, error: ActionError | None = None) -> Response:
     message = "" if error is None else str(error.detail)
-    body = f"<main><h1>Log in</h1>{login_form(request.url.path, onward, message)}</main>"
+    hint = '<p class="quiet small">In development, <code>servey dev</code> prints the name and the password.</p>'
     return shipped_page(
-        "Log in", body, 200 if error is None else error.status, None if error is None else error.headers
+        frame_of(runtime, request.scope),
+        "Log in",
+        f"<h1>Log in</h1>{login_form(request.url.path, target, message)}{hint if runtime.settings.is_dev else ''}",
+        kind="narrow",
+        current=LOGIN,
+        status=200 if error is None else error.status,
+        headers=None if error is None else error.headers,
     )

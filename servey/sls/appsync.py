@@ -1,7 +1,7 @@
-"""An AppSync API of an app: its schema, and for each field that is an action what calls the function.
+"""Generate an AppSync API for an app: the schema, and one Lambda resolver for each field that is an action.
 
-Every action is one call of the function, or a batch of them where it has a batch invoker; the function checks the token of
-the request's ``Authorization`` header itself.
+Each field invokes the function once, or once per batch if the action has a batch invoker. The function verifies the token
+in the request's ``Authorization`` header itself.
 Source: AppSync developer guide ("Scalar types", "JavaScript resolvers for Lambda"), CloudFormation template reference.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from servey.app import Servey
-from servey.errors import ConfigError
-from servey.graphql.fields import Fields, fields_of
-from servey.graphql.shapes import EnumOf, Field, Leaf, ListOf, Member, ObjectOf, Place, Shape, UnionOf
+from servey.core.errors import ConfigError
+from servey.graphql.schema.fields import Fields, fields_of
+from servey.graphql.schema.shapes import EnumOf, Field, Leaf, ListOf, Member, ObjectOf, Place, Shape, UnionOf
 from servey.sls.model import MAIN_FUNCTION, Statement, arn_of, named
 from servey.sls.resources import function_id, lambda_role
 
@@ -23,7 +23,7 @@ _SCALARS = {
     "BigInt": "String", "Date": "AWSDate", "DateTime": "AWSDateTime", "Decimal": "String", "Duration": "String",
     "JSON": "AWSJSON", "Time": "AWSTime", "UUID": "ID", "Void": "AWSJSON",
 }  # fmt: skip
-"""AppSync has these scalars and no others; the rest are GraphQL's own."""
+"""GraphQL scalars of Servey and the AppSync scalars that replace them. AppSync allows no custom scalars."""
 _PAYLOAD = """\
 {
     arguments: ctx.args,
@@ -61,7 +61,7 @@ export function response(ctx) {{
 
 
 def appsync_resources(app: Servey, problems: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The resources of the API and the stack's outputs for it; nothing where the settings do not ask for it."""
+    """Return the resources and outputs of the API; both are empty unless the ``appsync`` setting is on."""
     if not app.runtime.settings.appsync:
         return {}, {}
     try:
@@ -70,7 +70,7 @@ def appsync_resources(app: Servey, problems: list[str]) -> tuple[dict[str, Any],
         problems += error.problems
         return {}, {}
     if not fields.queries:
-        problems.append("AppSync wants at least one query, and no action has a GET trigger; give one to an action")
+        problems.append("AppSync requires at least one query, but no action has a GET trigger; add one to an action")
     api_id = {"Fn::GetAtt": ["ServeyAppsync", "ApiId"]}
     made: dict[str, Any] = {
         "ServeyAppsync": {
@@ -127,8 +127,8 @@ def _resolver(api_id: dict[str, Any], parent: str, each: Field) -> dict[str, Any
 
 
 def schema_text(fields: Fields) -> str:
-    """The schema of an app's queries and mutations in the words that AppSync has: its own scalars, AWSJSON for a union,
-    no descriptions, no directives. An argument with a default may be left out; the default is the function's own.
+    """Return the schema of an app's queries and mutations as AppSync accepts it: AWS scalars, AWSJSON for a union, no
+    descriptions, no directives. An argument with a default is optional; the function applies the default.
     """
     roots = [("Query", fields.queries), ("Mutation", fields.mutations)]
     blocks = [_block("type", name, map(_action_line, root.values())) for name, root in roots if root]
@@ -172,12 +172,12 @@ def _type_of(place: Place) -> str:
 
 
 def _methods(shape: ObjectOf) -> list[Field]:
-    """The actions of an object's class; none of a generic one, whose types are named differently than it."""
+    """Return the actions of an object's class; none for a generic class, whose GraphQL types have other names."""
     return [each for each in shape.actions.values() if str(each.action.class_name).rpartition(".")[2] == shape.name]
 
 
 def _resolved(fields: Fields) -> Iterator[tuple[str, Field]]:
-    """Every field that calls the function, with the type that it is of."""
+    """Yield every field that invokes the function, with the name of its parent type."""
     for name, root in (("Query", fields.queries), ("Mutation", fields.mutations)):
         for each in root.values():
             yield name, each
@@ -188,7 +188,7 @@ def _resolved(fields: Fields) -> Iterator[tuple[str, Field]]:
 
 
 def _shapes(fields: Fields) -> dict[tuple[bool, str], EnumOf | ObjectOf]:
-    """The enums and objects that queries and mutations hold, by whether they are an input and their name."""
+    """Return the enums and objects that queries and mutations use. Keys: whether it is an input type, and its name."""
     found: dict[tuple[bool, str], EnumOf | ObjectOf] = {}
 
     def take(shape: Shape, is_input: bool) -> None:

@@ -1,6 +1,6 @@
-"""What an app needs on AWS, as facts: functions with the events that call them, a role's rights, other resources.
+"""A model of an app's AWS resources: functions and their events, IAM statements, other resources.
 
-A renderer makes files of it for one tool; nothing here is of a tool's own.
+It depends on no deployment tool; `serverless.py` writes it as files of the Serverless Framework.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 MAIN_FUNCTION = "servey"
-"""The function that answers everything that no other one does."""
+"""The function that handles everything that no other function handles."""
 
 
 @dataclass(frozen=True)
 class HttpEvent:
-    """Requests of one method and path of the HTTP API; without a path everything that has no route of its own."""
+    """Requests to one method and path of the HTTP API; without a path, all requests that match no other route."""
 
     method: str | None = None
     path: str | None = None
@@ -23,21 +23,21 @@ class HttpEvent:
 
 @dataclass(frozen=True)
 class SocketEvent:
-    """What happens on the connections of the websocket API."""
+    """Events of one route of the websocket API."""
 
     route: str
 
 
 @dataclass(frozen=True)
 class QueueEvent:
-    """Messages of a queue, by its logical id."""
+    """Messages of a queue. ``queue`` is its logical id."""
 
     queue: str
 
 
 @dataclass(frozen=True)
 class ScheduleEvent:
-    """A schedule: its expression as EventBridge writes it, and the call that it makes."""
+    """A schedule: its EventBridge expression, and the action that it calls."""
 
     expression: str
     action: str
@@ -60,7 +60,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Statement:
-    """What a role may do, and with what exactly."""
+    """An IAM statement: allowed actions on exact resources."""
 
     actions: tuple[str, ...]
     resources: tuple[Any, ...]
@@ -68,9 +68,9 @@ class Statement:
 
 @dataclass(frozen=True)
 class Stack:
-    """Everything of one app in one stage.
+    """All AWS resources of one app in one stage.
 
-    Shape: ``resources`` are CloudFormation resources by logical id; ``texts`` are files that stand beside them.
+    Shape: ``resources`` are CloudFormation resources by logical id; ``texts`` are additional files.
     """
 
     functions: tuple[Function, ...]
@@ -82,10 +82,10 @@ class Stack:
 
 
 def named(name: str) -> str:
-    """A physical name that no other service, and no other stage of this one, has."""
+    """Return a physical name that is unique across services and stages."""
     return "${self:service}-${sls:stage}-" + name
 
 
 def arn_of(logical_id: str) -> dict[str, Any]:
-    """The ARN of a resource of the same stack."""
+    """Return a reference to the ARN of a resource in the same stack."""
     return {"Fn::GetAtt": [logical_id, "Arn"]}

@@ -1,4 +1,4 @@
-"""The zip of a project's Lambda function: reproducible, compiled, for either processor, made without Docker.
+"""Build the zip of a project's Lambda function: reproducible, precompiled, for arm64 or x86_64, without Docker.
 
 Source: Lambda developer guide, "Working with .zip file archives for Python Lambda functions" and "Lambda runtimes".
 """
@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal, TypeAlias
 
 import servey
-from servey.errors import ConfigError
+from servey.core.errors import ConfigError
 
 Architecture: TypeAlias = Literal["arm64", "x86_64"]
 
@@ -27,17 +27,16 @@ LARGEST_BYTES = 250 * 1024 * 1024
 """Source: Lambda quotas, deployment package, unzipped."""
 _MOMENT = (1980, 1, 1, 0, 0, 0)
 _IN_THE_RUNTIME = ("boto3", "botocore", "s3transfer")
-"""What the runtime has itself."""
+"""Packages that the Lambda runtime includes."""
 _NOT_DEPLOYED = {"node_modules", "tests", "build", "dist", "serverless_servey", "__pycache__"}
 _NOT_NEEDED = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
 
 
 def build_package(target: Path, architecture: Architecture, needed: Iterable[str]) -> tuple[int, int]:
-    """Writes the zip of the project in the working directory; gives its size, and that of its content, in bytes.
+    """Write the zip of the project in the working directory; return its compressed and uncompressed size in bytes.
 
-    ``needed`` are those of Servey's optional requirements that the app needs, by name. Versions are those that are
-    installed here.
-    Errors: ConfigError for what can not be installed, and for a package that Lambda would refuse.
+    ``needed`` are the names of the optional requirements of Servey that the app uses. Versions are the installed ones.
+    Errors: ConfigError if a requirement cannot be installed or the package is too large for Lambda.
     """
     with TemporaryDirectory() as scratch:
         root = Path(scratch, "task")
@@ -52,7 +51,7 @@ def build_package(target: Path, architecture: Architecture, needed: Iterable[str
             largest = sorted(sizes, key=lambda name: -sizes[name])[:5]
             shown = ", ".join(f"{name} {sizes[name] // 2**20} MB" for name in largest)
             raise ConfigError(
-                f"the package has {sum(sizes.values()) // 2**20} MB, and Lambda takes {LARGEST_BYTES // 2**20}; "
+                f"the package has {sum(sizes.values()) // 2**20} MB; Lambda's limit is {LARGEST_BYTES // 2**20} MB; "
                 f"the largest parts are {shown}"
             )
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -61,22 +60,22 @@ def build_package(target: Path, architecture: Architecture, needed: Iterable[str
 
 
 def deployed_as(place: str, architecture: Architecture | None) -> Architecture:
-    """The processor that a package is for: as asked for, as `serverless.yml` says, or arm64.
+    """Return the processor architecture of the package: the argument, or the one in `serverless.yml`, or arm64.
 
-    Errors: ConfigError where `serverless.yml` names another processor or another Python.
+    Errors: ConfigError if `serverless.yml` names another architecture or another Python version.
     """
     text = Path(place).read_text(encoding="utf-8") if Path(place).exists() else ""
     here = f"python{sys.version_info.major}.{sys.version_info.minor}"
     runtime = re.search(r"^\s+runtime:\s*['\"]?(python[\d.]+)", text, re.MULTILINE)
     if runtime is not None and runtime[1] != here:
         raise ConfigError(
-            f"{place} says {runtime[1]} and this is {here}, for which the package would be compiled; "
+            f"the runtime in {place} is {runtime[1]}, but this is {here}, so the package would not match; "
             f"run {runtime[1]} -m servey package, or change the file"
         )
-    said = re.search(r"^\s+architecture:\s*['\"]?(arm64|x86_64)", text, re.MULTILINE)
-    if architecture is not None and said is not None and said[1] != architecture:
-        raise ConfigError(f"{place} says architecture {said[1]}, not {architecture}; change one of them")
-    return architecture or ("x86_64" if said is not None and said[1] == "x86_64" else "arm64")
+    found = re.search(r"^\s+architecture:\s*['\"]?(arm64|x86_64)", text, re.MULTILINE)
+    if architecture is not None and found is not None and found[1] != architecture:
+        raise ConfigError(f"the architecture in {place} is {found[1]}, not {architecture}; change one of them")
+    return architecture or ("x86_64" if found is not None and found[1] == "x86_64" else "arm64")
 
 
 # --------------------------------------------------------------------------------------------------- what goes in
@@ -84,31 +83,31 @@ def deployed_as(place: str, architecture: Architecture | None) -> Architecture:
 
 def _install(root: Path, scratch: Path, architecture: Architecture, needed: set[str]) -> None:
     if importlib.util.find_spec("pip") is None:
-        raise ConfigError("this Python has no pip, which the package is made with; run python -m ensurepip")
+        raise ConfigError("building the package requires pip, which is not installed; run python -m ensurepip")
     wanted = scratch / "requirements.txt"
-    wanted.write_text("\n".join([*_servey_needs(needed), *_project_needs()]) + "\n")
+    wanted.write_text("\n".join([*_servey_needs(needed), *_project_needs()]) + "\n", encoding="utf-8")
     constraints = scratch / "constraints.txt"
-    constraints.write_text("\n".join(_installed_versions()) + "\n")
+    constraints.write_text("\n".join(_installed_versions()) + "\n", encoding="utf-8")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--no-compile"]
     command += ["--target", str(root), "--only-binary=:all:", "--implementation=cp", f"--python-version={version}"]
     command += [f"--platform={each}" for each in _platforms(architecture)]
     command += ["--requirement", str(wanted), "--constraint", str(constraints)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-3:]
-        raise ConfigError(f"pip can not install what the package needs for {architecture}: {' '.join(said)}")
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-3:]
+        raise ConfigError(f"pip cannot install the package's requirements for {architecture}: {' '.join(lines)}")
 
 
 def _platforms(architecture: Architecture) -> list[str]:
-    """The wheels that the runtime's own system takes: Amazon Linux 2 up to Python 3.11, Amazon Linux 2023 after that."""
+    """Return the wheel platforms that the runtime supports: Amazon Linux 2 up to Python 3.11, then Amazon Linux 2023."""
     machine = "aarch64" if architecture == "arm64" else "x86_64"
     newest = 26 if sys.version_info < (3, 12) else 34
     return [f"manylinux_2_{minor}_{machine}" for minor in range(newest, 4, -1)] + [f"manylinux2014_{machine}"]
 
 
 def _servey_needs(needed: set[str]) -> Iterator[str]:
-    """What Servey itself requires, and what of its optional requirements is needed."""
+    """Yield Servey's requirements, and those of its optional requirements that the app uses."""
     for line in importlib.metadata.requires("servey") or ():
         requirement, _, marker = line.partition(";")
         if "extra ==" not in marker or _name_of(requirement) in needed:
@@ -125,7 +124,7 @@ def _project_needs() -> Iterator[str]:
 def _installed_versions() -> Iterator[str]:
     for found in importlib.metadata.distributions():
         name = found.metadata["Name"]
-        # What was installed from a folder has a version that no index knows.
+        # A package installed from a folder has a version that a package index may not have.
         if name and found.read_text("direct_url.json") is None:
             yield f"{name}=={found.version}"
 
@@ -136,7 +135,7 @@ def _name_of(requirement: str) -> str:
 
 
 def _copy_project(root: Path) -> None:
-    """Everything in the working directory but what is hidden, made by tools, or a test."""
+    """Copy the working directory without hidden files, generated folders and tests."""
     for folder, folders, files in os.walk("."):
         inside = Path(folder)
         folders[:] = sorted(
@@ -169,10 +168,10 @@ def _leave_out(root: Path) -> None:
 
 
 def _compile(root: Path) -> None:
-    """Compiles every module; a zip has no times that Python could compare, so that it is told not to."""
+    """Compile every module. All times in the zip are equal, so Python must not compare them with the source's."""
     command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", str(root)]
     command += ["-p", "/var/task", str(root)]
-    # A module that can not be compiled, such as a template of code, is left as it is.
+    # Files that do not compile, such as code templates, are packaged as source only.
     subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, check=False)
 
 
@@ -180,7 +179,7 @@ def _compile(root: Path) -> None:
 
 
 def _sizes(root: Path) -> dict[str, int]:
-    """The bytes of each package and file at the top."""
+    """Return the size in bytes of each top-level package and file."""
     found: dict[str, int] = {}
     for path in root.rglob("*"):
         if path.is_file():
@@ -210,9 +209,9 @@ _AS_IF_DEPLOYED = {
 
 
 def needed_at_start() -> set[str]:
-    """The distributions whose modules the function has imported once it is ready, by name.
+    """Return the names of the distributions that the function imports when it starts.
 
-    Errors: ConfigError where it does not start.
+    Errors: ConfigError if it does not start.
     """
     dropped = {name: "" for name in ("JWT_SECRET_KEY", "SERVEY_JWT_SECRET_KEY") if name in os.environ}
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
@@ -220,7 +219,7 @@ def needed_at_start() -> set[str]:
         [sys.executable, "-c", _START],
         env={**environment, **_AS_IF_DEPLOYED},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if done.returncode != 0:

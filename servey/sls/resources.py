@@ -1,4 +1,4 @@
-"""CloudFormation resources of an app, each made where a feature asks for it.
+"""The CloudFormation resources of an app, each added if a feature needs it.
 
 Source: the AWS CloudFormation template reference.
 """
@@ -16,7 +16,7 @@ WEBSOCKET_CONNECTIONS = {
     "Fn::Sub": "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:"
     "${WebsocketsApi}/${sls:stage}/POST/@connections/*"
 }
-"""A connection's id is known once there is one, so that this is as exact as it can be said."""
+"""Connection ids are not known in advance, so the resource cannot be more exact."""
 
 QUEUE_ACTIONS = (
     "sqs:ChangeMessageVisibility",
@@ -31,11 +31,11 @@ TABLE_ACTIONS = (
     "dynamodb:PutItem",
     "dynamodb:Query",
 )
-TABLE_INDEX = {"Fn::Join": ["/", [arn_of("ServeyTable"), "index", "by_channel"]]}
+TABLE_INDEX: dict[str, Any] = {"Fn::Join": ["/", [arn_of("ServeyTable"), "index", "by_channel"]]}
 
 
 def queue(*, visible: int, tries: int) -> dict[str, Any]:
-    """The queue of jobs, and where those end that could not be done. Units: ``visible`` in seconds."""
+    """Return the job queue and its dead-letter queue. Units: ``visible`` (the visibility timeout) in seconds."""
     return {
         "ServeyDeadJobs": {
             "Type": "AWS::SQS::Queue",
@@ -59,7 +59,7 @@ def queue(*, visible: int, tries: int) -> dict[str, Any]:
 
 
 def table(*, by_channel: bool) -> dict[str, Any]:
-    """The table of connections, and of what has been done already."""
+    """Return the table of connections, job states and schedule slots."""
     attributes = ["pk", "sk", *(["channel"] if by_channel else [])]
     properties: dict[str, Any] = {
         "TableName": named("servey"),
@@ -84,9 +84,9 @@ def table(*, by_channel: bool) -> dict[str, Any]:
 
 
 def key() -> dict[str, Any]:
-    """The key that signs tokens."""
+    """Return the KMS key that signs tokens, and its alias."""
     owner = {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
-    # In a key's own policy `*` means this key; without the statement no one could ever manage it.
+    # In a key policy `*` means this key. Without this statement nobody could manage the key.
     policy = {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Principal": owner, "Action": "kms:*", "Resource": "*"}],
@@ -111,7 +111,7 @@ def key() -> dict[str, Any]:
 
 
 def role(functions: Iterable[str], statements: Iterable[Statement]) -> dict[str, Any]:
-    """The role of the functions: their own logs, and these statements."""
+    """Return the role of the functions: it allows writing their logs, and these statements."""
     logs = Statement(
         ("logs:CreateLogStream", "logs:PutLogEvents"), tuple(arn_of(log_group_id(name)) for name in functions)
     )
@@ -119,7 +119,7 @@ def role(functions: Iterable[str], statements: Iterable[Statement]) -> dict[str,
 
 
 def lambda_role(statements: Iterable[Statement], service: str, name: str) -> dict[str, Any]:
-    """A role that a service takes on."""
+    """Return a role that an AWS service can assume."""
     trust = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
     rights = [
         {"Effect": "Allow", "Action": list(each.actions), "Resource": list(each.resources)} for each in statements
@@ -136,12 +136,12 @@ def lambda_role(statements: Iterable[Statement], service: str, name: str) -> dic
 
 
 def log_group_id(function: str) -> str:
-    """The logical id of a function's log group, as the framework makes it."""
+    """Return the logical id that the Serverless Framework gives to a function's log group."""
     return _logical(function) + "LogGroup"
 
 
 def function_id(function: str) -> str:
-    """The logical id of a function, as the framework makes it."""
+    """Return the logical id that the Serverless Framework gives to a function."""
     return _logical(function) + "LambdaFunction"
 
 

@@ -1,35 +1,35 @@
-"""Triggers as EventBridge writes them."""
+"""Convert schedule triggers to EventBridge expressions."""
 
 from __future__ import annotations
 
-from servey.actions import Action
-from servey.triggers import CronTrigger, FixedRateTrigger
+from servey.core.actions import Action
+from servey.core.triggers import CronTrigger, FixedRateTrigger
 
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 _DAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
 
 
 def expression_of(action: Action, trigger: FixedRateTrigger | CronTrigger) -> str:
-    """The schedule expression of a trigger.
+    """Return the schedule expression of a trigger.
 
     Source: EventBridge user guide, "Schedule expressions".
-    Errors: ConfigError for what EventBridge can not keep.
+    Errors: ConfigError for a schedule that EventBridge does not support.
     """
     if isinstance(trigger, FixedRateTrigger):
         return _rate(action, trigger)
     if trigger.timezone != "UTC":
-        raise action.problem(f"{trigger!r} can not be deployed: EventBridge rules are in UTC; write the hours in UTC")
+        raise action.problem(f"{trigger!r} cannot be deployed: EventBridge rules are in UTC; write the hours in UTC")
     try:
         return _cron(trigger.expression)
     except ValueError as error:
-        raise action.problem(f"{trigger!r} can not be deployed: {error}") from None
+        raise action.problem(f"{trigger!r} cannot be deployed: {error}") from None
 
 
 def _rate(action: Action, trigger: FixedRateTrigger) -> str:
     minutes, rest = divmod(trigger.interval, 60)
     if minutes < 1 or rest:
         raise action.problem(
-            f"FixedRateTrigger({trigger.interval:g}) can not be deployed: EventBridge knows whole minutes only; "
+            f"FixedRateTrigger({trigger.interval:g}) cannot be deployed: EventBridge supports whole minutes only; "
             f"use {max(1, round(trigger.interval / 60)) * 60} seconds"
         )
     return f"rate({minutes:g} minute{'s' if minutes > 1 else ''})"
@@ -38,7 +38,7 @@ def _rate(action: Action, trigger: FixedRateTrigger) -> str:
 def _cron(expression: str) -> str:
     minute, hour, day, month, weekday = expression.split()
     if day != "*" and weekday != "*":
-        raise ValueError("EventBridge takes a day of the month or a day of the week, not both")
+        raise ValueError("EventBridge supports a day of the month or a day of the week, not both")
     days = _field(weekday, 0, 7, _DAYS)
     weekdays = sorted({number % 7 for number in days})
     fields = [
@@ -57,7 +57,7 @@ def _written(numbers: list[int], whole: int) -> str:
 
 
 def _field(text: str, least: int, most: int, names: list[str] | None = None) -> list[int]:
-    """Every number that a field stands for."""
+    """Return every number that a cron field matches."""
     found: set[int] = set()
     for part in text.split(","):
         span, _, step = part.partition("/")
@@ -77,5 +77,5 @@ def _number(text: str, names: list[str] | None) -> int:
     if names is not None and text.upper() in names:
         return names.index(text.upper())
     if not text.isdigit():
-        raise ValueError(f"'{text}' is no number")
+        raise ValueError(f"'{text}' is not a number")
     return int(text)

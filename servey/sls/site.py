@@ -1,4 +1,4 @@
-"""A static site in a private bucket behind CloudFront, with the app's own paths passed on to the app.
+"""Serve a static site from a private bucket behind CloudFront, which forwards the app's own paths to the app.
 
 Source: the AWS CloudFormation template reference; CloudFront developer guide, "Use managed cache policies".
 """
@@ -12,7 +12,7 @@ from servey.app import Servey
 from servey.sls.model import named
 
 MOST_BEHAVIORS = 24
-"""What CloudFront takes without asking for more, next to the default one."""
+"""CloudFront's default quota, without the default behavior."""
 _NO_CACHE = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 _CACHE = "658327ea-f89d-4fab-a63d-7e88639e58f6"
 _ALL_BUT_HOST = "b689b0a8-53d0-40ab-baf2-68738e2966ac"
@@ -20,6 +20,10 @@ _ALL_BUT_HOST = "b689b0a8-53d0-40ab-baf2-68738e2966ac"
 # What `/sub/` and `/sub` mean on the server; a bucket only knows keys.
 _INDEX = """function handler(event) {
   var request = event.request;
+  // A browser may read such a path as another host.
+  if (request.uri.includes('//') || /\\\\|%2f|%5c/i.test(request.uri)) {
+    return { statusCode: 404, statusDescription: 'Not Found' };
+  }
   if (request.uri.endsWith('/')) {
     request.uri += 'index.html';
   } else if (request.uri.lastIndexOf('.') <= request.uri.lastIndexOf('/')) {
@@ -31,18 +35,18 @@ _INDEX = """function handler(event) {
 
 
 def site_resources(app: Servey, problems: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The resources and outputs of the app's static site; none where it has none."""
+    """Return the resources and outputs of the app's static site; both are empty if it has none."""
     settings = app.runtime.settings
     if not Path(settings.static_site_dir).is_dir():
         return {}, {}
     patterns = path_patterns(app)
     if len(patterns) > MOST_BEHAVIORS:
         problems.append(
-            f"the app has routes below {len(patterns)} paths ({', '.join(patterns[:3])}...), and CloudFront tells "
-            f"{MOST_BEHAVIORS} from the static site at most; put more of them below one, as /actions/ is"
+            f"the app has routes under {len(patterns)} path prefixes ({', '.join(patterns[:3])}...); CloudFront supports "
+            f"{MOST_BEHAVIORS} beside the static site; move some of them under one prefix, such as /actions/"
         )
     if bool(settings.aws_domain) != bool(settings.aws_certificate_arn):
-        problems.append("SERVEY_AWS_DOMAIN and SERVEY_AWS_CERTIFICATE_ARN belong together; set both")
+        problems.append("SERVEY_AWS_DOMAIN and SERVEY_AWS_CERTIFICATE_ARN require each other; set both")
     distribution: dict[str, Any] = {
         "Enabled": True,
         "HttpVersion": "http2and3",
@@ -118,7 +122,7 @@ def site_resources(app: Servey, problems: list[str]) -> tuple[dict[str, Any], di
 
 
 def path_patterns(app: Servey) -> list[str]:
-    """What stands for the app's own paths, by their first part: `/actions/*` for everything below `/actions/`."""
+    """Return patterns for the app's own paths by their first segment: `/actions/*` for all paths under `/actions/`."""
     found: set[str] = set()
     for route in app.routes:
         path: str = getattr(route, "path", "")

@@ -1,4 +1,4 @@
-"""What an app needs on AWS: only what its actions and channels ask for, and only the rights for that."""
+"""Build the AWS stack of an app: only the resources that its actions and channels need, with least-privilege IAM."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from servey.access import ALLOW_ALL
-from servey.actions import Action
 from servey.app import Servey
-from servey.channels import BackgroundActionChannel, WebhookEventChannel, WebsocketEventChannel
-from servey.errors import ConfigError
-from servey.queues import Retry
-from servey.routers.rest import path_of
-from servey.settings import Settings
+from servey.calls.enqueue import why_no_job
+from servey.core.access import ALLOW_ALL
+from servey.core.actions import Action
+from servey.core.channels import BackgroundActionChannel, WebhookEventChannel, WebsocketEventChannel
+from servey.core.errors import ConfigError
+from servey.core.queues import Retry
+from servey.core.settings import Settings
+from servey.core.triggers import CronTrigger, FixedRateTrigger, WebTrigger
+from servey.routers.rest.routes import path_of
 from servey.sls import resources
 from servey.sls.appsync import appsync_resources
 from servey.sls.model import (
@@ -33,7 +35,6 @@ from servey.sls.model import (
 )
 from servey.sls.schedules import expression_of
 from servey.sls.site import site_resources
-from servey.triggers import CronTrigger, FixedRateTrigger, WebTrigger
 
 GATEWAY_SECONDS = 29
 """How long API Gateway waits for a function."""
@@ -43,16 +44,16 @@ LONGEST_NAME_CHARACTERS = 64
 MOST_RESOURCES = 500
 _RESOURCES_OF_A_FUNCTION = 6
 _TRIES_OF_A_QUEUE = 3
-"""How much more often than a job may be tried a message comes back, for those whose function was ended in the middle."""
+"""Deliveries beyond a job's own tries, for attempts that Lambda killed before they finished."""
 _TIMES_VISIBLE = 6
-"""How much longer a message is hidden than a function may run. Source: Lambda developer guide, "Using SQS"."""
+"""The visibility timeout, as a multiple of the function's timeout. Source: Lambda developer guide, "Using SQS"."""
 
 
 _Jobs: TypeAlias = BackgroundActionChannel[Any] | WebhookEventChannel[Any]
 
 
 def build_stack(app: Servey) -> Stack:
-    """The stack of an app. Errors: ConfigError that lists everything that AWS would refuse."""
+    """Return the stack of an app. Errors: ConfigError with one line for each thing that AWS would reject."""
     runtime = app.runtime
     settings, catalog = runtime.settings, runtime.catalog
     jobs: tuple[_Jobs, ...] = (
@@ -63,7 +64,6 @@ def build_stack(app: Servey) -> Stack:
     problems: list[str] = []
     schedules = _schedules(catalog, problems)
     problems += _delay_problems(jobs)
-    timeout = _timeout(catalog, jobs, problems)
     made: dict[str, Any] = {}
     environment = _environment(settings)
     statements: list[Statement] = []
@@ -73,10 +73,10 @@ def build_stack(app: Servey) -> Stack:
         environment["SERVEY_WEBSOCKET_ENDPOINT"] = resources.WEBSOCKET_ENDPOINT
         statements.append(Statement(("execute-api:ManageConnections",), (resources.WEBSOCKET_CONNECTIONS,)))
     retries = [*(channel.retry for channel in jobs), *(action.retry for action in catalog if action.retry is not None)]
-    enqueues = any(
-        app.runtime.plan(action).contexts for action in catalog
-    )  # by its context an action makes jobs of others
+    # An action can enqueue jobs through its context.
+    enqueues = any(app.runtime.plan(action).reads_context for action in catalog)
     has_queue = bool(retries) or enqueues
+    timeout = _timeout(app, jobs, has_queue, problems)
     if has_queue:
         tries = max(retry.max_tries for retry in (*retries, Retry())) + _TRIES_OF_A_QUEUE
         made |= resources.queue(visible=_TIMES_VISIBLE * timeout, tries=tries)
@@ -104,8 +104,8 @@ def build_stack(app: Servey) -> Stack:
     size = _RESOURCES_OF_A_FUNCTION * len(functions) + 2 * sum(map(len, schedules.values())) + len(made)
     if size > MOST_RESOURCES:
         problems.append(
-            f"{len(functions)} functions make about {size} resources, and CloudFormation takes {MOST_RESOURCES} in a stack; "
-            "leave SERVEY_AWS_ROUTER_FOR_ALL at 1"
+            f"{len(functions)} functions need about {size} resources; CloudFormation allows {MOST_RESOURCES} in a stack; "
+            "set SERVEY_AWS_ROUTER_FOR_ALL=1"
         )
     if problems:
         raise ConfigError(problems)
@@ -114,11 +114,11 @@ def build_stack(app: Servey) -> Stack:
 
 
 def service_name() -> str:
-    """The name of the service, made of the folder's. Errors: ConfigError where nothing is left of it."""
+    """Return the service name, derived from the folder's name. Errors: ConfigError if that is not possible."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", Path.cwd().name).strip("-").lower()
     if not name or not name[0].isalpha():
         raise ConfigError(
-            f"the folder is called '{Path.cwd().name}', and a service's name begins with a letter; rename it"
+            f"the folder is named '{Path.cwd().name}', but a service name must start with a letter; rename the folder"
         )
     return name[:30].rstrip("-")
 
@@ -142,21 +142,25 @@ def _delay_problems(jobs: Iterable[_Jobs]) -> Iterator[str]:
         delay = getattr(channel, "delay", 0)
         if delay > LONGEST_DELAY_SECONDS:
             yield (
-                f"channel '{channel.name}': delay is {delay:g} s, and SQS holds a message back for "
-                f"{LONGEST_DELAY_SECONDS} s (15 minutes) at most; use that, or a schedule"
+                f"channel '{channel.name}': delay is {delay:g} s; the maximum of SQS is "
+                f"{LONGEST_DELAY_SECONDS} s (15 minutes); use a shorter delay or a schedule"
             )
 
 
-def _timeout(catalog: Iterable[Action], jobs: Iterable[_Jobs], problems: list[str]) -> int:
-    """Long enough for every action that does not run on behalf of a gateway. Units: seconds."""
+def _timeout(app: Servey, jobs: Iterable[_Jobs], has_queue: bool, problems: list[str]) -> int:
+    """Return a timeout that is long enough for every schedule and every job. Units: seconds.
+
+    If there is a queue, any action can be a job that does not need its HTTP request.
+    """
     late = {channel.action for channel in jobs if isinstance(channel, BackgroundActionChannel)}
     longest = GATEWAY_SECONDS
-    for action in catalog:
+    for action in app.runtime.catalog:
         scheduled = any(isinstance(trigger, FixedRateTrigger | CronTrigger) for trigger in action.triggers)
-        if not (scheduled or action in late):
+        is_job = scheduled or action in late or action.retry is not None
+        if not (is_job or (has_queue and why_no_job(app.runtime.plan(action)) is None)):
             continue
-        if action.timeout >= LONGEST_SECONDS:
-            text = f"timeout is {action.timeout:g} s, and a Lambda function ends after {LONGEST_SECONDS} s (15 minutes)"
+        if action.timeout >= LONGEST_SECONDS and is_job:
+            text = f"timeout is {action.timeout:g} s; the maximum of Lambda is {LONGEST_SECONDS} s (15 minutes)"
             problems += action.problem(text).problems
         else:
             longest = max(longest, math.ceil(action.timeout) + 1)
@@ -164,7 +168,7 @@ def _timeout(catalog: Iterable[Action], jobs: Iterable[_Jobs], problems: list[st
 
 
 def _environment(settings: Settings) -> dict[str, Any]:
-    """The settings that the operator has made, for the function; a secret is taken from the deployer's own environment."""
+    """Return the settings that were set, as environment variables. Secrets are read from the environment at deployment."""
     found: dict[str, Any] = {"SERVEY_ENV": "prod"}
     for name, field in type(settings).model_fields.items():
         if name in _NOT_DEPLOYED or name not in settings.model_fields_set:
@@ -185,7 +189,7 @@ _NOT_DEPLOYED = frozenset(
         "websocket_endpoint", "appsync", "appsync_key_expires",
     }
 )  # fmt: skip
-"""Settings of a machine or of the stack itself."""
+"""Settings of the local machine, and settings that the stack itself provides."""
 
 
 def _text(value: Any) -> str:
@@ -195,13 +199,13 @@ def _text(value: Any) -> str:
 
 
 def _needs_key(app: Servey) -> bool:
-    """Whether somebody has to verify tokens, and no other key is there."""
+    """Return whether the app verifies tokens and has no other key."""
     settings = app.runtime.settings
     if settings.jwt_secret_key or settings.jwt_public_key or settings.jwks_url:
         return False
     plans = [app.runtime.plan(action) for action in app.runtime.catalog]
     sockets = app.runtime.catalog.channels_of(WebsocketEventChannel)
-    return any(plan.guarded or plan.authorization for plan in plans) or any(
+    return any(plan.guarded or plan.reads_token for plan in plans) or any(
         channel.access_control is not ALLOW_ALL or channel.event_filter is not None for channel in sockets
     )
 
@@ -222,13 +226,13 @@ def _functions(
             name = re.sub(r"[^A-Za-z0-9_]", "_", action.name)
             if name in taken:
                 problems += action.problem(
-                    f"a Lambda function '{name}' is there already; give it another name"
+                    f"its Lambda function '{name}' has the name of another function; rename the action"
                 ).problems
             taken.add(name)
             length = len(named(name).replace("${self:service}", service_name()).replace("${sls:stage}", "stage"))
             if length > LONGEST_NAME_CHARACTERS:
                 text = (
-                    f"its function's name has {length} characters of {LONGEST_NAME_CHARACTERS}; give it a shorter name"
+                    f"its function's name has {length} characters, the maximum is {LONGEST_NAME_CHARACTERS}; rename it"
                 )
                 problems += action.problem(text).problems
             own.append(
@@ -251,5 +255,5 @@ def _routes(action: Action) -> Iterator[HttpEvent]:
 
 
 def gateway_path(path: str) -> str:
-    """A route's path as API Gateway writes it."""
+    """Convert a route's path to API Gateway's syntax."""
     return re.sub(r":\w+\}", "}", path.replace(":path}", "+}"))

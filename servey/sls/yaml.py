@@ -1,4 +1,4 @@
-"""Writes YAML, always in the same way, for values that are JSON's own."""
+"""Write JSON values as YAML, deterministically."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _NOT_TEXT = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
-"""Words that some reader of YAML takes for something else than text."""
+"""Words that some YAML parsers do not read as strings."""
 
 
 def dump(value: Any) -> str:
-    """A value as a YAML document; mappings keep their order."""
+    """Return a value as a YAML document; mappings keep their order."""
     return "\n".join(_lines(value)) + "\n"
 
 
@@ -44,7 +44,7 @@ def _entry(head: str, item: Any, indent: str) -> list[str]:
 
 
 def scalar(value: Any) -> str:
-    """One value on a line of its own."""
+    """Return a scalar as YAML."""
     if isinstance(value, str):
         plain = _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT
         return value if plain else json.dumps(value, ensure_ascii=False)

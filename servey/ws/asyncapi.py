@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter
 
-from servey.access import ALLOW_ALL, required_scopes, rule_text
-from servey.channels import BackgroundActionChannel, EventChannel, WebhookEventChannel, WebsocketEventChannel
-from servey.runtime import Runtime
+from servey.core.access import ALLOW_ALL, required_scopes, rule_text
+from servey.core.channels import BackgroundActionChannel, EventChannel, WebhookEventChannel, WebsocketEventChannel
+from servey.runtime.runtime import Runtime
 
 _FRAMES = "subscription"
 _TOKEN = {"$ref": "#/components/securitySchemes/token"}
@@ -20,7 +20,7 @@ _TEXT = {"type": "string"}
 def asyncapi_document(
     runtime: Runtime, *, title: str, version: str, host: str, secure: bool = False, base: str = ""
 ) -> dict[str, Any]:
-    """What an app's channels are called, carry and want, for programs and for the page ``/asyncapi``."""
+    """The names, payloads and access rules of an app's channels as an AsyncAPI document."""
     channels = runtime.catalog.channels
     schemas, definitions = _schemas(channels)
     document: dict[str, Any] = {
@@ -82,11 +82,13 @@ def _add_channel(document: dict[str, Any], channel: EventChannel) -> None:
             "bindings": {"ws": {"method": "GET"}},
             "x-servey": {"kind": "websocket", "history": channel.history, "access": rule_text(channel.access_control)},
         }
-        operation["summary"] = "Each text frame is one event; below /subscription/CHANNEL/ID, events for that ID too."
+        operation["summary"] = (
+            "Each text frame is one event; /subscription/CHANNEL/ID also receives events for that ID."
+        )
         if channel.access_control is not ALLOW_ALL:
             scopes = ", ".join(required_scopes(channel.access_control))
             operation["security"] = [_TOKEN]
-            operation["description"] = f"Wants a token with the scope {scopes}." if scopes else "Wants a token."
+            operation["description"] = f"Requires a token with the scope {scopes}." if scopes else "Requires a token."
     elif isinstance(channel, BackgroundActionChannel):
         described |= {
             "address": None,
@@ -98,14 +100,16 @@ def _add_channel(document: dict[str, Any], channel: EventChannel) -> None:
         operation["summary"] = channel.action.summary or f"Calls {channel.action.name}."
     else:
         described |= _webhook(document, channel)
-        operation["summary"] = "Each event is posted, at least once; signed by Standard Webhooks where it has a secret."
+        operation["summary"] = (
+            "Each event is posted at least once; it is signed (Standard Webhooks) if there is a secret."
+        )
     document["channels"][channel.name] = described
     document["operations"][f"{channel.name}.{operation['action']}"] = operation
 
 
 def _webhook(document: dict[str, Any], channel: WebhookEventChannel[Any]) -> dict[str, Any]:
     url = urlsplit(channel.url)
-    # The rest of a webhook's address is often its secret.
+    # The rest of a webhook's URL is often a secret.
     host = url.hostname or "unknown"
     document["servers"][f"webhook.{channel.name}"] = {
         "host": f"{host}:{url.port}" if url.port else host,
@@ -122,51 +126,56 @@ def _webhook(document: dict[str, Any], channel: WebhookEventChannel[Any]) -> dic
 
 
 def _add_frames(document: dict[str, Any]) -> None:
-    """The socket of many channels."""
+    """Describe the socket that carries many channels."""
     if _FRAMES in document["channels"]:
         return
-    ours = {
+    client_frames = {
         "Subscribe": {"payload": _TEXT, "after": _TEXT, "subscriber_id": _TEXT},
         "Unsubscribe": {"payload": _TEXT},
         "Authorize": {"payload": _TEXT},
     }
-    theirs = {
+    server_frames = {
         "Subscribed": {"channel": _TEXT, "cursor": _TEXT, "recovered": {"type": "boolean"}, "subscriber_id": _TEXT},
         "Unsubscribed": {"channel": _TEXT},
         "Authorized": {},
         "Event": {"channel": _TEXT, "payload": {}, "cursor": _TEXT},
         "Error": {"code": _TEXT, "detail": _TEXT, "channel": _TEXT},
     }
-    for kind, fields in (ours | theirs).items():
+    for kind, fields in (client_frames | server_frames).items():
         document["components"]["messages"][f"frame.{kind}"] = {
             "name": kind,
             "contentType": "application/json",
             "payload": {
                 "type": "object",
                 "properties": {"type": {"const": kind}, **fields},
-                "required": ["type", *(["payload"] if kind in ours else ["channel"] if kind == "Event" else [])],
+                "required": [
+                    "type",
+                    *(["payload"] if kind in client_frames else ["channel"] if kind == "Event" else []),
+                ],
             },
         }
     document["channels"][_FRAMES] = {
         "address": "/subscription",
         "title": "Many channels on one socket",
-        "description": "Subscribe to any of the channels by frames; 'after' resumes after a cursor.",
+        "description": "Send frames to subscribe to channels; 'after' resumes after a cursor.",
         "servers": [{"$ref": "#/servers/app"}],
-        "messages": {kind: {"$ref": f"#/components/messages/frame.{kind}"} for kind in (*ours, *theirs)},
+        "messages": {
+            kind: {"$ref": f"#/components/messages/frame.{kind}"} for kind in (*client_frames, *server_frames)
+        },
         "bindings": {"ws": {"method": "GET"}},
         "x-servey": {"kind": "frames"},
     }
-    for action, kinds in (("receive", ours), ("send", theirs)):
+    for action, kinds in (("receive", client_frames), ("send", server_frames)):
         document["operations"][f"{_FRAMES}.{action}"] = {
             "action": action,
             "channel": {"$ref": f"#/channels/{_FRAMES}"},
-            "summary": "What a client says." if action == "receive" else "What the app answers.",
+            "summary": "Frames that a client sends." if action == "receive" else "Frames that the app sends.",
             "messages": [{"$ref": f"#/channels/{_FRAMES}/messages/{kind}"} for kind in kinds],
         }
 
 
 def _schemas(channels: Iterable[EventChannel]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The schema of each channel's events, and the definitions that they share."""
+    """The schema of each channel's events, and their shared definitions."""
     adapters: list[tuple[str, Any, TypeAdapter[Any]]] = [
         (channel.name, "serialization", channel.event) for channel in channels
     ]
@@ -178,7 +187,7 @@ def _schemas(channels: Iterable[EventChannel]) -> tuple[dict[str, Any], dict[str
 
 
 def _plain(schema: Any) -> Any:
-    """A schema as AsyncAPI has it: its discriminators are names, OpenAPI's are objects."""
+    """A schema in AsyncAPI's form, whose discriminators are names; OpenAPI's are objects."""
     if isinstance(schema, Mapping):
         return {
             key: value["propertyName"]

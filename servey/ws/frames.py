@@ -1,4 +1,4 @@
-"""The frames of ``/subscription``, and the codes that its connections close with."""
+"""The frames of ``/subscription``."""
 
 from __future__ import annotations
 
@@ -7,45 +7,32 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic_core import from_json, to_json
 
-from servey.errors import ActionError
-from servey.events import Event
-
-RESTART = 1012
-IDLE = 1000
-FAILED = 1011
-CLOSE_CODES = {
-    "restarting": RESTART,
-    "unauthenticated": 4401,
-    "forbidden": 4403,
-    "not_found": 4404,
-    "too_slow": 4408,
-    "overloaded": 4429,
-}
-"""What a connection closes with, by the code of the error that ends it. Source: RFC 6455 section 7.4."""
+from servey.core.errors import ActionError
+from servey.events.items import Event
 
 SUBPROTOCOL = "servey"
 _BEARER = "bearer."
 
-Wanted: TypeAlias = Literal["Subscribe", "Unsubscribe", "Authorize"]
+ClientFrameType: TypeAlias = Literal["Subscribe", "Unsubscribe", "Authorize"]
 
 
 @dataclass(frozen=True)
 class ClientFrame:
-    """What a client asks for."""
+    """A frame that a client sent."""
 
-    type: Wanted
+    type: ClientFrameType
     payload: str
     after: str | None = None
     subscriber_id: str | None = None
 
 
 def invalid_frame(detail: str) -> ActionError:
-    """The error for a frame that nobody can read."""
+    """The error for an invalid frame."""
     return ActionError(422, "invalid_frame", detail)
 
 
 def read_frame(text: str | None, limit_bytes: int) -> ClientFrame:
-    """What a text frame of a client says. Errors: ActionError ``invalid_frame``."""
+    """Parse a client's text frame. Errors: ActionError ``invalid_frame``."""
     if text is None:
         raise invalid_frame("Send text frames of JSON, not binary ones")
     if len(text) > limit_bytes or len(text.encode("utf-8", "replace")) > limit_bytes:
@@ -69,29 +56,29 @@ def read_frame(text: str | None, limit_bytes: int) -> ClientFrame:
 
 
 def token_of(subprotocols: list[str]) -> str | None:
-    """The token that a browser shows beside the subprotocol, as ``bearer.TOKEN``."""
+    """The token from the subprotocol ``bearer.TOKEN``, or None."""
     if SUBPROTOCOL not in subprotocols:
         return None
     return next((name.removeprefix(_BEARER) for name in subprotocols if name.startswith(_BEARER)), None)
 
 
 def server_frame(kind: str, **fields: Any) -> str:
-    """A frame of the server, without the fields that are None."""
+    """A server frame, without the fields that are None."""
     given = {name: value for name, value in fields.items() if value is not None}
     return to_json({"type": kind, **given}, fallback=str).decode()
 
 
 def error_frame(error: ActionError, channel: str | None = None) -> str:
-    """The frame that stands for an error."""
+    """The Error frame of an error."""
     return server_frame("Error", code=error.code, detail=error.detail, channel=channel)
 
 
 def event_frame(event: Event) -> bytes:
-    """The frame of an event on a socket of many channels, as UTF-8; its JSON goes in as it is."""
+    """The frame of an event on a socket of many channels, as UTF-8; the payload is embedded unchanged."""
     cursor = b"" if event.cursor is None else b',"cursor":"%s"' % event.cursor.encode()
     return b'{"type":"Event","channel":"%s","payload":%s%s}' % (event.channel.name.encode(), event.payload, cursor)
 
 
 def close_reason(error: ActionError) -> str:
-    """An error's text as far as a close frame takes it: 123 bytes."""
+    """An error's text, cut to the 123 bytes that a close frame can hold."""
     return str(error.detail).encode()[:120].decode(errors="ignore")

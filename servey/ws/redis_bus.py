@@ -1,7 +1,7 @@
-"""Events over Redis: published to all processes, the last ones kept in a stream, outages survived.
+"""The Redis bus: pub/sub for live events, a stream for the history of a channel, and reconnection.
 
-A position is an epoch and an offset. An epoch ends with the run of a Redis server, since one that comes back may have
-lost its last second; its end is noted, so that positions up to there stay good in the next epoch, and later ones do not.
+A position is an epoch and an offset. A restart of the Redis server starts a new epoch, because the server may have lost its
+last second. The last offset of the old epoch is stored: positions up to it stay valid, later ones do not.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from servey.channels import Message, Position
+from servey.calls.supervise import Supervising, supervise
 from servey.compat.redis import cancellable
-from servey.errors import Overloaded
-from servey.events import Gap, Past
-from servey.ws.bus import WAITING_EVENTS, Listening
+from servey.compat.redis_location import async_pool
+from servey.core.errors import Overloaded
+from servey.core.messages import Gap, Message, Past, Position
+from servey.observability.metrics import Metrics
+from servey.ws.memory_bus import WAITING_EVENTS, Listening
 
-logger = logging.getLogger("servey")
+logger: logging.Logger = logging.getLogger("servey")
 
 ERRORS = (RedisError, OSError, TimeoutError, EOFError)
 _ANSWER_SECONDS = 2.0
 _ACKNOWLEDGE_SECONDS = 2.0
 _SILENCE_SECONDS = 3.0
-"""After so long without an event the connection is tested, and given up when it does not answer in as long again."""
+"""After this time without an event the connection is pinged, and closed if the ping is not answered in the same time."""
 _BACKOFF_SECONDS = (0.05, 1.0)
 
 _EPOCH = """
@@ -89,12 +91,21 @@ return {epoch, top, entries}
 )
 
 
+class _Unattached:
+    """What supervises the reader task of a bus that no app uses."""
+
+    def __init__(self) -> None:
+        self.failed_tasks: dict[str, str] = {}
+        self.metrics = Metrics()
+
+
 class RedisBackend(BroadcastBackend):
-    """One connection for all subscriptions of this process. What is wanted is written down; one task owns the
-    connection, makes it anew when it is lost or silent, and subscribes to what is wanted.
+    """One connection for all subscriptions of this process. One task owns the connection, reconnects when it is lost or
+    silent, and subscribes to every wanted channel.
     """
 
     def __init__(self, client: Any, prefix: str) -> None:
+        self.process: Supervising = _Unattached()
         self._client = client
         self._prefix = prefix
         self._wanted: set[str] = set()
@@ -106,23 +117,24 @@ class RedisBackend(BroadcastBackend):
         self._task: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
-        """Begins."""
-        self._task = asyncio.create_task(self._run(), name="events from Redis")
+        """Start the reader task."""
+        name = "events from Redis"
+        self._task = asyncio.create_task(supervise(name, self._run, self.process), name=name)
 
     async def disconnect(self) -> None:
-        """Ends."""
+        """Stop the reader task."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def subscribe(self, group: str) -> None:
-        """Comes back once Redis has the subscription; while it is away, a `Gap` tells later that it has."""
+        """Wait until Redis has acknowledged the subscription; if it does not, a `Gap` arrives once it has."""
         async with self._changing:
             acknowledged = self._waiting[group] = asyncio.get_running_loop().create_future()
             self._wanted.add(group)
             self._some_wanted.set()
             if self._pubsub is not None:
-                # Where this fails, the task that reads has to begin anew and subscribes to all.
+                # If this fails, the reader task reconnects and subscribes to everything.
                 with contextlib.suppress(*ERRORS):
                     await self._pubsub.subscribe(self._prefix + group)
         with contextlib.suppress(TimeoutError):
@@ -131,7 +143,7 @@ class RedisBackend(BroadcastBackend):
         self._waiting.pop(group, None)
 
     async def unsubscribe(self, group: str) -> None:
-        """Has Redis forget the subscription."""
+        """Unsubscribe."""
         async with self._changing:
             self._wanted.discard(group)
             if not self._wanted:
@@ -141,7 +153,7 @@ class RedisBackend(BroadcastBackend):
                     await self._pubsub.unsubscribe(self._prefix + group)
 
     async def publish(self, channel: str, message: Any) -> None:
-        """Passes an envelope on to every process. Errors: Redis' own."""
+        """Publish an envelope to every process. Errors: those of redis-py."""
         await self._client.publish(self._prefix + channel, message)
 
     async def next_published(self) -> Broadcasted:
@@ -159,7 +171,7 @@ class RedisBackend(BroadcastBackend):
                     await pubsub.subscribe(*(self._prefix + channel for channel in self._wanted))
                 asked = {name.decode().removeprefix(self._prefix) for name in pubsub.channels}
                 self._pubsub = pubsub
-                if self._wanted - asked:  # wanted while this connected
+                if self._wanted - asked:  # added while this was connecting
                     await pubsub.subscribe(*(self._prefix + channel for channel in self._wanted - asked))
                 await self._read(pubsub)
                 delay = low
@@ -167,7 +179,7 @@ class RedisBackend(BroadcastBackend):
             except ERRORS as error:
                 if self._pubsub is not None:
                     delay = low
-                logger.warning("events from Redis are interrupted (%s); trying again", type(error).__name__)
+                logger.warning("the connection for events from Redis was lost (%s); reconnecting", type(error).__name__)
             finally:
                 self._pubsub = None
                 with contextlib.suppress(*ERRORS):
@@ -176,118 +188,152 @@ class RedisBackend(BroadcastBackend):
             delay = min(delay * 2, high)
 
     async def _read(self, pubsub: Any) -> None:
-        tested = False
+        pinged = False
         while pubsub.subscribed:
             arrived = await pubsub.get_message(timeout=_SILENCE_SECONDS)
             if arrived is None:
-                if tested:
+                if pinged:
                     raise ConnectionError("silence")
                 await pubsub.ping()
-                tested = True
+                pinged = True
                 continue
-            tested = False
+            pinged = False
             if arrived["type"] == "message":
                 channel = arrived["channel"].decode().removeprefix(self._prefix)
-                await self._queue.put(Broadcasted(channel, _opened(channel, arrived["data"])))  # type: ignore[arg-type]
+                message = _unpack(channel, arrived["data"])
+                if message is not None:
+                    await self._queue.put(Broadcasted(channel, message))  # type: ignore[arg-type]
             elif arrived["type"] == "subscribe":
                 channel = arrived["channel"].decode().removeprefix(self._prefix)
                 waiting = self._waiting.pop(channel, None)
-                if waiting is not None:
+                if waiting is not None and not waiting.done():
                     waiting.set_result(None)
                 else:
                     await self._queue.put(Broadcasted(channel, Gap()))  # type: ignore[arg-type]
 
 
 class RedisBus:
-    """Events between processes, by one Redis."""
+    """A bus between processes over one Redis."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, prefix: str) -> None:
+        """``prefix`` starts every key and pub/sub channel."""
         self._client: Any = cancellable(
-            redis.Redis.from_url(
-                url,
-                socket_timeout=_ANSWER_SECONDS,
-                socket_connect_timeout=_ANSWER_SECONDS,
-                socket_keepalive=True,
-                retry=Retry(NoBackoff(), 0),
+            redis.Redis.from_pool(
+                async_pool(
+                    url,
+                    prefix,
+                    socket_timeout=_ANSWER_SECONDS,
+                    socket_connect_timeout=_ANSWER_SECONDS,
+                    socket_keepalive=True,
+                    retry=Retry(NoBackoff(), 0),
+                )
             )
         )
-        # Redis' databases keep keys apart, not what is published.
+        # Redis databases separate keys, but not pub/sub channels.
         database = self._client.connection_pool.connection_kwargs.get("db", 0)
-        self._prefix = f"servey:{database}:events:"
-        self._listening = Listening(RedisBackend(self._client, self._prefix))
+        self._prefix = f"{prefix}events:{database}:"
+        self._keys = f"{prefix}channel:"
+        self._backend = RedisBackend(self._client, self._prefix)
+        self._listening = Listening(self._backend)
         self._publish = self._client.register_script(PUBLISH)
         self._recall = self._client.register_script(RECALL)
 
+    def attach(self, process: Supervising) -> None:
+        """Report failures of the reader task to this app."""
+        self._backend.process = process
+
+    async def check(self) -> None:
+        """Check that Redis answers. Errors: those of redis-py."""
+        await self._client.ping()
+
     def subscribe(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[Message | Gap]]:
-        """What any process publishes on a channel from now on."""
+        """Everything published on a channel by any process from now on."""
         return self._listening.subscribe(channel)
 
     async def publish(self, message: Message, *, history: int = 0) -> None:
-        """Comes back when Redis has the message. Errors: Overloaded while it does not answer."""
-        envelope = _closed(message)
+        """Return once Redis has accepted the message. Errors: Overloaded if it does not answer."""
+        envelope = _pack(message)
         try:
-            if history:
-                await self._keep(message.channel, envelope, history)
-            else:
-                await self._listening.publish(message.channel, b"::" + envelope)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                if history:
+                    await self._publish_with_history(message.channel, envelope, history)
+                else:
+                    await self._listening.publish(message.channel, b"::" + envelope)
         except ERRORS as error:
             raise _unreachable(error) from error
 
-    async def _keep(self, channel: str, envelope: bytes, history: int) -> None:
-        """Tries for a while; an attempt whose answer was lost is found by its id, and not made twice."""
+    async def _publish_with_history(self, channel: str, envelope: bytes, history: int) -> None:
+        """Retry until the time is over; the id of an attempt prevents a second copy if only the answer was lost."""
         given = [secrets.token_hex(8), envelope, history, self._prefix + channel, secrets.token_hex(8)]
-        async with asyncio.timeout(_ANSWER_SECONDS):
-            again = 0
-            while True:
-                try:
-                    await self._publish(keys=_keys(channel), args=[*given, again])
-                    return
-                except (OSError, redis.ConnectionError, redis.BusyLoadingError):
-                    again = 1
-                    await asyncio.sleep(_BACKOFF_SECONDS[0])
+        is_retry = 0
+        while True:
+            try:
+                await self._publish(keys=self._keys_of(channel), args=[*given, is_retry])
+                return
+            except (OSError, redis.ConnectionError, redis.BusyLoadingError):
+                is_retry = 1
+                await asyncio.sleep(_BACKOFF_SECONDS[0])
 
     async def recall(self, channel: str, after: Position | None) -> Past:
-        """What was published after a position. Errors: Overloaded while Redis does not answer."""
+        """The messages after a position. Errors: Overloaded if Redis does not answer."""
         given = ["", 0] if after is None else [after.epoch, after.offset]
         try:
-            found = await self._recall(keys=_keys(channel), args=[secrets.token_hex(8), *given])
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                found = await self._recall(keys=self._keys_of(channel), args=[secrets.token_hex(8), *given])
         except ERRORS as error:
             raise _unreachable(error) from error
         epoch, top, *entries = found
-        here = Position(epoch.decode(), int(top))
+        newest = Position(epoch.decode(), int(top))
         if not entries:
-            return Past(here, None)
-        kept = (
-            _opened(channel, b"%s:%s:%s" % (key.partition(b"-")[0], epoch, fields[1])) for key, fields in entries[0]
-        )
-        return Past(here, tuple(kept))
+            return Past(newest, None)
+        messages = []
+        for key, fields in entries[0]:
+            message = _unpack(channel, b"%s:%s:%s" % (key.partition(b"-")[0], epoch, fields[1]))
+            if message is None:
+                return Past(newest, None)
+            messages.append(message)
+        return Past(newest, tuple(messages))
+
+    def _keys_of(self, channel: str) -> list[str]:
+        return [f"{self._keys}{channel}:history", f"{self._keys}{channel}:place"]
 
     async def aclose(self) -> None:
-        """Ends its connections."""
+        """Close the connections."""
         await self._listening.aclose()
         await self._client.aclose()
 
 
-def _keys(channel: str) -> list[str]:
-    # The braces keep both in one slot of a cluster.
-    return [f"servey:channel:{{{channel}}}:history", f"servey:channel:{{{channel}}}:place"]
-
-
-def _closed(message: Message) -> bytes:
-    """A message as it travels: whom it is for, a line end, the event."""
+def _pack(message: Message) -> bytes:
+    """The envelope of a message: its addressee as JSON, a newline, the event."""
     if message.subscriber_id is None and message.subject is None:
         return b"\n" + message.payload
     return to_json([message.subscriber_id, message.subject]) + b"\n" + message.payload
 
 
-def _opened(channel: str, data: bytes) -> Message:
+def _unpack(channel: str, data: bytes) -> Message | None:
+    """The message of an envelope; None, with a line in the log, for anything else that was published to the channel."""
+    try:
+        return _parse(channel, data)
+    except Exception as error:
+        logger.warning("channel '%s': a message in Redis is not an event and is skipped (%s)", channel, _short(error))
+        return None
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+def _parse(channel: str, data: bytes) -> Message:
     offset, epoch, envelope = data.split(b":", 2)
-    meant_for, _, payload = envelope.partition(b"\n")
-    subscriber_id, subject = from_json(meant_for) if meant_for else (None, None)
+    addressee, separator, payload = envelope.partition(b"\n")
+    subscriber_id, subject = from_json(addressee) if addressee else (None, None)
+    if not separator or not all(each is None or isinstance(each, str) for each in (subscriber_id, subject)):
+        raise ValueError("it has no addressee")
+    from_json(payload)
     position = Position(epoch.decode(), int(offset)) if offset else None
     return Message(channel, payload, subscriber_id, subject, position)
 
 
 def _unreachable(error: BaseException) -> Overloaded:
     logger.warning("Redis does not answer (%s)", type(error).__name__)
-    return Overloaded("The event bus can not be reached; try again shortly")
+    return Overloaded("The event bus cannot be reached; try again shortly")

@@ -1,7 +1,7 @@
-"""How frames leave a connection: straight into its transport where the server offers that, else by ASGI.
+"""Sends frames to a connection: directly into its transport if the server supports that, else by ASGI.
 
-Whoever publishes never waits for a client: what can not be sent at once waits here, bounded, and a client that lets too
-much of it wait is closed.
+Publishing never waits for a client. Frames that cannot be sent at once are queued, and a client whose queue is full is
+disconnected.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ from typing import Any, Protocol
 
 from starlette.types import Scope, Send
 
-from servey.events import Event, Item, Lost
-from servey.settings import Settings
-from servey.ws.frames import CLOSE_CODES, RESTART, event_frame
+from servey.core.settings import Settings
+from servey.events.items import Event, Item, Lost
+from servey.http.close_codes import SERVICE_RESTART, TOO_SLOW
+from servey.ws.frames import event_frame
 
-logger = logging.getLogger("servey")
+logger: logging.Logger = logging.getLogger("servey")
 
 EXTENSION = "servey.frames"
-_SLOW = CLOSE_CODES["too_slow"]
-_SLOW_REASON = "Too many events wait for this subscriber; come back and read faster"
+_SLOW_REASON = "Too many events are queued for this subscriber; reconnect and read faster"
 _CLOSE_SECONDS = 5.0
 _RESTART_SECONDS = 1.0
+STALLED_SECONDS = 30.0
+"""How long a client may take to read an answer or a replayed event; then it is disconnected."""
 
 
 class Frames(Protocol):
-    """What a server offers in ``scope["extensions"]`` to send frames that are made once for many connections."""
+    """The server's extension in ``scope["extensions"]`` that writes pre-serialized frames."""
 
     @property
     def waiting_bytes(self) -> int:
-        """How much was written that the client has not taken yet."""
+        """Bytes written that the client has not read yet."""
         ...
 
     def writer(self) -> Callable[[bytes], int]:
-        """What writes a whole frame as it goes over the wire, nothing once the connection is closed; it gives how many
-        bytes the client has not taken yet.
-        """
+        """A function that writes a whole frame and returns the number of buffered bytes; 0 once the connection is closed."""
         ...
 
     async def drain(self) -> None:
-        """Comes back once the client has taken most of what was written."""
+        """Wait until the client has read most of what was written."""
         ...
 
     def abort(self) -> None:
-        """Ends the connection without waiting for the client."""
+        """Close the connection without waiting for the client."""
         ...
 
 
 class Sender(Protocol):
-    """One connection's way out. ``put_*`` never wait, ``send_*`` wait for the client."""
+    """Sends to one connection. ``put_*`` never wait, ``send_*`` wait for the client."""
 
     def bare(self) -> Callable[[Item], None]: ...
     def put_event(self, event: Event) -> None: ...
@@ -65,12 +65,12 @@ class Sender(Protocol):
 
     @property
     def closed_with(self) -> int | None:
-        """The code that it closed the connection with."""
+        """The close code that was sent, or None."""
         ...
 
 
 def sender_of(scope: Scope, send: Send, settings: Settings) -> Sender:
-    """The quickest sender that this connection's server has."""
+    """The fastest sender that the server of this connection supports."""
     frames: Frames | None = (scope.get("extensions") or {}).get(EXTENSION)
     if frames is not None:
         return DirectSender(frames, send, settings.channel_queue_bytes)
@@ -78,7 +78,7 @@ def sender_of(scope: Scope, send: Send, settings: Settings) -> Sender:
 
 
 class _Closing:
-    """What both senders do at the end of a connection."""
+    """Closing a connection, for both senders."""
 
     __slots__ = ("_closing", "_on_closing", "_send", "_stuck", "closed_with")
 
@@ -90,10 +90,10 @@ class _Closing:
         self.closed_with: int | None = None
 
     def watch(self, closing: Callable[[], None], stuck: Callable[[], object]) -> None:
-        """Has ``closing`` called when this closes the connection, ``stuck`` when its client lets it not."""
+        """Call ``closing`` when this closes the connection, and ``stuck`` if the client does not let it close."""
         self._on_closing, self._stuck = closing, stuck
 
-    def _begin_to_close(self, code: int, finish: Coroutine[Any, Any, None]) -> None:
+    def _start_closing(self, code: int, finish: Coroutine[Any, Any, None]) -> None:
         self.closed_with = code
         self._closing = asyncio.create_task(finish)
         if self._on_closing is not None:
@@ -110,17 +110,17 @@ class _Closing:
             pass  # the client has left
 
     async def refuse(self, code: int, reason: str) -> None:
-        """Closes a connection that nothing was sent on yet."""
+        """Close a connection before anything was sent on it."""
         await self._close(code, reason)
 
     async def aclose(self) -> None:
-        """Waits for the end of its own."""
+        """Wait until the connection is closed, if this is closing it."""
         if self._closing is not None:
             await asyncio.gather(self._closing, return_exceptions=True)
 
 
 class AsgiSender(_Closing):
-    """Sends by ASGI, from a task that begins with the first event."""
+    """Sends by ASGI, from a task that starts with the first event."""
 
     __slots__ = ("_bytes", "_max_bytes", "_max_items", "_outbox", "_wake", "_writer")
 
@@ -134,7 +134,7 @@ class AsgiSender(_Closing):
         self._writer: asyncio.Task[None] | None = None
 
     def bare(self) -> Callable[[Item], None]:
-        """What takes events alone; a socket of bare events has no way to say that some were lost."""
+        """A function that sends the bare payload of events; losses cannot be reported on such a socket."""
         return self._put_bare
 
     def _put_bare(self, item: Item) -> None:
@@ -154,16 +154,16 @@ class AsgiSender(_Closing):
         self._put(_message(text))
 
     async def send_text(self, text: str) -> None:
-        await self._pass(_message(text))
+        await self._send_now(_message(text))
 
     async def send_event(self, event: Event) -> None:
-        await self._pass(_message(event_frame(event).decode()))
+        await self._send_now(_message(event_frame(event).decode()))
 
     def close(self, code: int, reason: str) -> None:
-        """Closes the connection; what waits is dropped."""
+        """Close the connection; queued frames are dropped."""
         if self._closing is None:
             self._outbox.clear()
-            self._begin_to_close(code, self._finish(code, reason))
+            self._start_closing(code, self._finish(code, reason))
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -171,19 +171,22 @@ class AsgiSender(_Closing):
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
 
-    async def _pass(self, message: dict[str, Any]) -> None:
+    async def _send_now(self, message: dict[str, Any]) -> None:
         if self._closing is None:
             try:
-                await self._send(message)
+                async with asyncio.timeout(STALLED_SECONDS):
+                    await self._send(message)
+            except TimeoutError:
+                self.close(TOO_SLOW, _SLOW_REASON)
             except (RuntimeError, OSError):
-                pass  # the client has left; the reader sees that
+                pass  # the client has left; the reader detects that
 
     def _put(self, message: dict[str, Any]) -> None:
         if self._closing is not None:
             return
         self._bytes += len(message["text"])
         if len(self._outbox) >= self._max_items or self._bytes > self._max_bytes:
-            self.close(_SLOW, _SLOW_REASON)
+            self.close(TOO_SLOW, _SLOW_REASON)
             return
         self._outbox.append(message)
         if self._writer is None:
@@ -212,7 +215,7 @@ class AsgiSender(_Closing):
 
 
 class DirectSender(_Closing):
-    """Writes frames that were made once for all connections straight into the transport."""
+    """Writes frames that were serialized once for all connections directly into the transport."""
 
     __slots__ = ("_abort", "_frames", "_max_bytes", "_write")
 
@@ -224,8 +227,8 @@ class DirectSender(_Closing):
         self._abort: asyncio.TimerHandle | None = None
 
     def bare(self) -> Callable[[Item], None]:
-        """What takes events alone; a socket of bare events has no way to say that some were lost."""
-        # This is called for every subscriber and event, so that it looks up nothing twice.
+        """A function that sends the bare payload of events; losses cannot be reported on such a socket."""
+        # Called for every subscriber and event, so attributes are looked up once.
         write, max_bytes = self._write, self._max_bytes
 
         def deliver(item: Item) -> None:
@@ -235,7 +238,7 @@ class DirectSender(_Closing):
             if frame is None:
                 frame = item.frames["bare"] = text_frame(item.payload)
             if write(frame) > max_bytes:
-                self.close(_SLOW, _SLOW_REASON)
+                self.close(TOO_SLOW, _SLOW_REASON)
 
         return deliver
 
@@ -249,17 +252,18 @@ class DirectSender(_Closing):
         self._put(text_frame(text.encode()))
 
     async def send_text(self, text: str) -> None:
-        await self._pass(text_frame(text.encode()))
+        await self._send_now(text_frame(text.encode()))
 
     async def send_event(self, event: Event) -> None:
-        await self._pass(text_frame(event_frame(event)))
+        await self._send_now(text_frame(event_frame(event)))
 
     def close(self, code: int, reason: str) -> None:
-        """Closes the connection, for a client that does not read by force."""
+        """Close the connection; abort it if the client does not read the close frame."""
         if self._closing is None:
-            self._begin_to_close(code, self._close(code, reason))
+            self._start_closing(code, self._close(code, reason))
             loop = asyncio.get_running_loop()
-            self._abort = loop.call_later(_RESTART_SECONDS if code == RESTART else _CLOSE_SECONDS, self._frames.abort)
+            seconds = _RESTART_SECONDS if code == SERVICE_RESTART else _CLOSE_SECONDS
+            self._abort = loop.call_later(seconds, self._frames.abort)
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -268,12 +272,16 @@ class DirectSender(_Closing):
 
     def _put(self, frame: bytes) -> None:
         if self._closing is None and self._write(frame) > self._max_bytes:
-            self.close(_SLOW, _SLOW_REASON)
+            self.close(TOO_SLOW, _SLOW_REASON)
 
-    async def _pass(self, frame: bytes) -> None:
+    async def _send_now(self, frame: bytes) -> None:
         if self._closing is None:
             self._write(frame)
-            await self._frames.drain()
+            try:
+                async with asyncio.timeout(STALLED_SECONDS):
+                    await self._frames.drain()
+            except TimeoutError:
+                self.close(TOO_SLOW, _SLOW_REASON)
 
 
 def _message(text: str) -> dict[str, Any]:
@@ -281,7 +289,7 @@ def _message(text: str) -> dict[str, Any]:
 
 
 def text_frame(payload: bytes) -> bytes:
-    """A server's text frame, whole. Source: RFC 6455 section 5.2."""
+    """A complete text frame from the server. Source: RFC 6455 section 5.2."""
     length = len(payload)
     if length < 126:
         return b"\x81%c%s" % (length, payload)

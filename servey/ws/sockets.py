@@ -1,21 +1,21 @@
 """Websocket connections of event channels: ``/subscription`` for many channels, ``/subscription/{channel}`` for one.
 
-A connection costs one task, the one that reads. What it sends goes out through a `Sender`.
+A connection costs one task, which reads. It sends through a `Sender`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from servey.access import Authorization, AuthorizationError
-from servey.errors import (
+from servey.core.access import Authorization
+from servey.core.errors import (
     ActionError,
     Conflict,
     Forbidden,
@@ -27,17 +27,14 @@ from servey.errors import (
     Unauthenticated,
     internal_error,
 )
-from servey.events import Item, Lost
-from servey.metrics import SUBSCRIBERS_DROPPED
-from servey.origins import origin_is_known
-from servey.runtime import Runtime
-from servey.subscriptions import Subscription, open_subscription
-from servey.web import bearer_token
+from servey.events.items import Item, Lost
+from servey.events.subscriptions import Subscription, authorize_subscriber, open_subscription
+from servey.http import close_codes
+from servey.http.origins import origin_is_known
+from servey.http.web import bearer_token
+from servey.observability.metrics import SUBSCRIBERS_DROPPED
+from servey.runtime.runtime import Runtime
 from servey.ws.frames import (
-    CLOSE_CODES,
-    FAILED,
-    IDLE,
-    RESTART,
     SUBPROTOCOL,
     ClientFrame,
     close_reason,
@@ -49,43 +46,52 @@ from servey.ws.frames import (
 )
 from servey.ws.senders import Sender, sender_of
 
-logger = logging.getLogger("servey")
+logger: logging.Logger = logging.getLogger("servey")
 
 _BATCH = 100
 
 
 @dataclass
 class Connections:
-    """The websockets and event streams that are open in this process."""
+    """The open websockets and event streams of this process. Shape: ``places`` counts those that are still verified too."""
 
     runtime: Runtime
     open: set[Socket] = field(default_factory=set)
-    streams: int = 0
+    places: int = 0
     _watch: asyncio.Task[None] | None = None
 
-    def check_room(self) -> None:
-        """Errors: Overloaded where no more may be opened; Restarting where the process is about to end."""
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one place of the limit of connections. Errors: Overloaded; Restarting if shutdown was requested."""
         if self.runtime.stopping.is_set():
             raise Restarting()
-        if len(self.open) + self.streams >= self.runtime.settings.channel_connections:
-            raise Overloaded("Too many subscribers are connected to this process; come back later")
+        if self.places >= self.runtime.settings.channel_connections:
+            raise Overloaded("Too many subscribers are connected to this process; try again later")
+        self.places += 1
+        try:
+            yield
+        finally:
+            self.places -= 1
 
     def add(self, socket: Socket) -> None:
-        """Notes a socket, which is closed when the process is asked to end."""
+        """Register a socket, to be closed when shutdown is requested."""
         self.open.add(socket)
         if self._watch is None:
-            self._watch = asyncio.create_task(self._close_when(self.runtime.stopping), name="websockets' end")
+            self._watch = asyncio.create_task(self._close_when(self.runtime.stopping), name="end of websockets")
 
     async def _close_when(self, stopping: asyncio.Event) -> None:
         await stopping.wait()
         for number, socket in enumerate(tuple(self.open)):
-            socket.sender.close(RESTART, "The server restarts; come back")
+            try:
+                socket.sender.close(close_codes.SERVICE_RESTART, "The server restarts; reconnect")
+            except Exception:
+                logger.exception("closing a websocket failed")
             if number % _BATCH == _BATCH - 1:
                 await asyncio.sleep(0)
 
     @asynccontextmanager
     async def running(self, runtime: Runtime) -> AsyncIterator[None]:
-        """Watches for the process's end while the app runs."""
+        """Close the sockets at shutdown."""
         try:
             yield
         finally:
@@ -96,22 +102,22 @@ class Connections:
 
 
 class Socket:
-    """One connection, from its acceptance to its end."""
+    """One accepted connection."""
 
     __slots__ = ("_idle", "_receive", "_runtime", "authorization", "sender", "subscriptions")
 
     def __init__(self, runtime: Runtime, receive: Receive, sender: Sender, authorization: Authorization | None) -> None:
         self._runtime = runtime
         self._receive = receive
-        self.sender = sender
+        self.sender: Sender = sender
         self.authorization = authorization
         self.subscriptions: dict[str, Subscription] = {}
         self._idle: asyncio.TimerHandle | None = None
 
     async def serve_one(self, channel: str, subscriber_id: str | None) -> None:
-        """Sends one channel's events, bare, until the client leaves; what it sends is not looked at.
+        """Send the bare events of one channel until the client leaves; frames from the client are ignored.
 
-        Errors: ActionError where it may not subscribe.
+        Errors: ActionError if it may not subscribe.
         """
         opened = await open_subscription(self._runtime, channel, self.authorization, subscriber_id=subscriber_id)
         self.subscriptions[channel] = opened
@@ -120,10 +126,11 @@ class Socket:
             pass
 
     async def serve_many(self) -> None:
-        """Answers the client's frames until it leaves."""
+        """Answer the client's frames until it leaves."""
         limit = self._runtime.settings.channel_frame_bytes
         self._watch_idle()
         while (message := await self._receive())["type"] != "websocket.disconnect":
+            await asyncio.sleep(0)  # neither receiving nor sending may yield to the event loop
             try:
                 frame = read_frame(message.get("text"), limit)
             except ActionError as error:
@@ -133,18 +140,18 @@ class Socket:
                 await self._answer(frame)
             except Exception as error:
                 shown = None if frame.type == "Authorize" else frame.payload[:128]
-                await self.sender.send_text(error_frame(_known(error), shown))
+                await self.sender.send_text(error_frame(_client_error(error), shown))
             self._watch_idle()
 
     def closing(self) -> None:
-        """Ends its subscriptions, and counts those whose client was too slow."""
-        if self.sender.closed_with == CLOSE_CODES["too_slow"]:
+        """End the subscriptions, and count those of a client that was too slow."""
+        if self.sender.closed_with == close_codes.TOO_SLOW:
             for channel in self.subscriptions:
                 self._runtime.metrics.add(SUBSCRIBERS_DROPPED, channel, "slow")
         self.leave()
 
     def leave(self) -> None:
-        """Ends its subscriptions."""
+        """End the subscriptions."""
         if self._idle is not None:
             self._idle.cancel()
         for subscription in self.subscriptions.values():
@@ -166,23 +173,23 @@ class Socket:
     async def _subscribe(self, frame: ClientFrame) -> None:
         channel = frame.payload
         if channel in self.subscriptions:
-            raise Conflict("This socket is subscribed to that channel already")
+            raise Conflict("This socket is already subscribed to that channel")
         limit = self._runtime.settings.channel_per_socket
         if len(self.subscriptions) >= limit:
-            raise Overloaded(f"A socket subscribes to {limit} channels at most")
+            raise Overloaded(f"A socket can subscribe to at most {limit} channels")
         opened = await open_subscription(
             self._runtime, channel, self.authorization, subscriber_id=frame.subscriber_id, after=frame.after
         )
         self.subscriptions[channel] = opened
-        told = server_frame(
+        subscribed = server_frame(
             "Subscribed",
             channel=channel,
             cursor=opened.cursor,
             recovered=opened.recovered,
             subscriber_id=opened.subscriber_id,
         )
-        await self.sender.send_text(told)
-        # What is resumed goes out as fast as its client reads; only what is live may be dropped for being slow.
+        await self.sender.send_text(subscribed)
+        # Replayed events are sent as fast as the client reads; only live events count towards the limit for slow clients.
         while opened.replay:
             await self.sender.send_event(opened.replay.pop(0))
         opened.attach(self._deliver_to(channel), self._end)
@@ -190,8 +197,8 @@ class Socket:
     def _deliver_to(self, channel: str) -> Callable[[Item], None]:
         def deliver(item: Item) -> None:
             if isinstance(item, Lost):
-                told = server_frame("Subscribed", channel=channel, cursor=item.cursor, recovered=False)
-                self.sender.put_text(told)
+                subscribed = server_frame("Subscribed", channel=channel, cursor=item.cursor, recovered=False)
+                self.sender.put_text(subscribed)
             else:
                 self.sender.put_event(item)
 
@@ -199,13 +206,13 @@ class Socket:
 
     async def _authorize(self, token: str) -> None:
         try:
-            authorization = await self._runtime.authorizer.authorize(token)
-        except AuthorizationError as error:
-            logger.info("a token was refused: %s", error)
-            self._end(Unauthenticated())
+            authorization = await authorize_subscriber(self._runtime, token)
+        except Unauthenticated as error:
+            self._end(error)
             return
+        assert authorization is not None  # there is a token
         if self.authorization is not None and self.authorization.subject_id != authorization.subject_id:
-            raise Forbidden("The token is another subject's; open another socket for it")
+            raise Forbidden("The token belongs to another subject; open another socket for it")
         self.authorization = authorization
         await self.sender.send_text(server_frame("Authorized"))
         for channel, subscription in tuple(self.subscriptions.items()):
@@ -218,7 +225,7 @@ class Socket:
                 await self.sender.send_text(server_frame("Unsubscribed", channel=channel))
 
     def _end(self, error: ActionError) -> None:
-        self.sender.close(CLOSE_CODES.get(error.code, RESTART), close_reason(error))
+        self.sender.close(close_codes.BY_ERROR_CODE.get(error.code, close_codes.SERVICE_RESTART), close_reason(error))
 
     def _watch_idle(self) -> None:
         if self.subscriptions and self._idle is not None:
@@ -227,17 +234,26 @@ class Socket:
         elif not self.subscriptions and self._idle is None:
             loop = asyncio.get_running_loop()
             self._idle = loop.call_later(
-                self._runtime.settings.channel_idle, self.sender.close, IDLE, "Nothing is subscribed to"
+                self._runtime.settings.channel_idle, self.sender.close, close_codes.NORMAL, "No subscription"
             )
 
 
 async def serve_socket(connections: Connections, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serves one websocket from its handshake to its end."""
-    runtime, task = connections.runtime, asyncio.current_task()
+    """Serve one websocket."""
+    task = asyncio.current_task()
     assert task is not None
-    await receive()
+    if (await receive())["type"] != "websocket.connect":
+        return  # the client has left already
+    try:
+        await _serve(connections, scope, receive, send, task)
+    except OSError:
+        pass  # the client has left during the handshake
+
+
+async def _serve(connections: Connections, scope: Scope, receive: Receive, send: Send, task: asyncio.Task[Any]) -> None:
+    runtime = connections.runtime
     if not origin_is_known(scope, runtime.settings.cors_allowed_origins):
-        await send({"type": "websocket.close", "code": 1008, "reason": "foreign origin"})
+        await send({"type": "websocket.close", "code": close_codes.POLICY_VIOLATION, "reason": "foreign origin"})
         return
     subprotocols = scope.get("subprotocols") or []
     chosen = SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
@@ -246,6 +262,7 @@ async def serve_socket(connections: Connections, scope: Scope, receive: Receive,
     sender = sender_of(scope, send, runtime.settings)
     socket: Socket | None = None
     is_stuck = False
+    held = ExitStack()
 
     def give_up() -> None:
         nonlocal is_stuck
@@ -255,8 +272,10 @@ async def serve_socket(connections: Connections, scope: Scope, receive: Receive,
     try:
         if not runtime.is_running:
             raise ServeyError("The mounted Servey app is not running; see running()")
-        connections.check_room()
-        authorization = await authorization_of(runtime, bearer_token(scope) or token_of(subprotocols))
+        held.enter_context(connections.place())
+        authorization = await authorize_subscriber(
+            runtime, bearer_token(scope, runtime.settings) or token_of(subprotocols)
+        )
         socket = Socket(runtime, receive, sender, authorization)
         connections.add(socket)
         sender.watch(socket.closing, give_up)
@@ -269,31 +288,21 @@ async def serve_socket(connections: Connections, scope: Scope, receive: Receive,
             raise
         task.uncancel()
     except Exception as error:
-        known = _known(error)
-        await sender.refuse(CLOSE_CODES.get(known.code, FAILED), close_reason(known))
+        known = _client_error(error)
+        await sender.refuse(close_codes.BY_ERROR_CODE.get(known.code, close_codes.INTERNAL_ERROR), close_reason(known))
     finally:
+        held.close()
         if socket is not None:
             connections.open.discard(socket)
             socket.leave()
         await sender.aclose()
 
 
-def _known(error: Exception) -> ActionError:
-    """What a client may know of an error."""
+def _client_error(error: Exception) -> ActionError:
+    """The error to show to a client."""
     if isinstance(error, InvalidParams):
         return invalid_frame(str(error))
     if isinstance(error, ActionError):
         return error
     logger.error("a subscription failed", exc_info=error)
     return internal_error()
-
-
-async def authorization_of(runtime: Runtime, token: str | None) -> Authorization | None:
-    """What a token says; None without one. Errors: Unauthenticated."""
-    if token is None:
-        return None
-    try:
-        return await runtime.authorizer.authorize(token)
-    except AuthorizationError as error:
-        logger.info("a token was refused: %s", error)
-        raise Unauthenticated() from None

@@ -1,27 +1,31 @@
-"""``/asyncapi``: a page that documents channels and tries them out, and the document that it shows.
+"""``/asyncapi``: a page that documents channels and lets users try them, and ``/asyncapi.json``.
 
-Its files are here beside it, so that it works without internet. In development it also publishes test events.
+Its files are served locally, so it works without internet. In development it can publish test events.
 """
 
 from __future__ import annotations
 
-import html
 import re
-import secrets
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
+from starlette.routing import request_response
 
-from servey.channels import WebsocketEventChannel
-from servey.errors import ActionError, EventError, Forbidden, InvalidParams, NotFound, UnsupportedMediaType
-from servey.limits import read_body, readable_errors
-from servey.origins import origin_is_known
-from servey.runtime import Runtime
-from servey.web import error_response, json_response
+from servey.calls.validation_errors import readable_errors
+from servey.core.channels import WebsocketEventChannel
+from servey.core.errors import ActionError, EventError, Forbidden, InvalidParams, NotFound, UnsupportedMediaType
+from servey.http.bodies import read_body
+from servey.http.errors import error_response
+from servey.http.guarded import add_guarded
+from servey.http.origins import origin_is_known
+from servey.http.web import json_response
+from servey.layout.frame import frame_of
+from servey.layout.page import escape, shipped_page
+from servey.runtime.runtime import Runtime
 from servey.ws.asyncapi import asyncapi_document
 
 _FILES = {"studio.js": "text/javascript", "studio.css": "text/css"}
@@ -30,7 +34,7 @@ _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]+")
 
 
 class TestEvent(BaseModel):
-    """What the page publishes."""
+    """A test event that the page publishes."""
 
     __test__ = False  # a model, not a test
 
@@ -39,7 +43,7 @@ class TestEvent(BaseModel):
 
 
 def mount_studio(router: APIRouter, runtime: Runtime, *, prefix: str = "") -> None:
-    """Adds ``/asyncapi.json`` and ``/asyncapi``; in development, what publishes a test event too."""
+    """Add ``/asyncapi.json`` and ``/asyncapi``, and in development the route that publishes test events."""
     files = {name: (_FOLDER / name).read_bytes() for name in _FILES}
 
     async def document(request: Request) -> Response:
@@ -56,12 +60,12 @@ def mount_studio(router: APIRouter, runtime: Runtime, *, prefix: str = "") -> No
         )
 
     async def page(request: Request) -> Response:
-        return _page(request, _root(request) + prefix, publishes=runtime.settings.is_dev)
+        return _page(runtime, request, _root(request) + prefix)
 
     async def file(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in files:
-            return error_response(NotFound())
+            return error_response(NotFound(), runtime, request.scope)
         headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
         return Response(files[name], media_type=_FILES[name], headers=headers)
 
@@ -69,23 +73,25 @@ def mount_studio(router: APIRouter, runtime: Runtime, *, prefix: str = "") -> No
         try:
             await _publish(runtime, request)
         except ActionError as error:
-            return error_response(error)
+            return error_response(error, runtime, request.scope)
         return json_response(None)
 
     router.add_route(f"{prefix}/asyncapi.json", document, include_in_schema=False)
     router.add_route(f"{prefix}/asyncapi", page, include_in_schema=False)
+    runtime.shipped["Channels"] = f"{prefix}/asyncapi"
     router.add_route(f"{prefix}/_servey/studio/{{name}}", file, include_in_schema=False)
     if runtime.settings.is_dev:
-        router.add_route(f"{prefix}/_servey/publish/{{channel}}", publish, methods=["POST"], include_in_schema=False)
+        path, app = f"{prefix}/_servey/publish/{{channel}}", request_response(publish)
+        add_guarded(router, path, app, runtime, methods=["POST"], name="publish")
 
 
 async def _publish(runtime: Runtime, request: Request) -> None:
-    """Publishes the event of a page of this very app. Errors: ActionError."""
+    """Publish a test event from this app's own page. Errors: ActionError."""
     if not origin_is_known(request.scope, ()):
-        raise Forbidden("Test events are published from this app's own page")
+        raise Forbidden("Test events can only be published from this app's own page")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        # What a form of another site can send without asking is none of these.
+        # A form of another site cannot send this media type without a CORS preflight.
         raise UnsupportedMediaType(media_type, "application/json")
     channels = {channel.name: channel for channel in runtime.catalog.channels}
     channel = channels.get(request.path_params["channel"])
@@ -121,55 +127,38 @@ def _host(request: Request) -> str | None:
     return host if _HOST.fullmatch(host) else None
 
 
-def _page(request: Request, base: str, *, publishes: bool) -> Response:
-    title, host, nonce = html.escape(request.scope["app"].title), _host(request), secrets.token_urlsafe(16)
-    shown = html.escape(base)
-    publish = f' data-publish="{shown}/_servey/publish"' if publishes else ""
-    body = f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}: event channels</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="{shown}/_servey/studio/studio.css">
-</head>
-<body data-base="{shown}" data-document="{shown}/asyncapi.json"{publish}>
-<header>
-<h1><span id="title">{title}</span> <small>event channels</small></h1>
+def _page(runtime: Runtime, request: Request, base: str) -> Response:
+    host, shown = _host(request), escape(base)
+    publish = f' data-publish="{shown}/_servey/publish"' if runtime.settings.is_dev else ""
+    content = f"""<div class="head">
+<h1>Event channels</h1>
+<a class="small" href="{shown}/asyncapi.json">asyncapi.json</a>
 <span class="grow"></span>
 <span id="status" class="status" role="status">not connected</span>
 <input id="token" type="password" placeholder="token, optional" aria-label="token" autocomplete="off">
 <button id="connect" type="button" class="main">Connect</button>
-<a href="{shown}/asyncapi.json">asyncapi.json</a>
-</header>
-<main>
+</div>
+<div id="studio" data-base="{shown}" data-document="{shown}/asyncapi.json"{publish}>
 <nav aria-label="channels"><ul id="channels"></ul></nav>
-<section id="about" class="card" aria-label="channel"><p class="note">Loading.</p></section>
+<section id="about" class="card" aria-label="channel"><p class="quiet">Loading.</p></section>
 <section id="live" class="card" aria-label="live events">
 <div class="row">
 <input id="filter" type="search" placeholder="filter" aria-label="filter events">
 <button id="pause" type="button" aria-pressed="false">Pause</button>
 <button id="clear" type="button">Clear</button>
-<span id="count" class="note">0 shown</span>
+<span id="count" class="quiet">0 shown</span>
 </div>
 <ol id="events" class="events" aria-live="polite"></ol>
 </section>
-</main>
-<script src="{shown}/_servey/studio/studio.js" nonce="{nonce}"></script>
-</body>
-</html>
-"""
+</div>"""
     sockets = f" ws://{host} wss://{host}" if host else ""
-    return HTMLResponse(
-        body,
-        headers={
-            "Content-Security-Policy": (
-                f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src data:; "
-                f"connect-src 'self'{sockets}; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
-            ),
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-store",
-        },
+    return shipped_page(
+        frame_of(runtime, request.scope),
+        "Event channels",
+        content,
+        current="Channels",
+        more_head=f'<link rel="stylesheet" href="{shown}/_servey/studio/studio.css">',
+        scripts=[f"{base}/_servey/studio/studio.js"],
+        policy="script-src 'nonce-{nonce}'; style-src 'self' 'nonce-{nonce}'; img-src data:; form-action 'none'; "
+        f"connect-src 'self'{sockets}",
     )

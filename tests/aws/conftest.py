@@ -1,4 +1,4 @@
-"""AWS in memory, for every client that the app makes."""
+"""An in-memory AWS for every client that the app creates."""
 
 import pytest
 

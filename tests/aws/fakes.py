@@ -1,4 +1,4 @@
-"""AWS services in memory, as far as they are asked here; a real emulator stands behind `test_deployed.py`."""
+"""In-memory AWS services with the operations that the tests use; `test_deployed.py` uses a real emulator."""
 
 import hashlib
 import itertools
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 
 class AwsError(Exception):
-    """An error as botocore gives it."""
+    """An error in the form of botocore's."""
 
     def __init__(self, code: str, status: int = 400) -> None:
         super().__init__(code)
@@ -21,7 +21,7 @@ class AwsError(Exception):
 
 
 class FakeDynamo:
-    """One table; pages hold three items, so that paging is seen."""
+    """One table. Pages hold three items, so that the tests cover paging."""
 
     def __init__(self) -> None:
         self.items: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
@@ -63,7 +63,7 @@ class FakeDynamo:
 
 
 class FakeSqs:
-    """Queues by URL; a message comes back once it is not hidden any more."""
+    """Queues by URL. A message is delivered again after its visibility timeout."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
@@ -81,7 +81,7 @@ class FakeSqs:
         return {}
 
     def record(self, index: int = -1, tries: int = 1) -> dict[str, Any]:
-        """A sent message as Lambda is given it."""
+        """Return a sent message as Lambda receives it."""
         return record(self.sent[index]["body"], str(index % len(self.sent)), tries)
 
 
@@ -97,7 +97,7 @@ def record(body: str, number: str, tries: int = 1, group: str | None = None) -> 
 
 
 class FakeManagement:
-    """Connections by id; those in ``gone`` have left, those in ``busy`` are refused that many times."""
+    """Connections by id. Those in ``gone`` are closed; those in ``busy`` are throttled that many times."""
 
     def __init__(self) -> None:
         self.got: dict[str, list[bytes]] = {}
@@ -149,7 +149,7 @@ class FakeKms:
 
 
 class FakeAws:
-    """What `boto3.client` makes, by service."""
+    """The clients that `boto3.client` returns, by service."""
 
     def __init__(self) -> None:
         self.dynamodb, self.sqs, self.kms = FakeDynamo(), FakeSqs(), FakeKms()

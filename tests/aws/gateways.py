@@ -1,4 +1,4 @@
-"""What each gateway makes of a client's request, and what a client sees of an answer, by AWS's own documentation.
+"""The event of each gateway for a client's request, and the client's view of the response, after AWS's documentation.
 
 Source: API Gateway developer guide, "Lambda proxy integrations" (formats 1.0 and 2.0); Lambda developer guide, "Function
 URLs: request and response payloads"; Elastic Load Balancing, "Lambda functions as targets".
@@ -16,7 +16,7 @@ _TEXT = ("text/", "application/json", "application/javascript", "application/xml
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it stands on the wire."""
+    """A request on the wire."""
 
     method: str
     target: str
@@ -50,7 +50,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer as its client sees it. Several headers of one name are one list, but for cookies."""
+    """A response as its client sees it. Repeated headers are joined to one list, except cookies."""
 
     status: int
     body: bytes
@@ -59,7 +59,7 @@ class Response:
 
 
 def response_of(status: int, pairs: list[tuple[str, str]], body: bytes) -> Response:
-    """Leaves out what a server adds for itself."""
+    """Remove the headers that a server adds."""
     headers: dict[str, str] = {}
     cookies = []
     for name, value in pairs:
@@ -156,7 +156,7 @@ def http_api(request: Request) -> dict[str, Any]:
 
 
 def function_url(request: Request) -> dict[str, Any]:
-    """A Lambda Function URL: payload 2.0 with the path as it came."""
+    """A Lambda Function URL: payload 2.0 with the raw path."""
     return _format_2(request, request.path, "id.lambda-url.eu-central-1.on.aws")
 
 
@@ -175,7 +175,7 @@ def load_balancer(request: Request) -> dict[str, Any]:
 
 
 def answer_of(event_answer: dict[str, Any]) -> Response:
-    """What the gateway's client sees of a handler's answer."""
+    """Return the client's view of a handler's response."""
     body = event_answer.get("body") or ""
     content = base64.b64decode(body) if event_answer.get("isBase64Encoded") else body.encode()
     pairs = list((event_answer.get("headers") or {}).items())

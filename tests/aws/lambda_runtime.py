@@ -1,4 +1,4 @@
-"""Lambda's own runtime client, against a Runtime API of this machine: cold starts, freezing, time limits, sizes.
+"""Lambda's own runtime client with a local Runtime API: cold starts, freezing, time limits, sizes.
 
 Source: Lambda developer guide, "Using the Lambda runtime API" (2018-06-01), and its quotas.
 """
@@ -34,7 +34,7 @@ class Invocation:
 
 
 class LambdaFunction:
-    """A function whose process is frozen between invocations, as Lambda does it; ended by its id."""
+    """A function whose process is frozen between invocations, like in Lambda."""
 
     def __init__(self, python: Path, root: Path, handler: str, *, timeout: float = 29, **env: str) -> None:
         self.log = tempfile.NamedTemporaryFile("w+b", suffix=".log")  # noqa: SIM115
@@ -115,7 +115,7 @@ class LambdaFunction:
         self.log.close()
 
     def end(self) -> None:
-        """Ends the process, so that the next invocation is a cold start."""
+        """Stop the process, so that the next invocation is a cold start."""
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -149,13 +149,13 @@ class LambdaFunction:
         return invocation
 
     def said(self) -> str:
-        """What the function has written to its log so far."""
-        return Path(self.log.name).read_text(errors="replace")
+        """Return the function's log so far."""
+        return Path(self.log.name).read_text(encoding="utf-8", errors="replace")
 
     def cpu_seconds(self) -> float:
-        """The processor's time that the running process has taken; a busy machine makes it no longer."""
+        """Return the CPU time of the running process, which does not depend on the load of the machine."""
         assert self._process is not None
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _start(self, invocation: Invocation) -> None:

@@ -1,4 +1,4 @@
-"""An app with something of everything that HTTP can ask for."""
+"""An app that covers the features of HTTP."""
 
 import json
 from dataclasses import dataclass

@@ -1,16 +1,19 @@
-"""Fields of AppSync: single, in batches, of an object; as the bearer of the request's token."""
+"""AppSync fields: single, batched, methods of an object; authorization by the request's token."""
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from fastapi import Depends
+from pydantic import BaseModel, Field
 
 from servey import (
     WEB_GET,
     WEB_POST,
     Authorization,
     BatchInvoker,
+    Forbidden,
     NotFound,
     ScopeAccessControl,
     Settings,
@@ -142,6 +145,17 @@ def test_the_access_rule_holds(app, handler):
     assert handler(event("Mutation", "guarded", token=boss), None) == "boss"
 
 
+def test_the_schemes_of_the_settings_hold():
+    app = create_app(actions=[guarded], settings=Settings(env="prod", jwt_secret_key=SECRET, token_schemes=("Token",)))
+    handler = build_handler(app)
+    boss = token_for(app, Authorization("boss", frozenset({"root"})))
+    asked = event("Mutation", "guarded")
+    assert handler(asked | {"request": {"headers": {"authorization": f"token {boss}"}}}, None) == "boss"
+    with pytest.raises(FieldFailed, match="unauthenticated"):
+        handler(asked | {"request": {"headers": {"authorization": f"Bearer {boss}"}}}, None)
+    handler.close()
+
+
 @pytest.mark.parametrize(
     ("parent", "field", "said"),
     [
@@ -155,3 +169,69 @@ def test_the_access_rule_holds(app, handler):
 def test_what_fails_says_why(handler, parent, field, said):
     with pytest.raises(FieldFailed, match=said):
         handler(event(parent, field), None)
+
+
+def test_the_dependencies_of_a_batched_method_guard_its_batch():
+    def refuse() -> None:
+        raise Forbidden("not today")
+
+    @dataclass
+    class Wall:
+        number: int
+
+        @action(batch_invoker=BatchInvoker(halves_of, arg_extractor=lambda wall: [wall.number]))
+        async def half(self, guard: Annotated[None, Depends(refuse)]) -> int:
+            raise AssertionError("the batch is asked")
+
+    @action(triggers=WEB_GET)
+    def a_wall() -> Wall:
+        return Wall(2)
+
+    ASKED.clear()
+    handler = build_handler(create_app(actions=[a_wall], settings=Settings(env="dev")))
+    info = {"parentTypeName": "Wall", "fieldName": "half"}
+    events = [{"arguments": {}, "source": {"number": number}, "info": info} for number in (2, 4)]
+    assert handler(events, None) == [{"errorMessage": "not today", "errorType": "forbidden"}] * 2
+    assert ASKED == []
+    handler.close()
+
+
+def test_equal_keys_of_a_batch_are_loaded_once(app, handler):
+    ASKED.clear()
+    token = token_for(app, Authorization("ada", frozenset({"root"})))
+    batch = [event("NumberStats", "halfOf", source={"theValue": value}, token=token) for value in (6, 6, -1, 6, 8, -1)]
+    answers = [answer.get("data", answer.get("errorType")) for answer in handler(batch, None)]
+    assert answers == [3, 3, "internal", 3, 4, "internal"]
+    assert ASKED == [[6, -1], [8]]
+
+
+class Account(BaseModel):
+    name: str
+    password_hash: str = Field(exclude=True)
+
+
+class Folder(BaseModel):
+    name: str
+    path: str = Field(exclude=True)
+
+    @action
+    async def depth(self) -> int:
+        return self.path.count("/")
+
+
+@action(triggers=WEB_GET)
+async def account() -> Account:
+    return Account(name="ada", password_hash="x")
+
+
+@action(triggers=WEB_GET)
+async def folder() -> Folder:
+    return Folder(name="c", path="/a/b/c")
+
+
+def test_excluded_fields_are_returned_only_to_methods_of_their_object():
+    handler = build_handler(create_app(actions=[account, folder], settings=Settings(env="dev")))
+    assert handler(event("Query", "account"), None) == {"name": "ada"}
+    source = handler(event("Query", "folder"), None)
+    assert handler(event("Folder", "depth", source=source), None) == 3
+    handler.close()

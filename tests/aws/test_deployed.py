@@ -1,4 +1,4 @@
-"""The tour, deployed to an emulator of AWS that enforces the role's rights; used, and removed again."""
+"""Deploy the tour to an AWS emulator that enforces IAM, use it, and remove it."""
 
 import json
 import os
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 MORE = {
     "actions/deployed.py": '''
-"""What only the deployed tour has."""
+"""Files that only the deployed tour has."""
 
 from event_channels import measured, ticks
 
@@ -121,7 +121,7 @@ class Deployed:
         return f"Bearer {anyio.run(lambda: authorizer.sign_by_kms(caller, lifetime=600))}"
 
     def socket(self, **headers: str) -> ClientConnection:
-        # A name below localhost is known to the emulator, not to this machine.
+        # The emulator resolves names below localhost; this machine does not.
         port = int(self.endpoint.rpartition(":")[2])
         here = socket.create_connection(("127.0.0.1", port))
         return connect(self.socket_url, sock=here, additional_headers=headers, open_timeout=60)
@@ -129,18 +129,18 @@ class Deployed:
 
 @contextmanager
 def emulator(folder: Path) -> Iterator[str]:
-    """The emulator's address."""
+    """Return the emulator's address."""
     port, log = free_port(), folder / "emulator.log"
     env = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "AUTH": "true", "PATH": os.environ["PATH"]}
     env |= {"HOME": str(folder), "TMPDIR": str(folder)}
-    with log.open("w") as out:
+    with log.open("w", encoding="utf-8") as out:
         process = subprocess.Popen(
             [str(python_of("emulator")), str(HERE / "emulator.py")],
             env=env,
             cwd=folder,
             stdout=out,
             stderr=out,
-            text=True,
+            encoding="utf-8",
         )
         try:
             wait_for_port(port, process, log)
@@ -161,13 +161,15 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     project = folder / "tour"
     shutil.copytree(ROOT / "examples" / "tour", project, ignore=shutil.ignore_patterns("__pycache__", "tests"))
     for name, text in MORE.items():
-        with (project / name).open("a") as file:
+        with (project / name).open("a", encoding="utf-8") as file:
             file.write(text)
     for words in (["sls", "--appsync"], ["package"]):
         done = run("-m", "servey", *words, cwd=project, timeout=400)
         assert done.returncode == 0, done.stderr
-        text = (project / "serverless.yml").read_text()
-        (project / "serverless.yml").write_text(text.replace("architecture: arm64", "architecture: x86_64"))
+        text = (project / "serverless.yml").read_text(encoding="utf-8")
+        (project / "serverless.yml").write_text(
+            text.replace("architecture: arm64", "architecture: x86_64"), encoding="utf-8"
+        )
     with emulator(folder) as endpoint:
         keys = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
         run_osls(["deploy"], project, **keys)
@@ -180,7 +182,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 
 def found(endpoint: str) -> Deployed:
-    """What was deployed; the function's way back to its websockets is the emulator's own."""
+    """Return the deployed stack. The emulator provides the endpoint for the function's websocket messages."""
     made = Deployed(endpoint, "", "", "tour-dev-servey", {})
     apis = {api["ProtocolType"]: api["ApiId"] for api in made.aws("apigatewayv2").get_apis()["Items"]}
     functions = made.aws("lambda")
@@ -193,7 +195,7 @@ def found(endpoint: str) -> Deployed:
 
 
 def frames_of(connection: ClientConnection, wanted: Callable[[Any], bool], within: float = 60) -> Any:
-    """The first frame that is wanted."""
+    """Return the first matching frame."""
     end = time.monotonic() + within
     while True:
         frame = json.loads(connection.recv(timeout=max(0.1, end - time.monotonic())))
@@ -221,7 +223,7 @@ def test_graphql(deployed):
 
 
 def test_appsync(deployed):
-    """Its resolvers are those of the stack; the emulator sends the fields of a batch one by one."""
+    """The resolvers are those of the stack; the emulator sends the fields of a batch one by one."""
     answer = deployed.appsync('{ sayHello(name: "World") getProduct(productId: 1) { name department } }')
     assert answer["data"] == {
         "sayHello": "Hello World!",
@@ -250,7 +252,7 @@ def test_direct_calls(deployed):
     assert "name: Field required (invalid_params)" in told["errorMessage"]
     error, told = deployed.invoke({"nothing": "known"})
     assert error == "Unhandled"
-    assert "can not answer an event" in told["errorMessage"]
+    assert "cannot handle an event" in told["errorMessage"]
 
 
 def test_websockets(deployed):
@@ -302,7 +304,7 @@ def test_a_schedule_of_eventbridges(deployed):
 
 
 def test_the_role_has_no_right_too_many(deployed):
-    """Each right is needed: without it something of the above fails."""
+    """Each IAM action is necessary: without it one of the tests above fails."""
     iam = deployed.aws("iam")
     names = [each["RoleName"] for each in iam.list_roles()["Roles"]]
     (role,) = [each for each in names if "Servey" in each and "Appsync" not in each]

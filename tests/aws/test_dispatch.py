@@ -1,4 +1,4 @@
-"""One handler for every event: what it takes, what it refuses, and what surrounds the calls."""
+"""One Lambda handler for every event: recognized and unknown events, HTTP details, direct calls."""
 
 import asyncio
 import json
@@ -129,7 +129,9 @@ async def noted_lifespan(app: Any) -> AsyncIterator[dict[str, str]]:
 @pytest.fixture
 def handler():
     LOG.clear()
-    handler = build_handler(create_app(actions=ACTIONS, settings=Settings(env="dev"), lifespan=noted_lifespan))
+    handler = build_handler(
+        create_app(actions=ACTIONS, settings=Settings(env="dev", allowed_hosts="*"), lifespan=noted_lifespan)
+    )
     yield handler
     handler.close()
 
@@ -189,12 +191,36 @@ UNKNOWN = [
     {"httpMethod": "GET", "path": "/"},
     {"authorizationToken": "t", "requestContext": {"queryString": "q", "apiId": "a"}},
     [APPSYNC, {}],
+    # A direct call is the call and nothing else.
+    {"servey": {"action": "double"}, "httpMethod": "POST", "path": "/"},
+    {"servey": {"action": "double"}, "requestContext": {"stage": "a"}},
+    {"servey": {"action": "double"}, "source": "aws.events", "detail-type": "t", "detail": {}},
+    {"source": "shop", "detail-type": "t", "detail": {"servey": {"action": "double", "params": {"number": 1}}}},
+    {"servey": [{"action": "double"}]},
+    {"body": '{"servey": {"action": "double"}}'},
+    # Parts of the wrong type.
+    {"httpMethod": "GET", "path": "/", "requestContext": {"stage": "a"}, "headers": ["a"]},
+    {"httpMethod": "GET", "path": "/", "requestContext": {"stage": "a"}, "headers": {"a": {"b": 1}}},
+    {"httpMethod": "GET", "path": "/", "requestContext": {"stage": "a"}, "multiValueHeaders": {"a": "b"}},
+    {"httpMethod": "GET", "path": "/", "requestContext": {"stage": "a"}, "body": {"servey": {"action": "double"}}},
+    {"httpMethod": "GET", "path": "/", "requestContext": {"stage": 3}},
+    {"rawPath": 3, "requestContext": {"http": {"method": "GET"}}},
+    {"rawPath": "/", "requestContext": {"http": {"method": ["GET"]}}},
+    {"rawPath": "/", "cookies": "a=b", "requestContext": {"http": {"method": "GET"}}},
+    {"rawPath": "/", "isBase64Encoded": "yes", "requestContext": {"http": {"method": "GET"}}},
+    {"requestContext": {"connectionId": ["c"], "eventType": "CONNECT"}},
+    {"requestContext": {"connectionId": "c", "eventType": "CONNECT"}, "headers": "Authorization"},
+    {"requestContext": {"connectionId": "c", "eventType": "MESSAGE"}, "body": {"type": "Subscribe"}},
+    {"Records": [{"eventSource": "aws:sqs", "body": "{}"}]},
+    {"Records": [{"messageId": "1", "eventSource": "aws:sqs", "attributes": "many", "body": "{}"}]},
+    {"arguments": [1], "info": {"fieldName": "f", "parentTypeName": "Query"}},
+    {"arguments": {}, "info": {"fieldName": ["f"], "parentTypeName": "Query"}},
 ]
 
 
 @pytest.mark.parametrize("event", UNKNOWN, ids=lambda event: json.dumps(event)[:60])
 def test_an_unknown_event_raises(handler, event):
-    with pytest.raises(UnknownEvent, match="can not answer"):
+    with pytest.raises(UnknownEvent, match="cannot handle"):
         handler(event, LambdaContext())
 
 
@@ -228,7 +254,7 @@ def test_a_request_with_parts_missing_gets_an_answer(name, data):
 
 @pytest.fixture(scope="module", autouse=True)
 def _shared_handler():
-    shared = build_handler(create_app(actions=ACTIONS, settings=Settings(env="dev")))
+    shared = build_handler(create_app(actions=ACTIONS, settings=Settings(env="dev", allowed_hosts="*")))
     test_a_request_with_parts_missing_gets_an_answer.handler = shared
     yield
     shared.close()
@@ -256,7 +282,7 @@ def test_a_stream_is_refused_at_once(handler, gateway, target):
     answer = ask(handler, target, gateway, LambdaContext())
     assert answer.status == 501
     assert json.loads(answer.body) == {
-        "detail": "An AWS Lambda function gives its answer whole, so that this stream is not served here",
+        "detail": "Streaming responses are not supported on AWS Lambda",
         "code": "not_implemented",
     }
     assert LOG.count("item") <= 1
@@ -289,7 +315,7 @@ def test_an_answer_that_is_too_large_is_an_error(handler, gateway, caplog):
     assert json.loads(answer.body)["code"] == "internal"
     assert "6291456 bytes" in json.loads(answer.body)["detail"]
     assert answer.headers["content-type"] == "application/json"
-    assert "over the 6291456 bytes" in caplog.text
+    assert "limit of 6291456 bytes" in caplog.text
 
 
 def test_a_body_that_is_no_base64_is_refused(handler):
@@ -318,7 +344,7 @@ def test_neither_headers_nor_bodies_are_logged(handler, caplog):
 
 def test_a_host_answers_http():
     host = FastAPI()
-    app = create_app(actions=ACTIONS, settings=Settings(env="dev"))
+    app = create_app(actions=ACTIONS, settings=Settings(env="dev", allowed_hosts="*"))
     app.install(host, prefix="/ours")
 
     @host.get("/mine")
@@ -357,7 +383,7 @@ def test_a_request_can_not_make_a_direct_call(handler):
         ({"action": "double"}, r"number: Field required \(invalid_params\)"),
         ({"action": "double", "params": {"number": "x"}}, r"\(invalid_params\)"),
         ({"action": "needs_header", "params": {}}, "only be called over HTTP"),
-        ({"action": "whole"}, "makes whole HTTP answers"),
+        ({"action": "whole"}, "returns an HTTP response"),
     ],
 )
 def test_a_direct_call_that_fails_raises(handler, event, said):
@@ -371,7 +397,7 @@ def test_what_no_one_expected_is_raised_as_it_is(handler):
 
 
 def test_a_function_of_one_action_takes_plain_parameters():
-    app = create_app(actions=ACTIONS, settings=Settings(env="dev", aws_action="double"))
+    app = create_app(actions=ACTIONS, settings=Settings(env="dev", allowed_hosts="*", aws_action="double"))
     handler = build_handler(app)
     assert handler({"number": 4}, LambdaContext()) == 8
     assert ask(handler, "/actions/double?number=4").body == b"8"
@@ -382,16 +408,53 @@ def test_a_function_of_one_action_takes_plain_parameters():
     handler.close()
 
 
+# Of each service an event whose content a stranger may have written.
+FOREIGN = [
+    {"number": 4, "httpMethod": "POST", "path": "/"},
+    {"number": 4, "requestContext": {"stage": "prod"}},
+    {"number": 4, "rawPath": "/", "headers": {}},
+    {"number": 4, "source": "shop", "detail-type": "Order", "detail": {"number": 4}},
+    {"number": 4, "Records": [{"eventSource": "aws:s3", "s3": {"object": {"key": "4"}}}]},
+    {"number": 4, "Records": [{"EventSource": "aws:sns", "Sns": {"Message": "4"}}]},
+    {"number": 4, "Records": [{"eventSource": "aws:sqs", "body": "4"}]},
+    {"number": 4, "awslogs": {"data": ""}},
+    {"number": 4, "triggerSource": "PreSignUp_SignUp", "request": {}},
+    {"number": 4, "type": "TOKEN", "authorizationToken": "t", "methodArn": "a"},
+    {"number": 4, "servey": "double"},
+]
+
+
+@pytest.mark.parametrize("event", FOREIGN, ids=lambda event: json.dumps(event)[:60])
+def test_the_event_of_a_service_is_never_taken_for_parameters(event):
+    handler = build_handler(
+        create_app(actions=ACTIONS, settings=Settings(env="dev", allowed_hosts="*", aws_action="double"))
+    )
+    with pytest.raises(UnknownEvent):
+        handler(event, LambdaContext())
+    handler.close()
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS)
+def test_no_client_of_a_gateway_can_call_directly(handler, gateway):
+    call = {"servey": {"action": "double", "params": {"number": 4}}}
+    body = json.dumps(call).encode()
+    headers = (("content-type", "application/json"), ("servey", body.decode()))
+    for path in ("/", "/servey", "/?servey=" + body.decode().replace(" ", "").replace('"', "%22")):
+        assert answer_of(handler(GATEWAYS[gateway](Request("POST", path, headers, body)), None)).status in (404, 405)
+
+
 def test_a_function_of_an_action_that_is_not_there_does_not_start():
-    with pytest.raises(ConfigError, match="SERVEY_AWS_ACTION names 'nothing'"):
-        build_handler(create_app(actions=ACTIONS, settings=Settings(env="dev", aws_action="nothing")))
+    with pytest.raises(ConfigError, match="SERVEY_AWS_ACTION is 'nothing'"):
+        build_handler(
+            create_app(actions=ACTIONS, settings=Settings(env="dev", allowed_hosts="*", aws_action="nothing"))
+        )
 
 
 def test_the_paths_of_servey_5_work(tmp_path):
     from tests.serving import run
 
     (tmp_path / "actions.py").write_text(
-        "from servey import action\n\n@action\ndef double(n: int) -> int:\n    return 2 * n\n"
+        "from servey import action\n\n@action\ndef double(n: int) -> int:\n    return 2 * n\n", encoding="utf-8"
     )
     program = (
         "from servey.servey_aws.lambda_router import invoke\n"

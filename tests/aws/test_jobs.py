@@ -1,10 +1,14 @@
-"""Jobs in SQS: each message for itself, each job once, waits, and what becomes of those that can not be done."""
+"""Jobs in SQS: partial batch failures, deduplication, delays, retries and dead jobs."""
 
+import asyncio
 import json
+import threading
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from servey import (
     WEB_POST,
@@ -18,7 +22,10 @@ from servey import (
     create_app,
 )
 from servey.aws import build_handler
-from servey.errors import ServeyError
+from servey.aws.records import run_records
+from servey.core.errors import ServeyError
+from servey.core.queues import Job
+from servey.jobs.perform import perform_job
 from servey.testing import token_for
 from tests.aws.conftest import SETTINGS
 from tests.aws.fakes import record
@@ -38,6 +45,11 @@ def resize(width: int) -> int:
     return width
 
 
+@action(retry=Retry(max_tries=1))
+def resize_once(width: int) -> int:
+    return resize(width)
+
+
 resized = background_action_channel(resize, name="resized", delay=10)
 
 
@@ -47,8 +59,8 @@ async def publish(width: int) -> None:
 
 
 @action(triggers=WEB_POST)
-async def later(context: Context, width: int, delay: float = 0, key: str | None = None) -> str:
-    return await context.enqueue(resize, {"width": width}, delay=delay, key=key)
+async def later(context: Context, width: int, delay: float = 0, key: str | None = None, once: bool = False) -> str:
+    return await context.enqueue(resize_once if once else resize, {"width": width}, delay=delay, key=key)
 
 
 @action(triggers=WEB_POST)
@@ -66,7 +78,9 @@ async def tick() -> int:
 def app(aws):
     DONE.clear()
     settings = Settings(env="prod", jwt_secret_key=SECRET, **SETTINGS)
-    return create_app(actions=[resize, publish, later, later_in_a_thread, tick], channels=[resized], settings=settings)
+    return create_app(
+        actions=[resize, resize_once, publish, later, later_in_a_thread, tick], channels=[resized], settings=settings
+    )
 
 
 @pytest.fixture
@@ -145,9 +159,27 @@ def test_a_failure_waits_for_as_long_as_its_retry_says_and_is_given_up_in_the_en
 
 
 def test_what_is_hopeless_is_given_up_at_once(aws, handler):
+    post(handler, "/actions/later", {"width": 5})
+    record = aws.sqs.record()
+    record["body"] = record["body"].replace('"width":5', '"width":"wide"')
+    assert run(handler, record) == []
+    assert json.loads(aws.sqs.sent[-1]["body"])["error"]["code"] == "invalid_params"
+
+
+def test_an_error_with_a_status_is_retried_as_any_other(aws, handler):
     post(handler, "/actions/later", {"width": 0})
-    assert run(handler, aws.sqs.record()) == []
+    assert run(handler, aws.sqs.record(0, tries=1)) == ["message-0"]
+    assert run(handler, aws.sqs.record(0, tries=3)) == []
     assert json.loads(aws.sqs.sent[-1]["body"])["error"]["code"] == "not_found"
+
+
+def test_a_job_whose_only_try_failed_is_in_the_dead_letter_queue(aws, handler):
+    answer = post(handler, "/actions/later", {"width": -1, "once": True})
+    job_id = json.loads(answer.body)
+    assert run(handler, aws.sqs.record()) == []
+    assert aws.sqs.sent[-1]["queue"] == SETTINGS["dead_queue_url"]
+    assert json.loads(aws.sqs.sent[-1]["body"])["job"]["id"] == job_id
+    assert get(handler, f"/jobs/{job_id}")[1]["state"] == "failed"
 
 
 def test_a_job_whose_process_was_killed_is_run_again_once_its_lease_is_over(aws, handler):
@@ -182,7 +214,7 @@ def test_a_key_is_free_again_where_the_queue_did_not_answer(aws, handler):
 @pytest.mark.parametrize("body", ["", "text", "{}", '{"v": 2, "job": {}}', '{"v": 1, "job": {"id": 3}}', "[1]"])
 def test_a_message_without_a_job_fails_and_is_not_logged(handler, body, caplog):
     assert run(handler, record(body + " ", "1")) == ["message-1"]
-    assert "message message-1 of the queue holds no job" in caplog.text
+    assert "message message-1 of the queue is not a job" in caplog.text
 
 
 def test_in_a_group_those_behind_a_failure_wait(aws, handler):
@@ -196,11 +228,11 @@ def test_in_a_group_those_behind_a_failure_wait(aws, handler):
 
 def test_what_sqs_does_not_take_is_an_error_of_the_publishers(handler, caplog):
     assert post(handler, "/actions/later", {"width": 1, "delay": 901}).status == 500
-    assert "SQS holds a job back for 900 s, not for 901 s" in caplog.text
+    assert "the delay is 901 s; the limit of SQS is 900 s" in caplog.text
 
 
-async def test_the_jobs_can_not_be_listed(app):
-    with pytest.raises(ServeyError, match="SQS does not list"):
+async def test_the_jobs_cannot_be_listed(app):
+    with pytest.raises(ServeyError, match="SQS cannot list"):
         await app.runtime.queue.jobs()
 
 
@@ -231,6 +263,120 @@ def test_a_call_that_overlaps_is_left_out(aws, handler, caplog):
     key = ("schedule#tick", "running")
     aws.dynamodb.items[key] = {"pk": {"S": key[0]}, "sk": {"S": key[1]}, "expires_at": until}
     assert scheduled(handler, "2026-01-01T00:00:00Z") is None
-    assert "the one before it still runs" in caplog.text
+    assert "the previous one is still running" in caplog.text
     del aws.dynamodb.items[key]
     assert scheduled(handler, "2026-01-01T00:01:00Z") == 1
+
+
+# ------------------------------------------------------------------------------------------------------------ cancelling
+
+
+@action(timeout=60)
+async def waits() -> None:
+    DONE.append("begin")
+    await asyncio.sleep(60)
+
+
+@action(timeout=60)
+def waits_in_a_thread(context: Context) -> str:
+    DONE.append("begin")
+    while not context.cancelled:
+        time.sleep(0.005)
+    return "stopped early"
+
+
+async def test_a_queued_job_that_is_cancelled_never_starts(aws):
+    made = create_app(actions=[waits], settings=Settings(env="prod", jwt_secret_key=SECRET, **SETTINGS))
+    DONE.clear()
+    queue = made.runtime.queue
+    await queue.enqueue(Job("one", "waits", {}, trusted=True))
+    assert await queue.cancel("one")
+    assert (await queue.state("one")).state == "cancelled"
+    assert not await queue.cancel("one")
+    assert not await queue.cancel("nothing")
+    answer = await run_records(made.runtime, perform_job, [aws.sqs.record(0)], 60)
+    assert answer == {"batchItemFailures": []}
+    assert DONE == []
+
+
+@pytest.mark.parametrize("act", [waits, waits_in_a_thread])
+async def test_a_running_job_is_cancelled_within_a_second(aws, act):
+    made = create_app(actions=[act], settings=Settings(env="prod", jwt_secret_key=SECRET, **SETTINGS))
+    DONE.clear()
+    queue = made.runtime.queue
+    await queue.enqueue(Job("one", act.__name__, {}, trusted=True))
+    message = aws.sqs.record(0)
+    running = asyncio.create_task(run_records(made.runtime, perform_job, [message], 60))
+    while not DONE:
+        await asyncio.sleep(0.005)
+    begun = time.monotonic()
+    assert await queue.cancel("one")
+    assert await running == {"batchItemFailures": []}
+    assert time.monotonic() - begun < 1
+    assert (await queue.state("one")).state == "cancelled"
+
+
+async def test_what_sqs_cannot_do_says_what_to_do_instead(app):
+    queue = app.runtime.queue
+    for ask in (queue.jobs, queue.queues, queue.depth, lambda: queue.retry("a"), lambda: queue.drop("a")):
+        with pytest.raises(ServeyError, match="AWS console"):
+            await ask()
+    for ask in (queue.pause, queue.resume):
+        with pytest.raises(ServeyError, match="SQS trigger"):
+            await ask("mail")
+
+
+# ----------------------------------------------------------------------------------------------------- the function's time
+
+
+class LambdaContext:
+    """The context of an invocation that Lambda stops after some seconds."""
+
+    aws_request_id = "of-lambda"
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int((self._end - time.monotonic()) * 1000)
+
+
+RELEASED = threading.Event()
+
+
+@action(timeout=60)
+def waits_uninterruptibly() -> None:
+    RELEASED.wait(60)
+
+
+def message_of(job: Job, number: int = 0, group: str | None = None) -> dict[str, Any]:
+    return record(to_json({"v": 1, "job": job}).decode(), str(number), group=group)
+
+
+async def state_of(handler: Any, job: Job) -> Any:
+    return await handler.runtime.queue.state(job.id)
+
+
+@pytest.mark.parametrize("act", [waits, waits_uninterruptibly], ids=["async", "def"])
+def test_a_job_ends_with_a_timeout_before_lambda_stops_the_function(aws, act):
+    RELEASED.clear()
+    job = Job("one", act.__name__, {}, trusted=True, retry=Retry(max_tries=3, backoff=60))
+    with closing(build_handler(create_app(actions=[act], settings=Settings(env="prod", **SETTINGS)))) as handler:
+        begun = time.monotonic()
+        answer = handler({"Records": [message_of(job)]}, LambdaContext(2))
+        assert time.monotonic() - begun < 30
+        assert answer == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
+        state = handler.run(state_of(handler, job))
+        assert (state.state, state.error["code"], state.tries) == ("queued", "timeout", 1)
+        RELEASED.set()
+
+
+def test_messages_of_a_group_that_cannot_start_in_time_are_not_tried(aws):
+    DONE.clear()
+    jobs = [Job(name, "waits", {}, trusted=True, retry=Retry(max_tries=1)) for name in ("one", "two")]
+    messages = [message_of(job, number, "g") for number, job in enumerate(jobs)]
+    with closing(build_handler(create_app(actions=[waits], settings=Settings(env="prod", **SETTINGS)))) as handler:
+        answer = handler({"Records": messages}, LambdaContext(2))
+        assert answer == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
+        assert DONE == ["begin"]
+        assert handler.run(state_of(handler, jobs[1])) is None

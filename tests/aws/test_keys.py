@@ -1,4 +1,4 @@
-"""Tokens that KMS signs, verified without asking it again."""
+"""Tokens that KMS signs and the app verifies locally."""
 
 import base64
 import json
@@ -9,8 +9,8 @@ import pytest
 from jose import jwt
 
 from servey import WEB_GET, Authorization, ConfigError, ScopeAccessControl, Settings, action, create_app
-from servey.access import AuthorizationError
 from servey.aws.keys import KmsAuthorizer, authorizer_of
+from servey.core.access import AuthorizationError
 from servey.testing import client
 from tests.aws.fakes import FakeAws
 
@@ -99,7 +99,7 @@ async def test_issuer_and_audience_are_checked(aws, key_id):
 
 
 def test_the_settings_name_a_key():
-    with pytest.raises(ConfigError, match="names no key"):
+    with pytest.raises(ConfigError, match="contains no key id"):
         authorizer_of(Settings(kms_key_id=" , "))
 
 

@@ -1,4 +1,4 @@
-"""Every gateway's client gets the answer that a client of the server gets: status, headers, body."""
+"""A client of each gateway receives the same status, headers and body as a client of the server."""
 
 import http.client
 

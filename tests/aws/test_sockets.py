@@ -1,7 +1,8 @@
-"""Websockets that API Gateway holds: who connects, what they ask for, who is told what, and who is gone."""
+"""API Gateway websockets: connecting, subscribing, tokens, publishing, closed connections."""
 
 import json
 import time
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -106,6 +107,19 @@ def test_who_may_connect(app, handler):
     assert connect(handler, "5", Sec_WebSocket_Protocol="servey, bearer.x.y.z") == {"statusCode": 401}
     assert connect(handler, "6", Origin="https://a.example") == {"statusCode": 200}
     assert connect(handler, "7", origin="https://evil.example") == {"statusCode": 403}
+    assert connect(handler, "8", Origin="https://A.example") == {"statusCode": 200}
+    own = {"Host": "ws.example:443", "Origin": "https://ws.example"}
+    assert connect(handler, "9", **own) == {"statusCode": 200}
+
+
+def test_the_schemes_of_the_settings_hold(aws):
+    settings = Settings(env="prod", jwt_secret_key=SECRET, token_schemes=("Token",), **SETTINGS)
+    app = create_app(actions=[tell], channels=[news], settings=settings)
+    handler = build_handler(app)
+    assert connect(handler, "1", Authorization="token not.a.token") == {"statusCode": 401}
+    assert connect(handler, "2", Authorization=bearer(app, "ada").replace("Bearer", "token")) == {"statusCode": 200}
+    assert connect(handler, "3", Authorization="Bearer not.a.token") == {"statusCode": 200}  # anonymous
+    handler.close()
 
 
 def test_a_refused_connection_gets_nothing(aws, handler):
@@ -251,6 +265,38 @@ def test_a_subscription_ends_with_its_token(aws, app, handler):
     assert aws.dynamodb.items == {}
 
 
+def test_a_connection_without_a_token_becomes_that_of_one_subject(aws, app, handler):
+    connect(handler, "1")
+    send(handler, "1", {"type": "Authorize", "payload": bearer(app, "ada").partition(" ")[2]})
+    send(handler, "1", {"type": "Authorize", "payload": bearer(app, "bob", "root").partition(" ")[2]})
+    assert [frame.get("code", frame["type"]) for frame in got(aws, "1")] == ["Authorized", "forbidden"]
+    subscribe(handler, "1", "secrets")
+    assert got(aws, "1")[0]["code"] == "forbidden"
+    subscribe(handler, "1", "orders")
+    publish(handler, "orders", {"to": "bob"})
+    publish(handler, "orders", {"to": "ada"})
+    assert [frame["payload"] for frame in got(aws, "1") if frame["type"] == "Event"] == [{"to": "ada"}]
+
+
+def test_a_token_that_ends_earlier_ends_the_subscriptions_earlier(aws, app, handler, monkeypatch):
+    connect(handler, "1", Authorization=bearer(app, "ada"))
+    subscribe(handler, "1", "news")
+    short = app.runtime.authorizer.sign(Authorization("ada"), lifetime=60)
+    send(handler, "1", {"type": "Authorize", "payload": short})
+    publish(handler, "news", "hello")
+    assert [frame["type"] for frame in got(aws, "1")] == ["Subscribed", "Authorized", "Event"]
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(seconds=100)
+
+    monkeypatch.setattr("servey.core.access.datetime", Later)
+    publish(handler, "news", "too late")
+    assert got(aws, "1") == []
+    assert aws.apigatewaymanagementapi.ended == ["1"]
+
+
 # ------------------------------------------------------------------------------------------------------ publishing
 
 
@@ -283,9 +329,13 @@ def test_an_old_row_is_no_listener(aws, handler):
 
 def test_an_event_that_is_too_large_is_the_publishers_error(handler, caplog):
     assert publish(handler, "news", "x" * (128 * 1024)) == 500
-    assert "and API Gateway takes 131072" in caplog.text
+    assert "API Gateway's limit is 131072" in caplog.text
 
 
-def test_where_to_send_never_comes_from_an_event(app):
-    made = app.runtime.bus._client._make
+def test_where_to_send_never_comes_from_an_event(app, handler):
+    async def bus() -> Any:
+        return app.runtime.bus
+
+    connect(handler, "1")
+    made = handler.run(bus())._client._make
     assert "evil" not in repr(made.__closure__[0].cell_contents)

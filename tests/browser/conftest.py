@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -22,6 +23,7 @@ class Visit:
     url: str
     foreign: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
 
     def open(self, path: str) -> Page:
         self.page.goto(self.url + path)
@@ -30,7 +32,7 @@ class Visit:
     def image(self, name: str) -> None:
         """Takes a picture for the docs, where that was asked for."""
         if TAKES_IMAGES:
-            self.page.screenshot(path=str(IMAGES / f"{name}.png"), scale="css")
+            self.page.screenshot(path=str(IMAGES / f"{name}.png"), scale="css", caret="initial")
 
 
 @pytest.fixture(scope="package")
@@ -51,10 +53,18 @@ def site() -> Iterator[Server]:
 @pytest.fixture
 def visit(browser: Browser, site: Server) -> Iterator[Visit]:
     """A new page without cookies; fails the test when it asked for something of another origin, or broke our policy."""
+    with visiting(browser, site) as visit:
+        yield visit
+
+
+@contextmanager
+def visiting(browser: Browser, site: Server) -> Iterator[Visit]:
+    """A page of a browser that visits one server and nothing else."""
     context = browser.new_context(viewport={"width": 1100, "height": 720})
     page = context.new_page()
     page.set_default_timeout(20_000)
     visit = Visit(page, site.url)
+    page.on("response", lambda response: visit.sizes.append(int(response.headers.get("content-length", 0))))
 
     def only_ours(route: Route) -> None:
         if route.request.url.startswith((site.url, "data:", "blob:")):

@@ -21,10 +21,8 @@ def test_an_action_runs_from_swagger(visit: Visit):
 
 def test_redoc_shows_the_actions(visit: Visit):
     page = visit.open("/redoc")
-    expect(page.get_by_text("The newest entries first").first).to_be_visible()
-    # Its sidebar ends with its maker's logo, which the policy keeps from being asked for.
-    assert all("cdn.redoc.ly/redoc/logo-mini.svg" in problem for problem in visit.problems)
-    visit.problems.clear()
+    expect(page.get_by_text("List the entries, newest first").first).to_be_visible()
+    expect(page.get_by_text("API docs by Redocly")).to_be_attached()  # beside it stands a logo, which is not loaded
 
 
 def test_the_index_leads_to_every_action(visit: Visit):
@@ -32,8 +30,8 @@ def test_the_index_leads_to_every_action(visit: Visit):
     row = page.locator("tr#list_entries")
     expect(row).to_contain_text("GET /actions/list-entries")
     expect(page.locator("tr#guest_book")).to_contain_text("page GET /guest-book")
-    visit.image("index")
-    row.get_by_role("link", name="open").first.click()
+    row.get_by_role("link", name="list_entries").click()
+    page.get_by_role("link", name="open").first.click()
     expect(page.locator("body")).to_contain_text("The first entry")
 
 
@@ -44,7 +42,7 @@ def test_a_query_runs_in_graphiql(visit: Visit):
     page.keyboard.press("Control+A")
     page.keyboard.insert_text("{ listEntries(limit: 1) { name text } }")
     page.keyboard.press("Control+Enter")
-    expect(page.locator(".result-window, .graphiql-response").first).to_contain_text("listEntries")
+    expect(page.locator(".result-window, .graphiql-response").first).to_contain_text("listEntries", timeout=20_000)
     expect(page.locator(".result-window, .graphiql-response").first).to_contain_text("name")
     visit.image("graphiql")
 

@@ -43,7 +43,7 @@ class Cluster:
         return self._run("docker", *words)
 
     def _run(self, *command: str) -> str:
-        done = subprocess.run(command, cwd=ROOT, env=self._env, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, env=self._env, capture_output=True, encoding="utf-8", check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 

@@ -13,14 +13,14 @@ import yaml
 
 from tests.serving import ROOT, environment, free_port, started
 
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES = COMPOSE["services"]
 LASTING = [name for name in SERVICES if name != "secrets"]
 
 
 def test_the_dockerfile_passes_its_linter():
     linter = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run([linter, ROOT / "docker" / "Dockerfile"], capture_output=True, text=True, check=False)
+    done = subprocess.run([linter, ROOT / "docker" / "Dockerfile"], capture_output=True, encoding="utf-8", check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -29,12 +29,12 @@ def test_nginx_takes_its_configuration(tmp_path):
     assert spec is not None
     assert spec.origin is not None
     nginx = Path(spec.origin).parent / "bin" / f"linux-{platform.machine()}" / "nginx"
-    (tmp_path / "mime.types").write_text("types { text/html html; }\n")
-    text = (ROOT / "docker" / "nginx" / "nginx.conf").read_text()
+    (tmp_path / "mime.types").write_text("types { text/html html; }\n", encoding="utf-8")
+    text = (ROOT / "docker" / "nginx" / "nginx.conf").read_text(encoding="utf-8")
     text = text.replace("/tmp/", f"{tmp_path}/").replace("/etc/nginx/mime.types", str(tmp_path / "mime.types"))
-    (tmp_path / "nginx.conf").write_text(text)
+    (tmp_path / "nginx.conf").write_text(text, encoding="utf-8")
     command = [nginx, "-t", "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert "syntax is ok" in done.stderr, done.stderr
     assert "emerg" not in done.stderr, done.stderr
     assert "warn" not in done.stderr, done.stderr
@@ -76,7 +76,8 @@ def test_a_container_gets_longer_to_end_than_the_app_needs():
 
 
 def test_every_setting_in_the_file_is_one():
-    from servey.settings import Settings, names_of
+    from servey.core.settings import Settings
+    from servey.core.settings.sources import names_of
 
     known = {each for name, field in Settings.model_fields.items() for each in names_of(name, field)}
     used = {key.removesuffix("_FILE") for service in SERVICES.values() for key in service.get("environment") or {}}
@@ -86,11 +87,11 @@ def test_every_setting_in_the_file_is_one():
 def health(port, name="SERVEY_PORT"):
     command = [sys.executable, "-I", "-S", str(ROOT / "docker" / "healthcheck.py")]
     env = {**os.environ, name: str(port)}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=10, check=False)
+    return subprocess.run(command, env=env, capture_output=True, encoding="utf-8", timeout=10, check=False)
 
 
 def test_the_health_check(tmp_path):
-    (tmp_path / "actions.py").write_text("")
+    (tmp_path / "actions.py").write_text("", encoding="utf-8")
     port = free_port()
     assert "does not answer" in health(port).stderr
     with started(["-m", "servey", "run", "--port", str(port)], port, cwd=tmp_path):
@@ -101,11 +102,11 @@ def test_the_health_check(tmp_path):
 def test_secrets_are_made_once(tmp_path):
     command = [sys.executable, str(ROOT / "docker" / "make_secrets.py"), str(tmp_path), "one", "two"]
     subprocess.run(command, env=environment(), capture_output=True, check=True)
-    first = (tmp_path / "one").read_text()
+    first = (tmp_path / "one").read_text(encoding="utf-8")
     assert len(first) == 64
-    assert first != (tmp_path / "two").read_text()
+    assert first != (tmp_path / "two").read_text(encoding="utf-8")
     (tmp_path / "two").unlink()
     subprocess.run(command, env=environment(), capture_output=True, check=True)
-    assert (tmp_path / "one").read_text() == first
-    assert len((tmp_path / "two").read_text()) == 64
+    assert (tmp_path / "one").read_text(encoding="utf-8") == first
+    assert len((tmp_path / "two").read_text(encoding="utf-8")) == 64
     assert sorted(each.name for each in tmp_path.iterdir()) == ["one", "two"]

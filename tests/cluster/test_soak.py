@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.drill, pytest.mark.timeout(SECONDS +
 
 
 def resident_kb(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     return int(status.split("VmRSS:")[1].split()[0])
 
 

@@ -30,8 +30,9 @@ from servey import (
     create_app,
     websocket_event_channel,
 )
+from servey.auth.keys import OneKey, secret_key
+from servey.auth.tokens import JwtAuthorizer
 from servey.testing import client, token_for
-from servey.tokens import JwtAuthorizer, OneKey, secret_key
 from tests.serving import serve
 
 CALLERS: dict[str, Any] = {
@@ -56,6 +57,13 @@ def owns(authorization: Authorization | None, params: Mapping[str, Any]) -> bool
     return authorization is not None and authorization.subject_id == params["owner"]
 
 
+class NotBob(ScopeAccessControl):
+    """A scope, and an account that is looked up."""
+
+    async def __call__(self, authorization: Authorization | None) -> bool:  # type: ignore[override]
+        return super().__call__(authorization) and authorization is not None and authorization.subject_id != "bob"
+
+
 READ, WRITE = ScopeAccessControl("read"), ScopeAccessControl("write")
 
 
@@ -76,6 +84,7 @@ RULES = {
     "all_of": Rule(ScopeAccessControl(("write", "read"), require_all=True), (WHO, WHO, NO, NO, IN)),
     "function": Rule(has_subject, (WHO, WHO, IN, IN, IN)),
     "async_function": Rule(is_boss, (WHO, WHO, NO, NO, IN)),
+    "async_subclass": Rule(NotBob("read"), (WHO, WHO, NO, NO, IN)),
     "both": Rule(READ & WRITE, (WHO, WHO, NO, NO, IN)),
     "one_of": Rule(READ | WRITE, (WHO, WHO, NO, IN, IN)),
     "nested": Rule(READ & (WRITE | is_boss), (WHO, WHO, NO, NO, IN)),

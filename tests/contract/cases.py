@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, NewType
 
 from fastapi import Depends, HTTPException
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PlainSerializer, SecretStr, field_serializer
+from typing_extensions import TypeAliasType
 
 from servey import (
     ALLOW_NONE,
@@ -47,6 +48,19 @@ class Order(BaseModel):
     due: date | None = None
 
 
+class Card(BaseModel):
+    """What is secret leaves the process only as its serializers write it."""
+
+    owner: str
+    number: SecretStr
+    pin: Annotated[str, PlainSerializer(lambda pin: "*" * len(pin), return_type=str)]
+    password: str = Field("sesame", exclude=True)
+
+    @field_serializer("owner")
+    def initial(self, owner: str) -> str:
+        return f"{owner[0]}."
+
+
 async def session() -> AsyncIterator[list[str]]:
     log = ["open"]
     yield log
@@ -76,6 +90,11 @@ def in_place(number: int) -> int:
 async def order(order: Order) -> Order:
     assert isinstance(order.items[0], Item)
     return order
+
+
+@action(triggers=WEB_POST)
+async def cards() -> list[Card]:
+    return [Card(owner="Ada", number=SecretStr("4111"), pin="1234")]
 
 
 @action(triggers=WEB_POST)
@@ -129,6 +148,37 @@ async def must_know(authorization: Authorization) -> str | None:
     return authorization.subject_id
 
 
+async def current_user(authorization: Authorization) -> str | None:
+    return authorization.subject_id
+
+
+async def maybe_user(authorization: Authorization | None, context: Context) -> str | None:
+    return authorization.subject_id if authorization and context.request_id else None
+
+
+async def from_the_app() -> str:
+    return "the app's"
+
+
+Caller = NewType("Caller", Authorization)
+User = TypeAliasType("User", Annotated[str, Depends(from_the_app)])
+
+
+@action(triggers=WEB_POST)
+async def dependency_knows(user: Annotated[str | None, Depends(current_user)]) -> str | None:
+    return user
+
+
+@action(triggers=WEB_POST)
+async def dependency_may_know(user: Annotated[str | None, Depends(maybe_user)]) -> str | None:
+    return user
+
+
+@action(triggers=WEB_POST)
+async def caller_by_alias(who: Caller | None, user: User) -> str:
+    return f"{user} {who.subject_id if who else None}"
+
+
 @action(triggers=WEB_POST, access_control=ScopeAccessControl("root"))
 async def only_root() -> str:
     return "in"
@@ -156,8 +206,8 @@ async def stream(upto: int) -> AsyncIterator[int]:
 
 
 ACTIONS = [
-    add, concat, in_place, order, nothing, odd_names, with_session, fail, lies, slow, slow_def, who, must_know, only_root,
-    closed, owned, has_context, stream, *GUARDED.values(),
+    add, concat, in_place, order, cards, nothing, odd_names, with_session, fail, lies, slow, slow_def, who, must_know,
+    dependency_knows, dependency_may_know, caller_by_alias, only_root, closed, owned, has_context, stream, *GUARDED.values(),
 ]  # fmt: skip
 globals().update(GUARDED)  # for the command line, which finds what has a name in the module
 
@@ -184,6 +234,7 @@ class Case:
         return f"{CASES.index(self):02} {self.action}({given}) by {caller}"
 
 
+_FORGED = {"subject_id": "eve", "scopes": ["root"]}
 _ITEM = {"name": "tea", "price": "2.10", "size": "l"}
 _NAMES = dict.fromkeys(("json", "schema", "model_config", "copy", "self_", "event", "name"), 1)
 
@@ -200,6 +251,7 @@ CASES = [
     Case("order", {"order": {"items": [{"name": "a"}], "due": "2026-02-01"}},
          {"items": [{"name": "a", "price": "1.50", "size": "s"}], "due": "2026-02-01"}),
     Case("order", {"order": {"items": [{"name": "a", "size": "xl"}]}}, error="invalid_params"),
+    Case("cards", {}, [{"owner": "A.", "number": "*" * 10, "pin": "****"}]),
     Case("nothing", {}, None),
     Case("odd_names", _NAMES, 7),
     Case("with_session", {}, ["open"]),
@@ -220,6 +272,14 @@ CASES = [
     Case("must_know", {}, error="unauthenticated"),
     Case("must_know", {}, "ada", caller=ADA),
     Case("must_know", {}, error="unauthenticated", caller=BAD_TOKEN),
+    Case("dependency_knows", {"authorization": _FORGED, "user": "eve"}, error="unauthenticated"),
+    Case("dependency_knows", {"authorization": _FORGED}, "ada", caller=ADA),
+    Case("dependency_knows", {}, error="unauthenticated", caller=BAD_TOKEN),
+    Case("dependency_may_know", {"authorization": _FORGED, "user": "eve"}, None),
+    Case("dependency_may_know", {"authorization": _FORGED}, "ada", caller=ADA),
+    Case("dependency_may_know", {}, error="unauthenticated", caller=BAD_TOKEN),
+    Case("caller_by_alias", {"who": _FORGED, "user": "eve"}, "the app's None"),
+    Case("caller_by_alias", {"who": _FORGED}, "the app's ada", caller=ADA),
     Case("only_root", {}, error="unauthenticated"),
     Case("only_root", {}, error="forbidden", caller=ADA),
     Case("only_root", {}, "in", caller=ROOT),

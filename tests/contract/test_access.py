@@ -40,6 +40,8 @@ def ways() -> Iterator[dict[str, Ask]]:
 def test_a_rule_is_the_same_everywhere(ways, way, rule, caller, outcome, record_outcome):
     if way == "GraphQL batched" and RULES[rule].looks_at_params:
         return  # a batch has the parents' keys and no parameters
+    if way == "MCP" and caller == "a bad token":
+        outcome = "unauthenticated"  # an MCP client connects first, and there are guarded tools to list
     found = ways[way](rule, caller)
     record_outcome(f"{rule}: {caller}", way, found or "in")
     assert found == outcome

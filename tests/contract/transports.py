@@ -14,16 +14,18 @@ import anyio
 from fastapi import FastAPI
 
 from servey import Authorization, Servey, Settings, WebPageTrigger, create_app
-from servey.actions import get_action
-from servey.errors import ActionError
-from servey.graphql.fields import fields_of
-from servey.graphql.names import field_name
-from servey.invoke import Stream, invoke
+from servey.auth.keys import OneKey, secret_key
+from servey.auth.tokens import JwtAuthorizer
+from servey.calls.invoke import invoke
+from servey.calls.outcomes import Stream
+from servey.core.actions import get_action
+from servey.core.errors import ActionError
+from servey.graphql.schema.fields import fields_of
+from servey.graphql.schema.names import field_name
+from servey.http.errors import as_action_error
 from servey.testing import client
-from servey.tokens import JwtAuthorizer, OneKey, secret_key
-from servey.web import as_action_error
 from tests.contract.cases import ACTIONS, BAD_TOKEN, Case
-from tests.graphql.shaping import by_name, by_value, selection_of, type_text
+from tests.graphql.shapes import by_name, by_value, selection_of, type_text
 from tests.serving import CommandLine, wait_until
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
@@ -32,8 +34,8 @@ Outcome = tuple[Any, str | None]
 Call = Callable[[Case], Outcome]
 
 
-def _app() -> Servey:
-    return create_app(actions=ACTIONS, settings=Settings(env="dev", jwt_secret_key=SECRET))
+def _app(**settings: Any) -> Servey:
+    return create_app(actions=ACTIONS, settings=Settings(env="dev", jwt_secret_key=SECRET, **settings))
 
 
 def _token(case: Case) -> str | None:
@@ -152,7 +154,7 @@ def aws_lambda() -> Iterator[Call]:
 def page() -> Iterator[Call]:
     """Pages that take JSON and show the result's JSON; their error's code is in the page."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "result.j2").write_text("{{ model | tojson }}")
+        (Path(folder) / "result.j2").write_text("{{ model | tojson }}", encoding="utf-8")
         trigger = WebPageTrigger("POST", template_name="result.j2")
         actions = [dataclasses.replace(get_action(each), triggers=(trigger,)) for each in ACTIONS]
         settings = Settings(env="prod", jwt_secret_key=SECRET, template_path=folder)
@@ -240,6 +242,31 @@ def job() -> Iterator[Call]:
         yield call
 
 
+@contextmanager
+def mcp() -> Iterator[Call]:
+    """Tools, by the official client; it speaks the protocol's two generations in turn and checks output schemas."""
+    from tests.mcp.agents import agent, code_of
+
+    app = _app(mcp="web")
+    turn = itertools.cycle(("legacy", "auto"))
+
+    async def main(case: Case) -> Any:
+        async with app.running(), agent(app, token=_token(case), mode=next(turn)) as client:
+            return await client.call_tool(case.action, case.params)
+
+    def call(case: Case) -> Outcome:
+        try:
+            result = anyio.run(main, case)
+        except Exception as error:
+            return None, code_of(error)
+        if result.is_error:
+            return None, code_of(result)
+        structured = result.structured_content
+        return structured["result"] if list(structured) == ["result"] else structured, None
+
+    yield call
+
+
 TRANSPORTS = {
     "direct": direct,
     "REST": rest,
@@ -249,10 +276,13 @@ TRANSPORTS = {
     "job": job,
     "Lambda": aws_lambda,
     "GraphQL": graphql,
+    "MCP": mcp,
 }
 DIFFERENCES: dict[tuple[str, str], Outcome] = {
     # GraphQL's Int has 32 bits; the action would have to say BigInt.
     ("GraphQL", "add(a=11805916207174113034,b=1) by anonymous"): (None, "invalid_params"),
+    # An MCP client connects first, and learns of a bad token then: there are guarded tools to list.
+    ("MCP", "add(a=1) by bad token"): (None, "unauthenticated"),
 }
 """What a transport may do otherwise, by the case's id."""
 

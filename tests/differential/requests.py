@@ -7,9 +7,10 @@ from random import Random
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from servey.access import Authorization
-from servey.tokens import JwtAuthorizer, OneKey, secret_key
-from tests.differential.shop import KINDS, Kind, Part
+from servey.auth.keys import OneKey, secret_key
+from servey.auth.tokens import JwtAuthorizer
+from servey.core.access import Authorization
+from tests.differential.kinds import KINDS, Kind, Part
 
 SECRET = "differential-secret-of-32-bytes!"
 

@@ -24,19 +24,20 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse
 
 from servey import Servey, Settings
-from servey.actions import get_action
-from servey.routers import compiled, dispatch
-from servey.routers.rest import ActionRoute
-from tests.differential import shop
+from servey.core.actions import get_action
+from servey.routers.rest import compiled, dispatch
+from servey.routers.rest.action_route import ActionRoute
+from tests.differential.kinds import KINDS
 from tests.differential.requests import SECRET, Sent, generated
-from tests.differential.shop import ACTIONS, EVENTS, KINDS
+from tests.differential.shop import ACTIONS
+from tests.differential.shop_types import EVENTS, VARIABLE, saw
 
 SETTINGS = Settings(env="dev", jwt_secret_key=SECRET, body_timeout=1)
 MODES = ("plain", "middleware", "installed")
 
 
 async def handle_lookup(request: Request, error: Exception) -> JSONResponse:
-    shop.saw("handler", str(error), request.url.path, request.scope["route"].path)
+    saw("handler", str(error), request.url.path, request.scope["route"].path)
     return JSONResponse({"handled": str(error)}, 499)
 
 
@@ -57,7 +58,7 @@ class Stamp:
         finally:
             if scope["type"] == "http":
                 path = getattr(scope.get("route"), "path", None)
-                shop.saw("served", path if path in PATHS else None, scope.get("path_params") if path in PATHS else None)
+                saw("served", path if path in PATHS else None, scope.get("path_params") if path in PATHS else None)
 
 
 PATHS = {kind.path for kind in KINDS}
@@ -130,13 +131,13 @@ async def answer(app: Any, sent: Sent) -> tuple[Any, ...]:
         "state": {},
     }
     raised = None
-    token = shop.VARIABLE.set("of the request")
+    token = VARIABLE.set("of the request")
     try:
         await app(scope, receive, send)
     except Exception as error:
         raised = repr(error)
     finally:
-        shop.VARIABLE.reset(token)
+        VARIABLE.reset(token)
     start = messages[0] if messages else {}
     headers = [(name, value) for name, value in start.get("headers", ()) if name != b"x-request-id"]
     ids = [value for name, value in start.get("headers", ()) if name == b"x-request-id"]
@@ -237,13 +238,7 @@ def in_short(answered: tuple[Any, ...]) -> tuple[Any, ...]:
     status, _, _, body, raised, events = answered
     if status == 422:
         errors = json.loads(body)["detail"]
-        # FastAPI says of what is no object that it has no attributes either.
-        said = [
-            (each["type"], each["loc"], each["msg"])
-            for each in errors
-            if each["type"] not in ("model_type", "model_attributes_type")
-        ]
-        return status, said, [each["loc"] for each in errors], events
+        return status, [(each["type"], each["loc"], each["msg"]) for each in errors], events
     return status, body, events if raised is None else None
 
 
@@ -320,15 +315,21 @@ def test_the_documents_are_the_same():
 
 
 BUGS = {
-    "a list keeps its last value": ("asked.setdefault(name, []).append(value)", "asked[name] = [value]"),
+    "a list keeps its last value": ("query_params.setdefault(name, []).append(value)", "query_params[name] = [value]"),
     "a plus is no space": ("or '+' in part", "or False"),
     "path over query": ("given['id'] = path[1]", "given.setdefault('id', path[1])"),
     "the limit of the body is not looked at": ("limit_bytes=limit", "limit_bytes=1 << 30"),
     "NaN is a number": ("b'N' in raw and b'NaN' in raw or b'I' in raw and b'Infinity' in raw", "False"),
-    "a late rule is forgotten": ("await admit_with(late, values, context)", "pass"),
+    "a rule with parameters is forgotten": (
+        "await authorize_with_params(check_with_params, values, context)",
+        "pass",
+    ),
     "the result is not checked": ("result = checked(action, result)", "pass"),
     "the context is not set": ("running = current.set(context)", "running = current.set(None)"),
-    "no deadline": ("await go_on(step, waits_for, action, context)", "await rest_of(step, waits_for)"),
+    "no deadline": (
+        "await resume_with_deadline(step, waits_for, action, context)",
+        "await resume_coroutine(step, waits_for)",
+    ),
     "the caller's id is not taken": ("request_id_of(scope) if b'x-request-id' in headers else ", ""),
 }
 
@@ -341,10 +342,10 @@ def test_a_bug_in_the_compiler_is_caught(bug, monkeypatch):
 
     def write_wrongly(self):
         lines, names = write(self)
-        from servey.steps import rest_of
+        from servey.calls.steps import resume_coroutine
 
         planted.extend(line for line in lines if right in line)
-        return [line.replace(right, wrong) for line in lines], {**names, "rest_of": rest_of}
+        return [line.replace(right, wrong) for line in lines], {**names, "resume_coroutine": resume_coroutine}
 
     monkeypatch.setattr(compiled._Writer, "write", write_wrongly)
     found, _ = differences("plain", 1, 1000)

@@ -34,7 +34,7 @@ def test_it_is_called_from_the_command_line():
 def test_its_graphql_schema_is_the_one_that_is_kept_here():
     done = run("-m", "servey", "graphql-schema", "-o", "-", cwd=ROOT / "examples" / "tour")
     assert done.stderr == ""
-    assert done.stdout == (ROOT / "tests" / "examples" / "tour.graphql").read_text()
+    assert done.stdout == (ROOT / "tests" / "examples" / "tour.graphql").read_text(encoding="utf-8")
 
 
 def test_it_answers_in_graphql(tour):

@@ -1,4 +1,4 @@
-"""An app for real servers: what the tests of sockets ask."""
+"""The app that the websocket tests serve."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from servey import WEB_GET, WEB_POST, Authorization, ScopeAccessControl, Settings, action, create_app
 from servey import websocket_event_channel as channel_of
-from tests.graphql.asking import SECRET
+from tests.graphql.graphql_client import SECRET
 
 OPEN: list[str] = []
 

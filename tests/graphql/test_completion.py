@@ -1,9 +1,9 @@
-"""What is compiled gives the same answers as graphql-core, errors and all, for whatever stands in the objects."""
+"""Compiled selections return the same data and errors as graphql-core, for valid and invalid values."""
 
 import datetime as dt
 import enum
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,16 +11,16 @@ import pytest
 from graphql import parse, validate
 from pydantic import BaseModel, ConfigDict
 
-import servey.graphql.completion as completion
+import servey.graphql.execution.completion as completion
 from servey import WEB_GET, action
 from servey.compat.graphql import Executor
-from servey.context import Context
-from servey.graphql.completion import CompilingExecutor, is_awaitable
+from servey.core.context import Context
+from servey.graphql.execution.completion import CompilingExecutor, is_awaitable
+from servey.graphql.execution.operation import Operation
 from servey.graphql.failures import field_failure
-from servey.graphql.fields import fields_of
 from servey.graphql.mount import engine_of
-from servey.graphql.operation import Operation
-from tests.graphql.asking import app_of
+from servey.graphql.schema.fields import fields_of
+from tests.graphql.graphql_client import app_of
 
 
 class Color(enum.Enum):
@@ -93,6 +93,9 @@ DOCUMENTS = [
     "query($a: Boolean!) { branches { id leaf { v @skip(if: $a) s } } }",
     "{ branches { id computed leaf { v } } }",
     "{ branches { computed(x: 5) } }",
+    "{ branches { id computed tags leaf { v d } } }",
+    "{ someBranches { double: computed(x: 2) __typename leaves { v s } computed id } }",
+    "{ mixed { ... on Leaf { v d } ... on Other { id } } branches { computed oleaf { c v } oleaves { id } } }",
     "{ mixed { __typename ... on Leaf { v d } ... on Other { id } } }",
     "{ branches { leaves { d s } } someBranches { leaf { c } } }",
     "{ someBranches { leaf { v } leaf { s } } }",
@@ -146,26 +149,26 @@ class Maker:
 
 
 class Counted(CompilingExecutor):
-    """The executor, counting what compiled functions did and what was done over."""
+    """An executor that counts compiled completions and fallbacks."""
 
     compiled = 0
     redone = 0
 
     def plan(self, type_, details):
-        complete = super().plan(type_, details)
-        if complete is None:
+        selection = super().plan(type_, details)
+        if selection is None:
             return None
 
         def counted(value, operation):
             try:
-                made = complete(value, operation)
+                made = selection.complete(value, operation)
             except Exception:
                 Counted.redone += 1
                 raise
             Counted.compiled += 1
             return made
 
-        return counted
+        return replace(selection, complete=counted)
 
 
 class Stock(Executor):  # type: ignore[type-arg]
@@ -179,7 +182,7 @@ async def answer(executor_class, schema, document, variables, context) -> tuple[
     result = executor.execute_operation()
     if is_awaitable(result):
         result = await result
-    errors = sorted(repr(field_failure(error, "r")) for error in result.errors or [])
+    errors = sorted(repr(field_failure(error, context.runtime, "r")) for error in result.errors or [])
     return repr(result.data), errors, operation.nodes
 
 
@@ -213,7 +216,7 @@ async def compare(executions: int, seed: int) -> None:
 
 
 @pytest.mark.anyio
-async def test_compiled_answers_are_graphql_cores_own(caplog):
+async def test_compiled_and_generic_results_are_equal(caplog):
     caplog.set_level("CRITICAL", "servey")
     Counted.compiled = Counted.redone = 0
     await compare(400, seed=1)
@@ -233,7 +236,7 @@ async def test_over_six_thousand_executions(caplog):
 
 
 @pytest.mark.anyio
-async def test_a_planted_mistake_is_seen(monkeypatch, caplog):
+async def test_a_broken_compiler_is_detected(monkeypatch, caplog):
     caplog.set_level("CRITICAL", "servey")
     PLANS.clear()
     monkeypatch.setitem(completion._EXACT, "String", "True")
@@ -242,9 +245,9 @@ async def test_a_planted_mistake_is_seen(monkeypatch, caplog):
     PLANS.clear()
 
 
-def test_nodes_are_counted_alike(monkeypatch):
-    """Compiled or not, an answer has the same number of objects."""
-    from tests.graphql.asking import asking
+def test_node_counts_are_equal(monkeypatch):
+    """Compiled and generic completion count the same number of objects."""
+    from tests.graphql.graphql_client import graphql_client
 
     @dataclass
     class Point:
@@ -266,5 +269,5 @@ def test_nodes_are_counted_alike(monkeypatch):
             with monkeypatch.context() as patch:
                 if not compiled:
                     patch.setattr(CompilingExecutor, "plan", lambda *_: None)
-                with asking(lines, graphql_max_nodes=limit) as ask:
+                with graphql_client(lines, graphql_max_nodes=limit) as ask:
                     assert ("errors" not in ask(query)) is fits

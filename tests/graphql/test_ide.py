@@ -1,4 +1,4 @@
-"""GraphiQL in a real browser, without any other host: it shows the schema, runs queries as somebody, and watches streams."""
+"""GraphiQL in a real browser, without internet access: schema, authorized queries and subscriptions."""
 
 import re
 import shutil
@@ -9,14 +9,14 @@ import pytest
 from servey import Authorization
 from servey.graphql.ide import ASSETS
 from servey.testing import token_for
-from tests.graphql.asking import SECRET, asking
+from tests.graphql.graphql_client import SECRET, graphql_client
 from tests.graphql.served import app as served_app
 from tests.graphql.served import who
 from tests.serving import serve
 
 
 def test_the_page_and_its_files():
-    with asking(who) as ask:
+    with graphql_client(who) as ask:
         page = ask.http.get("/graphiql")
         assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'nonce-")
         assert page.headers["x-content-type-options"] == "nosniff"
@@ -43,16 +43,16 @@ def page():
         browser = tools.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--headless"])
         made = browser.new_page(viewport={"width": 1400, "height": 900})
         made.url_of_server = server.url  # type: ignore[attr-defined]
-        made.asked, made.complaints = [], []  # type: ignore[attr-defined]
-        made.on("request", lambda request: made.asked.append(request.url))  # type: ignore[attr-defined]
-        made.on("pageerror", lambda error: made.complaints.append(str(error)))  # type: ignore[attr-defined]
-        made.on("console", lambda line: made.complaints.append(line.text) if line.type == "error" else None)  # type: ignore[attr-defined]
+        made.requested, made.page_errors = [], []  # type: ignore[attr-defined]
+        made.on("request", lambda request: made.requested.append(request.url))  # type: ignore[attr-defined]
+        made.on("pageerror", lambda error: made.page_errors.append(str(error)))  # type: ignore[attr-defined]
+        made.on("console", lambda line: made.page_errors.append(line.text) if line.type == "error" else None)  # type: ignore[attr-defined]
         yield made
         browser.close()
 
 
 def write(page, editor: str, text: str) -> None:
-    """Puts a text into one of the page's editors."""
+    """Type a text into one of the page's editors."""
     page.locator(f"{editor} .CodeMirror").first.evaluate("(element, text) => element.CodeMirror.setValue(text)", text)
 
 
@@ -90,4 +90,4 @@ def test_it_works_in_a_browser(page):
     page.get_by_role("button", name=re.compile("Show Documentation Explorer", re.IGNORECASE)).click()
     page.wait_for_selector("text=Root Types")
     assert {httpx.URL(asked).host for asked in page.asked if not asked.startswith(("data:", "blob:"))} == {"127.0.0.1"}
-    assert page.complaints == []
+    assert page.page_errors == []

@@ -1,19 +1,16 @@
-"""graphql-transport-ws: every message of the protocol, subscriptions to streams and channels, and a client of others."""
+"""graphql-transport-ws: every message type, subscriptions to streams and channels, and the npm client graphql-ws."""
 
 import json
-import os
-import shutil
-import subprocess
 import time
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
 
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
 from servey import Authorization, ConfigError, websocket_event_channel
 from servey.testing import client, token_for
-from tests.graphql.asking import SECRET, app_of
+from tests.graphql.graphql_client import SECRET, app_of
+from tests.graphql.npm import installed, run_node
 from tests.graphql.served import app as served_app
 from tests.graphql.served import count
 from tests.serving import serve
@@ -24,7 +21,7 @@ BOSS = Authorization("boss", frozenset({"root"}))
 
 
 class Socket:
-    """One connection, spoken to in the protocol's own messages."""
+    """One connection, with the messages of the protocol."""
 
     def __init__(self, session) -> None:
         self.session = session
@@ -43,7 +40,7 @@ class Socket:
         self.send("subscribe", id=number, payload={"query": query, "variables": variables})
 
     def all_of(self, number: str = "1") -> list[dict]:
-        """The payloads of an operation up to its end."""
+        """Return all payloads of an operation."""
         found = []
         while True:
             message = self.next()
@@ -89,7 +86,7 @@ def test_queries_mutations_and_streams(http):
         assert socket.all_of("m") == [{"data": {"tick": True}}]
 
 
-def test_what_can_not_be_run_is_an_error_message(http):
+def test_invalid_operations_get_an_error_message(http):
     with connected(http) as socket:
         socket.init()
         for query, code in (
@@ -120,7 +117,7 @@ def test_ping_pong_and_completing(http):
             message for message in iter(socket.next, {"type": "complete", "id": "2"}) if message.get("id") == "2"
         ]
         assert messages == [{"id": "2", "type": "next", "payload": {"data": {"openStreams": 0}}}]
-        socket.subscribe("{ who }", "1")  # the id is free again
+        socket.subscribe("{ who }", "1")  # the id can be reused
         assert socket.all_of("1") == [{"data": {"who": None}}]
 
 
@@ -158,7 +155,7 @@ def test_a_client_that_leaves_ends_its_streams(http):
     ],
     ids=lambda value: str(value)[:50],
 )
-def test_what_breaks_the_protocol_closes_the_connection(http, messages, code):
+def test_protocol_violations_close_the_connection(http, messages, code):
     with connected(http) as socket:
         for message in messages:
             socket.session.send_text(message)
@@ -168,7 +165,7 @@ def test_what_breaks_the_protocol_closes_the_connection(http, messages, code):
         assert received["code"] == code
 
 
-def test_a_client_that_does_not_begin_is_closed(http, monkeypatch):
+def test_a_client_that_does_not_initialize_is_closed(http, monkeypatch):
     monkeypatch.setattr("servey.graphql.sockets._INIT_SECONDS", 0.05)
     with connected(http) as socket:
         assert socket.closed_with() == 4408
@@ -186,13 +183,13 @@ def test_binary_frames_and_too_many_operations(monkeypatch):
             assert socket.closed_with() == 4429
 
 
-def test_only_the_one_protocol_is_spoken(http):
+def test_other_subprotocols_are_refused(http):
     for protocols in (["graphql-ws"], []):
         with connected(http, protocols=protocols) as socket:
             assert socket.closed_with() == 4406
 
 
-def test_a_foreign_origin_is_refused_before_it_is_accepted(http):
+def test_a_foreign_origin_is_refused_before_accepting(http):
     for origin, host in (
         ("https://evil.example", "testserver"),
         ("null", "testserver"),
@@ -208,7 +205,35 @@ def test_a_foreign_origin_is_refused_before_it_is_accepted(http):
             socket.init()
 
 
-def test_tokens_come_with_the_header_or_with_the_first_message(app, http):
+@pytest.mark.parametrize(
+    ("host", "origin", "accepted"),
+    [
+        ("shop.example:443", "https://shop.example", True),
+        ("shop.example:80", "http://shop.example", True),
+        ("shop.example", "https://shop.example:443", True),
+        ("SHOP.example", "https://shop.EXAMPLE", True),
+        ("api.example", "https://Allowed.example", True),
+        ("api.example", "https://allowed.example:443", True),
+        ("shop.example:8443", "https://shop.example", False),
+        ("shop.example:443", "http://shop.example", False),
+        ("shop.example", "null", False),
+        ("shop.example", "https://shop.example.evil", False),
+        ("api.example", "http://allowed.example", False),
+        ("api.example", "https://allowed.example:8443", False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "protocol"), [("/graphql", "graphql-transport-ws"), ("/subscription/ticks", "servey")]
+)
+def test_origins_are_judged_as_on_channels(host, origin, accepted, path, protocol):
+    with client(served_app(cors_allowed_origins="https://allowed.example", allowed_hosts="*")) as http:
+        headers = {"host": host, "origin": origin}
+        with nullcontext() if accepted else pytest.raises(WebSocketDisconnect):
+            with http.websocket_connect(path, subprotocols=[protocol], headers=headers):
+                pass
+
+
+def test_tokens_in_the_header_or_in_connection_init(app, http):
     token = f"Bearer {token_for(app, ADA)}"
     with connected(http, authorization=token) as socket:
         socket.init()
@@ -297,13 +322,13 @@ def test_events_for_one_subscriber(app, http):
         assert other.next()["payload"]["data"]["ticks"]["number"] == 2
 
 
-def test_a_channel_is_in_the_schema_and_may_not_collide():
+def test_a_channel_is_in_the_schema_and_collisions_are_errors():
     clash = websocket_event_channel("count", int)
     with pytest.raises(ConfigError, match="both the subscription 'count'"):
         app_of(count, channels=[clash])
 
 
-# ------------------------------------------------------------------------------------------ a client of others
+# ------------------------------------------------------------------------------------------ the npm client
 
 
 CLIENT = """
@@ -345,38 +370,17 @@ const run = (query, variables) => new Promise((resolve) => {
 
 
 @pytest.fixture(scope="module")
-def node_modules(tmp_path_factory):
-    """A folder with the npm packages graphql-ws, graphql and ws, kept between runs."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("no node")
-    folder = Path(os.environ.get("SERVEY_TEST_CACHE", tmp_path_factory.getbasetemp().parent)) / "graphql-ws-client"
-    folder.mkdir(exist_ok=True, parents=True)
-    if not (folder / "node_modules" / "graphql-ws").exists():
-        (folder / "package.json").write_text('{"private": true}')
-        command = [
-            "npm",
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            "graphql-ws@6.0.6",
-            "graphql@16.11.0",
-            "ws@8.18.3",
-        ]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
-    return folder
+def npm_client(tmp_path_factory):
+    """Return a folder with the npm packages graphql-ws, graphql and ws."""
+    return installed(tmp_path_factory, "graphql-ws-client", "graphql-ws@6.0.6", "graphql@16.11.0", "ws@8.18.3")
 
 
 @pytest.mark.timeout(180)
-def test_the_npm_client_graphql_ws_speaks_to_a_real_server(node_modules):
-    (node_modules / "client.js").write_text(CLIENT)
+def test_the_npm_client_graphql_ws_with_a_real_server(npm_client):
     with serve("tests.graphql.served:app", factory=True, JWT_SECRET_KEY=SECRET) as server:
         token = token_for(served_app(), ADA)
-        url = f"ws://127.0.0.1:{server.port}/graphql"
-        done = subprocess.run(
-            ["node", "client.js", url, token], cwd=node_modules, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stderr + server.log.read_text()
+        done = run_node(npm_client, CLIENT, f"ws://127.0.0.1:{server.port}/graphql", token)
+        assert done.returncode == 0, done.stderr + server.log.read_text(encoding="utf-8")
         found = json.loads(done.stdout)
     assert found["query"] == {"found": [{"data": {"who": "ada"}}]}
     assert [each["data"]["count"]["twice"] for each in found["stream"]["found"]] == [0, 2, 4]
@@ -386,7 +390,7 @@ def test_the_npm_client_graphql_ws_speaks_to_a_real_server(node_modules):
     assert found["event"] == {"data": {"ticks": {"number": 5}}}
 
 
-def test_a_server_that_ends_says_come_back():
+def test_a_stopping_server_closes_with_1012():
     from websockets.exceptions import ConnectionClosed
     from websockets.sync.client import connect
     from websockets.typing import Subprotocol

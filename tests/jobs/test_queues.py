@@ -7,9 +7,11 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from fastapi import HTTPException
+from pydantic import AfterValidator
 from redis import Redis
 
 from servey import (
@@ -20,6 +22,7 @@ from servey import (
     Context,
     FixedRateTrigger,
     NotFound,
+    Parts,
     Retry,
     ScopeAccessControl,
     ServeyError,
@@ -28,7 +31,8 @@ from servey import (
     background_action_channel,
     create_app,
 )
-from servey.errors import InvalidParams, Unauthenticated
+from servey.core.errors import InvalidParams, Overloaded, Unauthenticated
+from servey.core.queues import Job
 from servey.jobs import memory as memory_module
 from servey.testing import client, token_for
 
@@ -78,6 +82,58 @@ async def fails(times: int) -> int:
 async def refuses() -> None:
     SEEN.append(1)
     raise NotFound("no such thing")
+
+
+@action(retry=QUICK)
+async def refuses_as_fastapi() -> None:
+    raise HTTPException(404, "no such thing")
+
+
+def _checked(what: str) -> str:
+    if SEEN:
+        raise ValueError("not any more")
+    return what
+
+
+@action(retry=QUICK)
+async def picky(what: Annotated[str, AfterValidator(_checked)]) -> str:
+    return what
+
+
+@action(retry=QUICK)
+async def exits() -> None:
+    await asyncio.sleep(0)
+    sys.exit(2)
+
+
+@action(retry=QUICK)
+def exits_in_a_thread() -> None:
+    sys.exit("no config")
+
+
+@action(retry=QUICK)
+async def interrupts() -> None:
+    raise KeyboardInterrupt
+
+
+@action(retry=QUICK)
+async def cancels_itself() -> None:
+    raise asyncio.CancelledError
+
+
+@action(retry=QUICK)
+async def half_a_surrogate() -> str:
+    return "Holiday \ud83d"
+
+
+@action(retry=QUICK)
+async def refuses_half_a_surrogate() -> str:
+    raise ActionError(400, "bad", "no such file: caf\udce9.txt")
+
+
+@action(retry=QUICK)
+async def not_utf8() -> bytes:
+    return b"\xff"
 
 
 @action(retry=QUICK, timeout=0.05)
@@ -132,7 +188,7 @@ async def test_a_job_is_done_and_its_result_kept():
 async def test_an_action_is_named_too():
     async with running(app(note)) as runtime:
         assert (await ended(runtime, await enqueued(runtime, "note", {"what": "a"}))).result == "A"
-        with pytest.raises(ServeyError, match="'nothing' is no action of this app"):
+        with pytest.raises(ServeyError, match="'nothing' is not an action of this app"):
             await enqueued(runtime, "nothing")
 
 
@@ -210,9 +266,10 @@ async def test_the_key_of_a_dropped_job_is_free_again():
 async def test_no_more_dead_jobs_are_kept_than_a_queue_may_hold(monkeypatch):
     monkeypatch.setattr(memory_module, "MOST_DEAD", 2)
     async with running(app(refuses)) as made:
-        ids = [await enqueued(made, refuses) for _ in range(3)]
-        for each in ids[1:]:
-            await ended(made, each)
+        ids = []
+        for _ in range(3):
+            ids.append(await enqueued(made, refuses))
+            await ended(made, ids[-1])
         assert [each.job.id for each in await made.queue.jobs()] == ids[1:]
         # One that died again has died last, and counts once.
         assert await made.queue.retry(ids[1])
@@ -223,10 +280,43 @@ async def test_no_more_dead_jobs_are_kept_than_a_queue_may_hold(monkeypatch):
         assert {each.job.id for each in await made.queue.jobs()} == {ids[1], last}
 
 
-async def test_what_can_not_become_better_is_not_tried_again():
-    async with running(app(refuses)) as runtime:
-        state = await ended(runtime, await enqueued(runtime, refuses))
-        assert (state.state, state.tries, state.error["code"]) == ("dead", 1, "not_found")
+@pytest.mark.parametrize("act", [refuses, refuses_as_fastapi])
+async def test_an_error_that_the_action_raises_is_retried_whatever_its_status(act):
+    async with running(app(act)) as runtime:
+        state = await ended(runtime, await enqueued(runtime, act))
+        assert (state.state, state.tries, state.error["detail"]) == ("dead", 3, "no such thing")
+
+
+async def test_what_access_control_or_validation_refuses_is_not_tried_again():
+    async with running(app(picky)) as runtime:
+        SEEN.append("refuse")  # from here on
+        job = Job("one", "picky", {"what": "a"}, trusted=True, retry=QUICK)
+        state = await ended(runtime, await runtime.queue.enqueue(job))
+        assert (state.state, state.tries, state.error["code"]) == ("dead", 1, "invalid_params")
+
+
+async def test_an_action_that_is_not_there_is_retried():
+    async with running(app(note)) as runtime:
+        state = await ended(runtime, await runtime.queue.enqueue(Job("one", "gone", {}, trusted=True, retry=QUICK)))
+        assert (state.state, state.tries, state.error["code"]) == ("dead", 3, "not_found")
+
+
+@pytest.mark.parametrize("act", [exits, exits_in_a_thread, interrupts, cancels_itself])
+async def test_what_ends_a_process_or_a_task_elsewhere_fails_its_job_only(act):
+    async with running(app(act, note)) as runtime:
+        state = await ended(runtime, await enqueued(runtime, act))
+        assert (state.state, state.tries, state.error["code"]) == ("dead", 3, "internal")
+        assert (await ended(runtime, await enqueued(runtime, note, {"what": "a"}))).state == "done"
+
+
+@pytest.mark.parametrize("act", [half_a_surrogate, refuses_half_a_surrogate, not_utf8])
+async def test_a_result_that_json_can_not_hold_fails_its_job_only(act, caplog):
+    async with running(app(act, note)) as runtime:
+        state = await ended(runtime, await enqueued(runtime, act))
+        assert state.state == "dead"
+        assert (await ended(runtime, await enqueued(runtime, note, {"what": "a"}))).state == "done"
+        assert not runtime.failed_tasks
+    assert caplog.text.encode()  # a log in a file can hold the message
 
 
 async def test_over_its_time_counts_as_a_failure():
@@ -236,11 +326,30 @@ async def test_over_its_time_counts_as_a_failure():
 
 
 async def test_an_enqueuer_is_checked_again_when_the_job_runs():
-    soon = Authorization("ada", frozenset({"root"}), expire_at=datetime.now(UTC) + timedelta(seconds=0.2))
+    soon = Authorization("ada", frozenset({"root"}), expire_at=datetime.now(UTC) + timedelta(seconds=1.5))
     async with running(app(only_root)) as runtime:
         assert (await ended(runtime, await enqueued(runtime, only_root, caller=soon))).state == "done"
-        state = await ended(runtime, await enqueued(runtime, only_root, caller=soon, delay=0.3))
-        assert (state.state, state.error["code"]) == ("dead", "unauthenticated")
+        # The identity that was verified when the job was enqueued is kept, although the token has expired.
+        state = await ended(runtime, await enqueued(runtime, only_root, caller=soon, delay=1.6))
+        assert (state.state, state.result) == ("done", "in")
+
+
+async def test_an_authorizer_says_whether_the_enqueuer_may_still_call():
+    gone: set[str] = set()
+
+    class Authorizer:
+        async def authorize(self, token: str) -> Authorization:
+            return Authorization(token)
+
+        async def is_active(self, authorization: Authorization) -> bool:
+            return authorization.subject_id not in gone
+
+    made = app(note, resize, channels=[channel], parts=Parts(authorizer=lambda settings: Authorizer()))
+    async with running(made) as runtime:
+        assert (await ended(runtime, await enqueued(runtime, note, {"what": "a"}, caller=Authorization("ada")))).result
+        gone.add("ada")
+        state = await ended(runtime, await enqueued(runtime, note, {"what": "a"}, caller=Authorization("ada")))
+        assert (state.state, state.tries, state.error["code"]) == ("dead", 1, "unauthenticated")
 
 
 async def test_the_app_itself_needs_no_token():
@@ -266,7 +375,7 @@ async def test_jobs_that_are_due_are_finished_at_the_end(caplog):
         await enqueued(runtime, note, {"what": "now"})
         await enqueued(runtime, note, {"what": "later"}, delay=60)
     assert [what for what, *_ in SEEN] == ["now"]
-    assert "1 jobs end with this process; with SERVEY_REDIS_URL they would outlive it" in caplog.text
+    assert "1 jobs are lost with this process; with SERVEY_REDIS_URL they would be kept" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------------ channels
@@ -297,7 +406,7 @@ async def test_a_background_channel_calls_its_action_for_the_publisher(act):
     made = app(act, channels=[channel])
     async with running(made) as runtime:
         async with runtime.context("test", authorization=Authorization("ada")) as context:
-            from servey.invoke import invoke
+            from servey.calls.invoke import invoke
 
             await invoke(act.servey_action, {"what": "cat.png"}, context)
         async with asyncio.timeout(5):
@@ -306,15 +415,16 @@ async def test_a_background_channel_calls_its_action_for_the_publisher(act):
     assert SEEN == [("cat.png", "ada")]
 
 
-async def test_code_outside_of_any_call_publishes_too():
-    async with running(app(channels=[channel])):
+async def test_code_outside_of_any_call_publishes_too(caplog):
+    async with running(app(channels=[channel])) as runtime:
         await channel.publish("dog.png")
         async with asyncio.timeout(5):
             while not SEEN:
                 await asyncio.sleep(0.01)
     assert SEEN == [("dog.png", None)]
-    with pytest.raises(ServeyError, match="No Servey app is running"):
-        channel.publish("late.png")
+    await channel.publish("late.png")
+    assert "the app's lifespan is not running" in caplog.text
+    await runtime.queue.aclose()
 
 
 async def test_a_delayed_channel():
@@ -360,6 +470,38 @@ async def test_a_run_that_takes_longer_is_not_overtaken_but_its_slot_skipped():
         while len(RUNS) < 3:
             await asyncio.sleep(0.02)
     assert all(later - earlier > 0.9 for earlier, later in pairwise(RUNS))
+
+
+@action(triggers=FixedRateTrigger(0.5), timeout=0.1)
+def over_its_timeout() -> None:
+    RUNS.append(time.time())
+    time.sleep(0.8)
+    RUNS.append(time.time())
+
+
+async def test_a_plain_function_that_runs_on_over_its_timeout_is_not_overtaken():
+    RUNS.clear()
+    async with running(app(over_its_timeout)), asyncio.timeout(20):
+        while len(RUNS) < 4:
+            await asyncio.sleep(0.02)
+    assert all(later - earlier > 0.75 for earlier, later in zip(RUNS[::2], RUNS[1::2], strict=False))
+    assert RUNS[2] >= RUNS[1]
+
+
+@action(triggers=FixedRateTrigger(0.5))
+async def exits_in_its_second_slot() -> None:
+    RUNS.append(time.time())
+    if len(RUNS) == 2:
+        sys.exit("no config")
+
+
+async def test_a_schedule_that_exits_goes_on(caplog):
+    RUNS.clear()
+    async with running(app(exits_in_its_second_slot)) as runtime, asyncio.timeout(20):
+        while len(RUNS) < 3:
+            await asyncio.sleep(0.02)
+        assert not runtime.failed_tasks
+    assert "schedule 'exits_in_its_second_slot' failed in its slot" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------------ over HTTP
@@ -417,6 +559,22 @@ def test_a_call_that_fails_has_one_try():
         assert (body["state"], body["error"]) == ("failed", {"detail": "not again", "code": "twice"})
 
 
+async def test_a_job_whose_only_try_failed_is_among_the_dead_letters():
+    async with running(app(fails)) as runtime:
+        job = Job("one", "fails", {"times": 1}, trusted=True, retry=Retry(max_tries=1))
+        job_id = await runtime.queue.enqueue(job)
+        assert (await ended(runtime, job_id)).state == "failed"
+        assert [(each.job.id, each.state) for each in await runtime.queue.jobs()] == [(job_id, "failed")]
+        assert (await runtime.queue.depth()).dead == 1
+        assert await runtime.queue.retry(job_id)
+        assert (await ended(runtime, job_id)).state == "done"
+        assert (await runtime.queue.depth()).dead == 0
+        job_id = await runtime.queue.enqueue(Job("two", "fails", {"times": 9}, trusted=True, retry=Retry(max_tries=1)))
+        await ended(runtime, job_id)
+        assert await runtime.queue.drop(job_id)
+        assert await runtime.queue.jobs() == []
+
+
 @action(triggers=WEB_GET)
 async def streams():
     yield 1
@@ -426,3 +584,60 @@ def test_what_can_not_be_later_is_answered_now():
     with client(app(streams)) as http:
         answer = http.get("/actions/streams", headers={"Prefer": "respond-async"})
         assert (answer.status_code, answer.text) == (200, "1\n")
+
+
+# ------------------------------------------------------------------------------------------------------- in memory
+
+
+@action(triggers=WEB_POST)
+async def keeps(text: str) -> str:
+    await asyncio.sleep(0)
+    return text
+
+
+async def until_full(runtime, params) -> int:
+    count = 0
+    while count < 100:
+        try:
+            await enqueued(runtime, keeps, params, delay=60)
+        except Overloaded:
+            return count
+        count += 1
+    return count
+
+
+@IN_MEMORY
+async def test_no_more_jobs_wait_than_the_settings_allow():
+    settings = DEV.model_copy(update={"job_max_entries": 5})
+    async with running(create_app(actions=[keeps], settings=settings)) as runtime:
+        assert await until_full(runtime, {"text": "a"}) == 5
+        first = (await runtime.queue.jobs())[0].job.id
+        assert await runtime.queue.drop(first)
+        assert await until_full(runtime, {"text": "a"}) == 1
+
+
+@IN_MEMORY
+async def test_no_more_bytes_wait_than_the_settings_allow_and_results_make_room():
+    settings = DEV.model_copy(update={"job_max_bytes": 500_000})
+    async with running(create_app(actions=[keeps, fails], settings=settings)) as runtime:
+        dead = await runtime.queue.enqueue(Job("dead", "keeps", {}, trusted=True, retry=Retry(max_tries=1)))
+        assert (await ended(runtime, dead)).state == "failed"
+        large = {"text": "x" * 100_000}
+        ids = []
+        for _ in range(20):
+            ids.append(await enqueued(runtime, keeps, large))
+            assert (await ended(runtime, ids[-1])).state == "done"
+        kept = [each for each in ids if await runtime.queue.state(each) is not None]
+        assert kept == ids[-len(kept) :]
+        assert 1 <= len(kept) <= 4
+        assert await runtime.queue.state(dead) is not None
+        assert await until_full(runtime, large) == 4
+        assert await runtime.queue.state(dead) is None
+
+
+@IN_MEMORY
+def test_a_full_queue_is_answered_by_503():
+    settings = DEV.model_copy(update={"job_max_bytes": 50_000})
+    with client(create_app(actions=[keeps], settings=settings)) as http:
+        answer = http.post("/actions/keeps", json={"text": "x" * 100_000}, headers={"Prefer": "respond-async"})
+        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")

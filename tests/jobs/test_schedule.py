@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servey import ConfigError, Context, CronTrigger, FixedRateTrigger, Settings, action, create_app
-from servey.access import Authorization
+from servey.core.access import Authorization
 from servey.jobs.schedule import slot_after
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -41,7 +41,7 @@ def test_an_interval_may_be_a_timedelta():
 
 @pytest.mark.parametrize("interval", [0, 0.4, -1, float("inf"), float("nan"), True, "5", timedelta(0)])
 def test_an_interval_that_can_not_be(interval):
-    with pytest.raises(ConfigError, match=r"give 0\.5 seconds or more"):
+    with pytest.raises(ConfigError, match=r"use 0\.5 seconds or more"):
         FixedRateTrigger(interval)
 
 
@@ -85,8 +85,8 @@ def test_every_half_hour_goes_on_through_the_hour_that_comes_twice():
 @pytest.mark.parametrize(
     ("expression", "zone", "problem"),
     [
-        ("* * * *", "UTC", "write five fields"),
-        ("0 0 * * *", "Mars/Olympus", "there is no time zone 'Mars/Olympus'"),
+        ("* * * *", "UTC", "use five fields"),
+        ("0 0 * * *", "Mars/Olympus", "unknown time zone 'Mars/Olympus'"),
     ],
 )
 def test_a_cron_that_can_not_be(expression, zone, problem):
@@ -117,9 +117,9 @@ def fine(context: Context, authorization: Authorization | None, what: int = 1) -
 @pytest.mark.parametrize(
     ("act", "problem"),
     [
-        (at_no_minute, "never comes"),
-        (at_no_day, "never comes"),
-        (wants_something, "parameter 'what' is called by a schedule, which gives no parameters; give it a default"),
+        (at_no_minute, "is never due"),
+        (at_no_day, "is never due"),
+        (wants_something, "parameter 'what' is called by a schedule, which passes no parameters; add a default"),
         (wants_somebody, "a schedule, which has no authorization"),
     ],
 )

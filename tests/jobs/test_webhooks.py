@@ -204,9 +204,110 @@ async def test_nobody_listens():
         assert dead.error["code"] == "webhook_failed"
 
 
-def test_a_channel_that_can_not_be():
-    with pytest.raises(ConfigError, match=r"channel 'x': 'ftp://a' is no URL of a webhook"):
-        webhook_event_channel("x", "ftp://a", int)
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("ftp://a", r"'ftp://a' is not the URL of a webhook"),
+        ("https://", "has no host"),
+        ("https://:443/", "has no host"),
+        ("https://a:99999", "is invalid: Port out of range"),
+        ("https://a:x", "is invalid: Port could not be cast"),
+        ("https://a:0/", "has the port 0"),
+        ("https://[::1/", "is invalid: Invalid IPv6 URL"),
+        ("https://a/b c", "has a character that a URL cannot have"),
+        ("https://a/\r\nx: y", "has a character that a URL cannot have"),
+        ("https://caf\xe9.example/", "has a character that a URL cannot have"),
+        (
+            "https://user:secret@a/",
+            "^channel 'x': the URL of a contains a user name or a password; send them in a header$",
+        ),
+        ("https://a/#top", "has a fragment"),
+    ],
+)
+def test_a_url_that_can_not_be_stops_the_start(url, problem):
+    with pytest.raises(ConfigError, match=problem):
+        webhook_event_channel("x", url, int)
+
+
+@pytest.mark.parametrize(
+    ("headers", "problem"),
+    [
+        ({"X Y": "a"}, "'X Y' is not the name of a header"),
+        ({"": "a"}, "'' is not the name of a header"),
+        (
+            {"X-A": "secret\r\nX-B: c"},
+            "^channel 'x': the value of header 'X-A' has a character that a header cannot have$",
+        ),
+        ({"X-A": "\u20ac"}, "has a character that a header cannot have"),
+        ({"X-A": 5}, "the value of header 'X-A' is a int; use text"),
+        ({"Webhook-Id": "a"}, "the header 'Webhook-Id' is set by each delivery"),
+        ({"Content-Length": "1"}, "the header 'Content-Length' is set by each delivery"),
+        ({"X-A": "a", "x-a": "b"}, "the header 'x-a' is given twice"),
+    ],
+)
+def test_headers_that_can_not_be_stop_the_start(headers, problem):
+    with pytest.raises(ConfigError, match=problem):
+        webhook_event_channel("x", "https://a.example/", int, headers=headers)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "5"])
+def test_a_timeout_that_can_not_be_stops_the_start(timeout):
+    with pytest.raises(ConfigError, match="timeout is .*; use a number of seconds above 0"):
+        webhook_event_channel("x", "https://a.example/", int, timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("secret", "problem"),
+    [
+        ("", "the secret is empty"),
+        ("  ", "the secret is empty"),
+        (b"", "the secret is empty"),
+        ("whsec_", "begins with whsec_, but what follows is not base64"),
+        ("whsec_not!base64", "begins with whsec_, but what follows is not base64"),
+        ("whsec_a-b_", "begins with whsec_, but what follows is not base64"),
+        ("whsec_abcde", "begins with whsec_, but what follows is not base64"),
+        ("whsk_YWJj", "asymmetric signatures, which are not supported"),
+        (5, "the secret is a int"),
+    ],
+)
+def test_a_secret_that_can_not_be_stops_the_start_and_is_not_shown(secret, problem):
+    with pytest.raises(ConfigError, match=problem) as caught:
+        webhook_event_channel("x", "https://a.example/", int, secret=secret)
+    assert not any(text in str(caught.value) for text in ("abcde", "a-b_", "!base64", "YWJj"))
+
+
+RAW = b"a secret of thirty-two bytes, or s"  # its base64 has padding
+
+
+@pytest.mark.parametrize(
+    ("secret", "receivers"),
+    [
+        ("whsec_" + base64.b64encode(RAW).decode(), ["whsec_" + base64.b64encode(RAW).decode(), RAW]),
+        ("whsec_" + base64.b64encode(RAW).decode().rstrip("="), [RAW]),
+        (base64.b64encode(RAW).decode(), [base64.b64encode(RAW).decode(), RAW, base64.b64encode(RAW)]),
+        (base64.b64encode(RAW).decode().rstrip("="), [RAW]),
+        (RAW, [RAW]),
+        (bytes(range(256)), [bytes(range(256))]),
+        ("a secret".replace(" ", "-") + "!", [b"a-secret!"]),
+        ("geheim-\xfc", ["geheim-\xfc".encode()]),
+    ],
+)
+def test_a_receiver_with_the_same_secret_verifies_the_signature(secret, receivers):
+    headers = signed_headers(secret, "id-1", b"{}", int(time.time()))
+    for receiver in receivers:
+        Webhook(receiver).verify(b"{}", headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(b"another secret").verify(b"{}", headers)
+
+
+async def test_a_channel_may_set_its_own_content_type():
+    with receiver(OK) as hook:
+        headers = {"Content-Type": "application/cloudevents+json", "User-Agent": "ours"}
+        async with delivered(hook.url, secret=RAW, headers=headers) as dead:
+            assert dead is None
+    [(_, sent, body)] = hook.got
+    assert (sent["content-type"], sent["user-agent"]) == ("application/cloudevents+json", "ours")
+    Webhook(RAW).verify(body, sent)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Runs the snippets of a page as its reader would: files are written, programs run, commands typed, outputs compared.
 
-A page is one project in a folder of its own. What its blocks are:
+A page is one project in a folder of its own. A page of the tutorial starts with the files of the pages before it.
+What its blocks are:
 
 - ``python`` whose first line is a file's name, as ``# actions.py``: that file. Any other ``python``: a program.
-- ``console``: what is typed after ``$``, and what comes of it; ``...`` in an output stands for anything.
+- ``console``: what is typed after ``$``, and what comes of it; ``...`` in an output stands for anything. A line
+  ``$ NAME=$(command | tr -d '"')`` keeps the output of a command for later lines, which write it ``$NAME``.
 - ``text`` is only read.
 
 Before a block, ``<!-- file: NAME -->`` says that it is that file, and ``<!-- not run: REASON -->`` that it is only read.
@@ -22,6 +24,7 @@ from tests.serving import CommandLine, Server, free_port, run, started
 BLOCK = re.compile(r"^(?:<!-- (?P<mark>.+?) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 KINDS = {"python", "console", "text"}
 ASSIGNMENT = re.compile(r"[A-Z_]+=")
+KEPT = re.compile(r"([A-Z]+)=\$\((.+) \| tr -d '\"'\)")
 # Files change too fast for the times that bytecode is kept by.
 NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -47,7 +50,7 @@ class Block:
 
 def blocks_of(page: Path) -> list[Block]:
     """The fenced blocks of a page, in order."""
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     found = [
         Block(page.name, text.count("\n", 0, each.start("text")), each["kind"], each["text"], each["mark"] or "")
         for each in BLOCK.finditer(text)
@@ -82,6 +85,7 @@ class Project:
         self.folder = folder
         self._processes = processes
         self.last_code = 0
+        self._kept: dict[str, str] = {}
         self._served: tuple[list[str], dict[str, str]] | None = None
         self._server: Server | None = None
         self._stack = contextlib.ExitStack()
@@ -90,6 +94,15 @@ class Project:
         self._stack.close()
         self._server = None
 
+    def write(self, block: Block) -> Path | None:
+        """Writes the file that a block is, if it is one."""
+        if block.file_name is None or block.mark.startswith("not run: "):
+            return None
+        path = self.folder / block.file_name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text, encoding="utf-8")
+        return path
+
     def play(self, block: Block) -> None:
         """Does with a block what its reader does."""
         where = f"{block.page}:{block.line}"
@@ -97,10 +110,8 @@ class Project:
             return
         if block.file_name is not None:
             self.close()  # the next request starts the server anew, as reload would
-            path = self.folder / block.file_name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text)
-            if path.name == "actions.py":
+            path = self.write(block)
+            if path is not None and path.name == "actions.py":
                 code, _, errors = self._processes.run("actions", cwd=self.folder)
                 assert code == 0, f"{where}: {errors}"
         elif block.kind == "python":
@@ -113,6 +124,12 @@ class Project:
 
     def type(self, line: str) -> str:
         """What comes of a line that is typed at the prompt."""
+        kept = KEPT.fullmatch(line)
+        if kept is not None:
+            self._kept[kept[1]] = self.type(kept[2]).replace('"', "").strip()
+            return ""
+        for name, value in self._kept.items():
+            line = line.replace(f"${name}", value)
         words = shlex.split(line)
         env = {}
         while ASSIGNMENT.match(words[0]):
@@ -147,7 +164,7 @@ class Project:
         command = [*words, "--port", str(port)]
         self._served = words, env
         self._server = self._stack.enter_context(started(command, port, cwd=self.folder, **NO_BYTECODE, **env))
-        printed = self._server.log.read_text().replace(str(port), "8000").splitlines(keepends=True)
+        printed = self._server.log.read_text(encoding="utf-8").replace(str(port), "8000").splitlines(keepends=True)
         return "".join(line for line in printed if not line.startswith("INFO:"))
 
     def curl(self, words: list[str]) -> str:

@@ -10,18 +10,24 @@ import typer
 
 import servey
 from servey.cli import cli
+from servey.core.settings import Settings
 from servey.seed_imports import SEED_PATHS
-from servey.settings import Settings
 from tests.repo.snippets import NO_BYTECODE, Block, Project, blocks_of
 from tests.serving import ROOT, CommandLine
 
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "examples" / "tour" / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [
+    README,
+    *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "VERSIONING.md")),
+    ROOT / "examples" / "tour" / "README.md",
+    *sorted(DOCS.rglob("*.md")),
+]
+TUTORIAL = sorted(DOCS.glob("tutorial/*.md"), key=lambda path: int(path.name.partition("-")[0]))
 
 
 def page(name: str) -> str:
-    return (DOCS / name).read_text()
+    return (DOCS / name).read_text(encoding="utf-8")
 
 
 def table_rows(text: str, header: str) -> list[list[str]]:
@@ -59,6 +65,9 @@ def project(tmp_path, processes):
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_its_snippets_run(path, project):
+    for earlier in TUTORIAL[: TUTORIAL.index(path)] if path in TUTORIAL else ():
+        for block in blocks_of(earlier):
+            project.write(block)
     for block in blocks_of(path):
         project.play(block)
 
@@ -98,43 +107,29 @@ def anchors(text: str) -> set[str]:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_its_links_lead_somewhere(path):
-    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)]+)\)", text):
         assert not target.startswith("http"), "what is elsewhere may be gone tomorrow"
         name, _, anchor = target.partition("#")
         file = (path.parent / name).resolve() if name else path
         assert file.exists(), f"{path.name}: {target}"
         if anchor:
-            assert anchor in anchors(file.read_text()), f"{path.name}: {target}"
+            assert anchor in anchors(file.read_text(encoding="utf-8")), f"{path.name}: {target}"
 
 
 def test_the_index_has_every_page():
-    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", page("index.md")))
-    assert linked == {path.name for path in DOCS.glob("*.md")} - {"index.md"}
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", page("index.md")))
+    assert linked == {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")} - {"index.md"}
 
 
 # -------------------------------------------------------------------------------------------------------- what there is
-
-
-def setting_row(name: str) -> list[str]:
-    """The row of a setting in the table of settings."""
-    field = Settings.model_fields[name]
-    alias = field.validation_alias
-    variables = [f"SERVEY_{name.upper()}"] if alias is None else list(alias.choices)
-    value = ",".join(field.default) if isinstance(field.default, tuple) else field.default
-    shown = "none" if value in (None, "") else f"`{int(value) if isinstance(value, bool) else value}`"
-    return [", ".join(f"`{each}`" for each in variables), f"`{name}`", shown, field.description]
-
-
-def test_every_setting_is_in_its_table():
-    assert table_rows(page("settings.md"), "variable") == [setting_row(name) for name in Settings.model_fields]
 
 
 def errors_raised() -> set[tuple[int, str]]:
     """Every status with its code in the package."""
     found = set()
     for path in (ROOT / "servey").rglob("*.py"):
-        for call in ast.walk(ast.parse(path.read_text())):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and len(call.args) >= 2:
                 status, code = call.args[:2]
                 if (
@@ -156,7 +151,7 @@ def test_every_error_code_is_in_its_table():
 def test_every_kind_of_invalid_parameter_is_in_its_table():
     made = set()
     for path in (ROOT / "servey").rglob("*.py"):
-        for each in ast.walk(ast.parse(path.read_text())):
+        for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(each, ast.Dict):
                 pairs = {getattr(key, "value", None): value for key, value in zip(each.keys, each.values, strict=True)}
                 if {"type", "loc", "msg"} <= set(pairs) and isinstance(pairs["type"], ast.Constant):
@@ -178,12 +173,12 @@ def test_every_command_has_its_section_with_every_option():
 
 
 def test_every_public_name_is_named():
-    everything = "\n".join(path.read_text() for path in PAGES)
+    everything = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
     assert [name for name in servey.__all__ if not re.search(rf"\b{name}\b", everything)] == []
 
 
 def test_every_argument_of_the_decorator_is_in_its_table():
-    arguments = [name for name in inspect.signature(servey.action).parameters if name != "fn"]
+    arguments = [name for name in inspect.signature(servey.action).parameters if name not in ("fn", "unknown")]
     assert sorted(name.strip("`") for name, *_ in table_rows(page("actions.md"), "argument")) == sorted(arguments)
 
 
@@ -202,36 +197,46 @@ def test_every_import_path_of_servey_5_is_in_its_table():
         exec(today.strip("`"), {})
 
 
-def test_the_map_of_the_code_has_every_module():
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+def test_the_map_of_the_code_has_every_folder():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     package = ROOT / "servey"
-    modules = {str(path.relative_to(package)) for path in package.rglob("*.py") if "new_project" not in path.parts}
-    named = set(re.findall(r"`([\w/]+\.py)`", text))
-    assert {name for name in modules if not name.endswith("__init__.py")} - named == set()
+    folders = {f"{path.parent.relative_to(package)}/" for path in package.rglob("*.py")} - {"./", "new_project/tests/"}
+    files = {str(path.relative_to(package)) for path in package.glob("*.py")} - {"__init__.py"}
+    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", text))
+    assert (folders | files) - named == set()
     assert {name for name in named if not (package / name).exists() and not (ROOT / name).exists()} == set()
+
+
+def test_the_table_of_changes_names_files():
+    rows = table_rows((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), "to change")
+    named = {what: re.findall(r"`([\w/]+(?:\.py|/))`", where) for what, where in rows}
+    assert len(named) > 20
+    assert [what for what, paths in named.items() if not paths] == []
+    assert {path for paths in named.values() for path in paths if not (ROOT / "servey" / path).exists()} == set()
 
 
 def test_every_command_of_the_clone_is_named():
     import dev
 
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert [name for name in dev.COMMANDS if f"python3 dev.py {name}" not in text] == []
 
 
 WHERE = {
-    "a REST route": "servey.routers.rest",
-    "a stream": "servey.routers.streams",
+    "a REST route": "servey.routers.rest.routes",
+    "a stream": "servey.routers.rest.streams",
     "a command": "servey.cli",
-    "a unit with its dependencies": "servey.dependencies",
-    "guarded": "servey.tokens",
+    "a function with FastAPI dependencies": "servey.calls.dependencies",
+    "guarded": "servey.auth.tokens",
     "a test of each of its examples": "servey.testing",
     "routes of your FastAPI app": "servey.app",
     "a GraphQL field": "servey.graphql",
+    "a tool for AI agents": "servey.mcp",
     "a background job": "servey.jobs",
     "a publisher to event channels": "servey.ws",
     "a publisher to webhooks": "servey.jobs.webhooks",
-    "a web page": "servey.routers.pages",
-    "cached": "servey.results",
+    "a web page": "servey.routers.pages.routes",
+    "cached": "servey.caching.results",
     "a login": "servey.routers.login",
     "an AWS Lambda": "servey.aws",
     "served by a cluster": "servey.ws",
@@ -240,7 +245,7 @@ WHERE = {
 
 
 def test_the_readme_promises_what_is_there():
-    rows = table_rows(README.read_text(), "one action becomes")
+    rows = table_rows(README.read_text(encoding="utf-8"), "one action becomes")
     assert len(rows) == len(WHERE)
     for what, _ in rows:
         module = next(module for begin, module in WHERE.items() if what.startswith(begin))

@@ -21,6 +21,13 @@ HEAVY = (
 )
 
 PUBLIC = {
+    "AuthorizationError",
+    "EventFilterABC",
+    "Parts",
+    "current_context",
+    "cancel",
+    "enqueue",
+    "Limit",
     "ALLOW_ALL",
     "ALLOW_NONE",
     "WEB_GET",
@@ -32,9 +39,15 @@ PUBLIC = {
     "Conflict",
     "Context",
     "CronTrigger",
+    "ErrorFacts",
     "Example",
     "FixedRateTrigger",
     "Forbidden",
+    "Group",
+    "MCP_PROMPT",
+    "MCP_RESOURCE",
+    "MCP_TOOL",
+    "McpTrigger",
     "NotFound",
     "Redirect",
     "Retry",
@@ -53,6 +66,7 @@ PUBLIC = {
     "background_action_channel",
     "create_app",
     "invalidate",
+    "issue_token",
     "webhook_event_channel",
     "websocket_event_channel",
 }
@@ -100,3 +114,65 @@ def test_modules_do_nothing_when_imported(tmp_path):
 
 def test_python_is_recent_enough():
     assert sys.version_info >= (3, 11)
+
+
+ACTIONS = """
+from servey import WEB_GET, action
+
+@action(triggers=WEB_GET)
+def say_hello(name: str) -> str:
+    return name
+"""
+COLD = """
+import sys
+from servey.aws import handler
+event = {"version": "2.0", "rawPath": "/actions/say-hello", "rawQueryString": "name=x", "headers": {},
+         "requestContext": {"http": {"method": "GET", "path": "/actions/say-hello"}, "stage": "$default"}}
+assert handler(event)["body"] == '"x"'
+"""
+NOT_AT_A_COLD_START = (
+    "argon2",
+    "boto3",
+    "jinja2",
+    "multiprocessing",
+    "strawberry",
+    "typer",
+    "uvicorn",
+    "servey.aws.appsync",
+    "servey.aws.bus",
+    "servey.aws.queue",
+    "servey.core.settings.prefixed",
+    "servey.exposure",
+    "servey.mcp",
+    "servey.jobs.memory",
+    "servey.jobs.scheduler",
+    "servey.routers.docs",
+    "servey.routers.index",
+    "servey.routers.login",
+    "servey.routers.pages.routes",
+    "servey.ws.frames",
+)
+
+
+def test_a_cold_start_on_lambda_imports_only_what_the_first_request_needs(tmp_path):
+    (tmp_path / "actions.py").write_text(ACTIONS, encoding="utf-8")
+    # The measurement of coverage has imported modules before.
+    program = (
+        f"import sys\nbefore = set(sys.modules)\n{COLD}\n"
+        f"print([name for name in {NOT_AT_A_COLD_START!r} if name in sys.modules.keys() - before])"
+    )
+    done = run("-c", program, cwd=tmp_path)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_cold_start_on_lambda_leaves_the_models_of_openapi_for_the_document(tmp_path):
+    (tmp_path / "actions.py").write_text(ACTIONS, encoding="utf-8")
+    program = (
+        f"{COLD}\nfrom fastapi.openapi.models import OpenAPI, Operation\n"
+        "from pydantic import BaseModel\n"
+        "print(Operation.__pydantic_complete__, 'defer_build' in BaseModel.model_config)\n"
+        "document = handler.app.openapi()\n"
+        "print(document['paths']['/actions/say-hello']['get']['operationId'], OpenAPI.__pydantic_complete__)"
+    )
+    done = run("-c", program, cwd=tmp_path)
+    assert done.stdout == "False False\nsay_hello True\n", done.stderr

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.routing import Match
 
 from servey import WEB_GET, Servey, Settings, WebTrigger, action, create_app
-from servey.routers.dispatch import Table
-from servey.routers.rest import ActionRoute
+from servey.routers.rest.action_route import ActionRoute
+from servey.routers.rest.dispatch import Table
 from servey.testing import client
 
 DEV = Settings(env="dev")

@@ -10,7 +10,19 @@ from fastapi.exceptions import RequestValidationError
 from openapi_spec_validator import validate
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from servey import WEB_GET, WEB_POST, ConfigError, NotFound, ScopeAccessControl, Servey, Settings, action, create_app
+from servey import (
+    WEB_GET,
+    WEB_POST,
+    ConfigError,
+    NotFound,
+    ScopeAccessControl,
+    Servey,
+    Settings,
+    WebTrigger,
+    WebTriggerMethod,
+    action,
+    create_app,
+)
 from servey.testing import client
 
 DEV = Settings(env="dev")
@@ -215,6 +227,27 @@ def test_mounted_with_its_line_in_the_hosts_lifespan():
         assert http.get("/servey/actions/double?number=4").json() == 8
         assert http.get("/servey/nowhere").json()["code"] == "not_found"
         assert http.get("/servey/docs").status_code == 200
+
+
+def test_path_parameters_of_a_mount_reach_dependencies():
+    async def tenant(request: Request) -> str:
+        return str(request.path_params.get("tenant"))
+
+    @action(triggers=WebTrigger(WebTriggerMethod.GET, "/things/{number}"))
+    async def thing(number: int, tenant: Annotated[str, Depends(tenant)]) -> str:
+        return f"{tenant} {number}"
+
+    app = create_app(actions=[thing], settings=DEV)
+
+    @asynccontextmanager
+    async def lifespan(host: FastAPI):
+        async with app.running():
+            yield
+
+    host = FastAPI(lifespan=lifespan)
+    host.mount("/{tenant}", app)
+    with client(host) as http:
+        assert http.get("/acme/things/3").json() == "acme 3"
 
 
 def test_mounted_without_it():

@@ -1,13 +1,15 @@
 """A password for a token."""
 
+import asyncio
 import logging
 
+import httpx
 import pytest
 from fastapi import FastAPI
 
-from servey import WEB_GET, Authorization, ScopeAccessControl, Servey, Settings, action, create_app
-from servey.parts import Parts
+from servey import WEB_GET, ActionError, Authorization, ScopeAccessControl, Servey, Settings, action, create_app
 from servey.routers.login import OnePassword, Throttle
+from servey.runtime.parts import Parts
 from servey.testing import client
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
@@ -129,3 +131,92 @@ def test_in_a_host():
 def test_passwords_are_not_shown():
     assert "open sesame" not in repr(Settings(login_password="open sesame"))
     assert "open sesame" not in repr(OnePassword("root", "open sesame"))
+
+
+class Slow:
+    """Lets nobody in, when it is told to answer."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answer = asyncio.Event()
+
+    async def authenticate(self, username: str, password: str) -> Authorization | None:
+        self.asked += 1
+        await self.answer.wait()
+        return None
+
+
+@pytest.mark.anyio
+async def test_concurrent_tries_are_throttled_too():
+    slow = Slow()
+    served = create_app(
+        actions=[guarded], settings=Settings(env="dev"), parts=Parts(password_authenticator=lambda settings: slow)
+    )
+    transport = httpx.ASGITransport(served)
+    async with served.runtime.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        tries = [asyncio.create_task(http.post("/login", data=RIGHT)) for _ in range(20)]
+        while slow.asked < 5:
+            await asyncio.sleep(0)
+        slow.answer.set()
+        answers = [await each for each in tries]
+    assert slow.asked == 5
+    assert sorted(answer.status_code for answer in answers) == [401] * 5 + [429] * 15
+
+
+@pytest.mark.anyio
+async def test_a_place_is_given_back_where_a_try_was_right():
+    throttle = Throttle()
+
+    async def one() -> None:
+        async with throttle.one_try():
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(one() for _ in range(50)))
+
+
+@pytest.mark.anyio
+async def test_too_many_that_wait():
+    throttle, held = Throttle(), asyncio.Event()
+
+    async def one() -> None:
+        async with throttle.one_try():
+            await held.wait()
+
+    tasks = [asyncio.create_task(one()) for _ in range(105)]
+    await asyncio.sleep(0)
+    with pytest.raises(ActionError) as refused:
+        await one()
+    assert refused.value.status == 503
+    held.set()
+    await asyncio.gather(*tasks)
+
+
+def multipart(charset: str, username: bytes) -> tuple[bytes, dict[str, str]]:
+    fields = {"username": username, "password": b"x"}
+    parts = [
+        b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (k.encode(), v) for k, v in fields.items()
+    ]
+    return b"".join(parts) + b"--x--\r\n", {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}
+
+
+@pytest.mark.parametrize(
+    ("charset", "username", "status"),
+    [
+        ("utf-8", b"root", 401),
+        ('"UTF-8"', b"root", 401),
+        ("raw_unicode_escape", rb"\ud800", 422),
+        ("punycode", b"0" * 50_000, 422),
+        ("utf-16", b"root", 422),
+        ("utf-8", b"0" * 100_000, 413),
+        ("utf-8", b"\xff\xfe", 401),
+    ],
+)
+def test_odd_forms(charset, username, status):
+    body, headers = multipart(charset, username)
+    with client(app()) as http:
+        assert http.post("/login", content=body, headers=headers).status_code == status
+
+
+def test_a_body_that_never_ends():
+    with client(app()) as http:
+        assert http.post("/login", content=(b"a" * 1000 for _ in range(1000))).status_code == 413

@@ -156,7 +156,7 @@ TEMPLATES = {
 def project(folder: Path, **more: str) -> Path:
     for name, text in {**TEMPLATES, **more}.items():
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -278,7 +278,7 @@ def test_json_is_taken_too(http):
 def test_a_form_with_errors_is_shown_again_with_them(http):
     page = http.post("/orders", data={"name": "<", "count": "0", "note": '"><script>', "gift": "on", "code": "secret7"})
     assert page.status_code == 422
-    assert '<form method="post" action="/orders">' in page.text
+    assert '<form class="stack" method="post" action="/orders">' in page.text
     assert "at least 2 characters" in page.text
     assert "greater than or equal to 1" in page.text
     assert 'value="&lt;"' in page.text
@@ -380,7 +380,7 @@ def test_what_is_wrong_with_templates_is_said_at_start(tmp_path):
         tmp_path / "templates",
         **{"bad.j2": "a\nb {% if %}", "child.j2": "{% extends 'parent.j2' %}", "errors/404.j2": "{{"},
     )
-    (tmp_path / "outside.j2").write_text("secret")
+    (tmp_path / "outside.j2").write_text("secret", encoding="utf-8")
     with pytest.raises(ConfigError) as raised:
         app(folder, lost, bad, child, outside)
     told = "\n".join(raised.value.problems)
@@ -406,7 +406,7 @@ def test_a_path_with_a_parameter_that_is_none(tmp_path):
     @action(triggers=WebPageTrigger(path="/x/{y}", template_name="item.j2"))
     async def one() -> None: ...
 
-    with pytest.raises(ConfigError, match="has 'y', which is no parameter"):
+    with pytest.raises(ConfigError, match="has 'y', which is not a parameter"):
         app(project(tmp_path), one)
 
 
@@ -415,7 +415,7 @@ def test_templates_are_read_again_in_development(tmp_path):
     with client(app(folder)) as dev, client(app(folder, env="prod")) as prod:
         for http in (dev, prod):
             assert "The current time" in http.get("/current-time-page").text
-        (folder / "current_time_page.j2").write_text("changed and longer than it was before, by far")
+        (folder / "current_time_page.j2").write_text("changed and longer than it was before, by far", encoding="utf-8")
         assert dev.get("/current-time-page").text.startswith("changed")
         assert prod.get("/current-time-page").text.startswith("<h1>")
 
@@ -435,7 +435,7 @@ def log_in(http, **more):
 def test_an_anonymous_visitor_gets_the_form(http):
     page = http.get("/inside?a=1")
     assert (page.status_code, page.headers["www-authenticate"]) == (401, "Bearer")
-    assert '<form method="post" action="/login">' in page.text
+    assert '<form class="stack" method="post" action="/login">' in page.text
     assert 'name="next" value="/inside?a=1"' in page.text
 
 

@@ -1,6 +1,8 @@
 """A static site beside the routes."""
 
+import asyncio
 import os
+from urllib.parse import unquote
 
 import pytest
 
@@ -17,14 +19,14 @@ async def hello() -> str:
 def http(tmp_path):
     site = tmp_path / "site"
     (site / "sub").mkdir(parents=True)
-    (site / "index.html").write_text("<p>home")
-    (site / "sub" / "index.html").write_text("<p>sub")
-    (site / "app.js").write_text("1")
-    (site / "404.html").write_text("<p>lost")
-    (site / ".env").write_text("SECRET=1")
+    (site / "index.html").write_text("<p>home", encoding="utf-8")
+    (site / "sub" / "index.html").write_text("<p>sub", encoding="utf-8")
+    (site / "app.js").write_text("1", encoding="utf-8")
+    (site / "404.html").write_text("<p>lost", encoding="utf-8")
+    (site / ".env").write_text("SECRET=1", encoding="utf-8")
     (site / ".git").mkdir()
-    (site / ".git" / "config").write_text("secret")
-    (tmp_path / "outside.txt").write_text("secret")
+    (site / ".git" / "config").write_text("secret", encoding="utf-8")
+    (tmp_path / "outside.txt").write_text("secret", encoding="utf-8")
     os.symlink(tmp_path / "outside.txt", site / "link.txt")
     with client(create_app(actions=[hello], settings=Settings(env="dev", static_site_dir=str(site)))) as http:
         yield http
@@ -74,9 +76,9 @@ def test_a_part_of_a_file(http):
 def test_a_file_compressed_beforehand(tmp_path):
     import gzip
 
-    (tmp_path / "app.js").write_text("plain")
+    (tmp_path / "app.js").write_text("plain", encoding="utf-8")
     (tmp_path / "app.js.gz").write_bytes(gzip.compress(b"from gz"))
-    (tmp_path / "index.html").write_text("plain")
+    (tmp_path / "index.html").write_text("plain", encoding="utf-8")
     (tmp_path / "index.html.gz").write_bytes(gzip.compress(b"home from gz"))
     (tmp_path / "alone.js.gz").write_bytes(b"x")
     with client(create_app(actions=[hello], settings=Settings(static_site_dir=str(tmp_path)))) as http:
@@ -95,9 +97,9 @@ def test_a_file_compressed_beforehand(tmp_path):
 
 
 def test_an_app_of_a_single_page(tmp_path):
-    (tmp_path / "index.html").write_text("<p>app")
-    (tmp_path / "404.html").write_text("<p>lost")
-    (tmp_path / "app.js").write_text("1")
+    (tmp_path / "index.html").write_text("<p>app", encoding="utf-8")
+    (tmp_path / "404.html").write_text("<p>lost", encoding="utf-8")
+    (tmp_path / "app.js").write_text("1", encoding="utf-8")
     settings = Settings(static_site_dir=str(tmp_path), static_site_fallback="index.html")
     browser = {"Accept": "text/html,*/*"}
     with client(create_app(actions=[hello], settings=settings)) as http:
@@ -118,7 +120,7 @@ def test_files_are_only_what_they_are_called(http):
 
 def test_the_well_known_folder_is_served(tmp_path):
     (tmp_path / ".well-known").mkdir()
-    (tmp_path / ".well-known" / "security.txt").write_text("Contact")
+    (tmp_path / ".well-known" / "security.txt").write_text("Contact", encoding="utf-8")
     with client(create_app(actions=[hello], settings=Settings(static_site_dir=str(tmp_path)))) as http:
         assert http.get("/.well-known/security.txt").text == "Contact"
 
@@ -133,3 +135,50 @@ def test_where_nothing_is_a_browser_gets_a_page(tmp_path):
 def test_a_file_that_did_not_change_is_not_sent_again(http):
     first = http.get("/app.js")
     assert http.get("/app.js", headers={"If-None-Match": first.headers["etag"]}).status_code == 304
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//evil.example/sub",
+        "//evil.example/..",
+        "//sub",
+        "/sub//",
+        "/%2fsub",
+        "/%5csub",
+        "/\\evil.example",
+        "/sub%2f..",
+        "//",
+    ],
+)
+def test_no_path_leads_to_another_host(http, path, tmp_path):
+    (tmp_path / "site" / "evil.example" / "sub").mkdir(parents=True)
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": unquote(path),
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [],
+        "server": ("localhost", 80),
+        "client": ("127.0.0.1", 1),
+        "root_path": "",
+    }
+    asyncio.run(http.app(scope, receive, send))
+    assert sent[0]["status"] == 404
+
+
+def test_a_redirect_stays_on_the_host_and_keeps_the_query(http):
+    moved = http.get("/sub?a=1&b=%2F", follow_redirects=False)
+    assert (moved.status_code, moved.headers["location"]) == (307, "/sub/?a=1&b=%2F")

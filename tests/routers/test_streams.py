@@ -11,8 +11,9 @@ import httpx
 import pytest
 from fastapi import Depends
 
-from servey import WEB_GET, Context, NotFound, Settings, action, create_app
-from servey.context import current_context
+from servey import WEB_GET, Authorization, Context, NotFound, Settings, action, create_app
+from servey.auth.tokens import JwtAuthorizer
+from servey.core.context import current_context
 from servey.testing import client
 from tests.serving import serve, wait_until
 
@@ -154,7 +155,7 @@ servey_app = create_app(actions=[endless, silent, flood, closed])
 
 @pytest.fixture
 def endless(tmp_path):
-    (tmp_path / "app.py").write_text(ENDLESS)
+    (tmp_path / "app.py").write_text(ENDLESS, encoding="utf-8")
     with serve("app:servey_app", cwd=tmp_path) as server:
         yield server
 
@@ -194,3 +195,69 @@ def test_the_process_ends_at_once_under_open_streams(endless):
         for stream in streams:
             stream.read()  # each was ended in order, not cut off
             stream.close()
+
+
+@action(triggers=WEB_GET)
+async def guarded(authorization: Authorization) -> AsyncIterator[str]:
+    yield authorization.subject_id or ""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        LOG.append("closed")
+
+
+@action(triggers=WEB_GET)
+async def busy(authorization: Authorization) -> AsyncIterator[int]:
+    for number in range(10_000_000):
+        yield number
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("path", ["/actions/guarded", "/actions/busy"])
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/jsonl"])
+def test_a_stream_ends_when_the_token_expires(path, accept):
+    LOG.clear()
+    app = create_app(actions=[guarded, busy], settings=DEV)
+    assert isinstance(app.runtime.authorizer, JwtAuthorizer)
+    token = app.runtime.authorizer.sign(Authorization("ada"), lifetime=1.5)
+    begun = time.monotonic()
+    with client(app) as http:
+        answer = http.get(path, headers={"Accept": accept, "Authorization": f"Bearer {token}"})
+    assert time.monotonic() - begun < 10
+    lines = answer.text.strip().splitlines()
+    error = {"detail": "The token has expired", "code": "unauthenticated"}
+    if accept == "text/event-stream":
+        assert [lines[-2], json.loads(lines[-1].removeprefix("data: "))] == ["event: error", error]
+    else:
+        assert json.loads(lines[-1]) == {"error": error}
+    assert LOG == (["closed"] if path == "/actions/guarded" else [])
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("text/event-stream", "text/event-stream"),
+        ("text/event-stream, */*", "text/event-stream"),
+        ("text/*", "text/event-stream"),
+        ("text/event-stream;q=0.5, application/jsonl;q=0.4", "text/event-stream"),
+        ("application/jsonl;q=0.4, text/event-stream;q=0.5", "text/event-stream"),
+        ("text/event-stream;q=0.5, application/jsonl", "application/jsonl"),
+        ("text/event-stream;q=0, */*", "application/jsonl"),
+        ("text/event-stream;q=0", "application/jsonl"),
+        ("text/event-stream;q=nan, */*", "application/jsonl"),
+        ("text/event-stream;q=2, */*", "application/jsonl"),
+        ("*/*;q=0.9, text/event-stream;q=0.1", "application/jsonl"),
+        ("application/*", "application/jsonl"),
+        ("", "application/jsonl"),
+    ],
+)
+def test_the_format_follows_the_weights_of_accept(http, accept, expected):
+    answer = http.get("/actions/numbers?upto=1", headers={"Accept": accept})
+    assert answer.headers["content-type"].partition(";")[0] == expected
+    assert answer.headers.get("x-accel-buffering") == ("no" if expected == "text/event-stream" else None)
+
+
+def test_an_error_before_the_first_item_is_json(http):
+    answer = http.get("/actions/numbers?upto=1&fail_at=0", headers={"Accept": "text/event-stream"})
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
+    assert "x-accel-buffering" not in answer.headers

@@ -1,5 +1,6 @@
 """The same function behind FastAPI's own route and behind ours: the same events in the same order, the same answer."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.security import SecurityScopes
 from starlette.background import BackgroundTask
 from starlette.responses import StreamingResponse
+from starlette.testclient import TestClient
 
 from servey import WEB_GET, Settings, action, create_app
 from servey.testing import client
@@ -258,9 +260,34 @@ def test_a_function_does_as_under_fastapi(function: Callable[..., Any]):
     assert outcome(ours) == outcome(twin)
 
 
+def test_injected_tasks_run_beside_the_task_of_a_response():
+    def adds(tasks: BackgroundTasks) -> None:
+        tasks.add_task(LOG.append, "injected task")
+
+    async def it(added: Annotated[None, Depends(adds)]) -> Response:
+        return Response("whole", background=BackgroundTask(LOG.append, "own task"))
+
+    ours = create_app(actions=[action(triggers=WEB_GET)(it)], settings=Settings(env="dev"))
+    assert outcome(ours)[:3] == (["own task", "injected task"], 200, "whole")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Prefer": "handling=lenient"}], ids=["compiled", "generic"])
+def test_a_cancellation_that_is_not_the_requests_is_an_unexpected_error(headers):
+    async def it() -> str:
+        waiting = asyncio.ensure_future(asyncio.Event().wait())
+        waiting.cancel()
+        await waiting
+        return "never"
+
+    ours = create_app(actions=[action(triggers=WEB_GET)(it)], settings=Settings(env="dev"))
+    with TestClient(ours, raise_server_exceptions=False) as http:
+        answer = http.get("/actions/it", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+
+
 def test_what_a_dependency_swallowed_is_in_the_log(caplog):
     made = action(name="it", triggers=WEB_GET)(an_error_swallowed)
     with client(create_app(actions=[made], settings=Settings(env="dev"))) as http:
         assert http.get("/actions/it").json() == {"detail": "Internal Server Error", "code": "internal"}
     assert "KeyError: 'lost'" in caplog.text
-    assert "let it raise again what it catches" in caplog.text
+    assert "re-raise the exceptions that it catches" in caplog.text

@@ -283,9 +283,9 @@ def test_a_type_that_no_json_stands_for_is_a_config_error(type_):
         create_app(actions=[action(triggers=WEB_POST)(take), action(triggers=WEB_POST)(give)], settings=settings)
     first, second = caught.value.problems
     assert re.match(
-        r"action 'take' \(.*test_types.py:\d+\): parameter 'value' has a type that no JSON stands for", first
+        r"action 'take' \(.*test_types.py:\d+\): parameter 'value' has a type that has no JSON schema", first
     )
-    assert re.match(r"action 'give' \(.*test_types.py:\d+\): the result is of a type that no JSON stands for", second)
+    assert re.match(r"action 'give' \(.*test_types.py:\d+\): the result type cannot be serialized to JSON", second)
     create_app(actions=[action(take), action(give)], settings=settings)  # which no client can reach
 
 

@@ -146,7 +146,7 @@ generated_3 = _generate('generated_3')
 @pytest.fixture
 def project(tmp_path):
     def write(text):
-        (tmp_path / "actions.py").write_text(text)
+        (tmp_path / "actions.py").write_text(text, encoding="utf-8")
         return tmp_path
 
     return write
@@ -174,7 +174,7 @@ def test_an_action_runs_from_the_terminal(project):
 def test_the_openapi_schema_is_written(project):
     folder = project(EXAMPLES)
     assert run("-m", "servey", "--run=openapi", cwd=folder).returncode == 0
-    operation = json.loads((folder / "openapi.json").read_text())["paths"]["/actions/say-hello"]["get"]
+    operation = json.loads((folder / "openapi.json").read_text(encoding="utf-8"))["paths"]["/actions/say-hello"]["get"]
     assert operation["parameters"][0]["examples"]["greet_developer"] == {
         "summary": "Say hello to the developer",
         "value": "Developer",
@@ -184,11 +184,11 @@ def test_the_openapi_schema_is_written(project):
 def test_examples_become_tests(project):
     folder = project(EXAMPLES)
     (folder / "tests").mkdir()
-    (folder / "tests" / "__init__.py").write_text("")
-    (folder / "tests" / "test_actions.py").write_text(TESTS)
+    (folder / "tests" / "__init__.py").write_text("", encoding="utf-8")
+    (folder / "tests" / "test_actions.py").write_text(TESTS, encoding="utf-8")
     done = run("-m", "unittest", "discover", "-s", "tests", cwd=folder)
-    assert (done.returncode, "Ran 2 tests" in done.stderr) == (0, True), done.stderr
-    (folder / "actions.py").write_text(EXAMPLES.replace('f"Hello {name}!"', 'f"Bye {name}!"'))
+    assert (done.returncode, "Ran 4 tests" in done.stderr) == (0, True), done.stderr
+    (folder / "actions.py").write_text(EXAMPLES.replace('f"Hello {name}!"', 'f"Bye {name}!"'), encoding="utf-8")
     done = run("-m", "unittest", "discover", "-s", "tests", cwd=folder)
     assert done.returncode == 1
     assert "expected 'Hello Developer!', got 'Bye Developer!'" in done.stderr
@@ -196,7 +196,8 @@ def test_examples_become_tests(project):
 
 def test_authorization(project):
     from servey import Authorization
-    from servey.tokens import JwtAuthorizer, OneKey, secret_key
+    from servey.auth.keys import OneKey, secret_key
+    from servey.auth.tokens import JwtAuthorizer
 
     secret = "a-secret-of-more-than-32-bytes-for-tests"
     folder = project(AUTHORIZATION)
@@ -248,7 +249,7 @@ def test_nested_actions_are_resolved_lazily_in_graphql(project):
 def test_the_graphql_schema_is_written(project):
     folder = project(NESTED)
     assert run("-m", "servey", "--run=graphql-schema", cwd=folder).returncode == 0
-    schema = (folder / "servey_schema.graphql").read_text()
+    schema = (folder / "servey_schema.graphql").read_text(encoding="utf-8")
     assert "numberStats(value: Int!): NumberStats!" in schema
     assert "factorial: Int!" in schema
 

@@ -1,4 +1,4 @@
-"""Projects of different kinds, as files."""
+"""Sample projects, as files."""
 
 HELLO = {
     "actions.py": """

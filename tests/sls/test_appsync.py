@@ -1,4 +1,4 @@
-"""The AppSync API that `servey sls --appsync` defines: its schema, and that every field calls what answers it."""
+"""The AppSync API that `servey sls --appsync` defines: its schema and its resolvers."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from servey.testing import token_for
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
 SCALARS = "".join(f"scalar {name}\n" for name in ("AWSDate", "AWSDateTime", "AWSTime", "AWSJSON"))
-"""What AppSync knows without being told."""
+"""The scalars and directives that AppSync defines."""
 
 
 class Colour(Enum):
@@ -108,7 +108,7 @@ def resources(app):
 
 @pytest.fixture(scope="module")
 def ask(app, resources):
-    """AppSync, as far as its guide tells how it goes from the schema to the function and back."""
+    """A simulation of AppSync after its developer guide: from the schema to the function and back."""
     handler = build_handler(app)
     schema = build_schema(SCALARS + resources["ServeyAppsyncSchema"]["Properties"]["Definition"])
 
@@ -250,4 +250,4 @@ def test_without_a_query_there_is_no_api():
     appsync_resources(
         create_app(actions=[repaint], settings=Settings(env="prod", jwt_secret_key=SECRET, appsync=True)), problems
     )
-    assert problems == ["AppSync wants at least one query, and no action has a GET trigger; give one to an action"]
+    assert problems == ["AppSync requires at least one query, but no action has a GET trigger; add one to an action"]

@@ -1,4 +1,4 @@
-"""The real packager and the real linter take what `servey sls` writes."""
+"""The real packager and the real linter accept the files of `servey sls`."""
 
 import json
 import subprocess
@@ -14,17 +14,16 @@ from tests.sls.projects import EXAMPLES, sixty_actions
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 OSLS_OWN = "W3005"
-"""osls says of some resources twice that one needs another."""
+"""osls declares some dependencies twice."""
 EXPECTED = ("NodeVersionSupportWarning", "(node:", "greater than maximum allowed timeout for HTTP API endpoint")
-"""What osls warns of and is meant so: the one function serves jobs too, which may take longer than a request."""
+"""Expected warnings of osls: the function also runs jobs, so its timeout is longer than API Gateway's."""
 
 
 def packaged(files: dict[str, str], folder: Path, **env: str) -> dict[str, dict[str, object]]:
-    """The resources of a project's template, once osls has taken it without a warning that is not `EXPECTED`, and
-    cfn-lint has nothing against it."""
+    """Return the resources of a project's template after osls (no warning but `EXPECTED`) and cfn-lint accepted it."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, encoding="utf-8")
     done = run("-m", "servey", "sls", cwd=folder, **env)
     assert done.returncode == 0, done.stderr
     (folder / ".servey").mkdir()
@@ -36,10 +35,10 @@ def packaged(files: dict[str, str], folder: Path, **env: str) -> dict[str, dict[
     template = folder / ".serverless" / "cloudformation-template-update-stack.json"
     linter = [str(python_of("emulator")), "-c", "import sys; from cfnlint.runner import main; sys.exit(main())"]
     lint = subprocess.run(
-        [*linter, "--ignore-checks", OSLS_OWN, "--", str(template)], capture_output=True, text=True, check=False
+        [*linter, "--ignore-checks", OSLS_OWN, "--", str(template)], capture_output=True, encoding="utf-8", check=False
     )
     assert (lint.returncode, lint.stdout) == (0, ""), lint.stdout
-    return json.loads(template.read_text())["Resources"]
+    return json.loads(template.read_text(encoding="utf-8"))["Resources"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`servey package`, and Lambda's own runtime client with what it makes."""
+"""`servey package`, and its zip in Lambda's own runtime client."""
 
 import json
 import statistics
@@ -94,14 +94,14 @@ def here() -> str:
         ("", "x86_64", "x86_64"),
         (f"provider:\n  runtime: {here()}\n  architecture: x86_64\n", None, "x86_64"),
         (f"provider:\n  runtime: '{here()}'\n  architecture: arm64\n", "arm64", "arm64"),
-        ("provider:\n  runtime: python3.9\n", None, "says python3.9 and this is python3"),
-        ("provider:\n  architecture: arm64\n", "x86_64", "says architecture arm64, not x86_64"),
+        ("provider:\n  runtime: python3.9\n", None, "yml is python3.9, but this is python3"),
+        ("provider:\n  architecture: arm64\n", "x86_64", "yml is arm64, not x86_64"),
     ],
 )
 def test_serverless_yml_says_for_which_processor(tmp_path, text, asked, expected):
     file = tmp_path / "serverless.yml"
     if text:
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
     if expected in ("arm64", "x86_64"):
         assert deployed_as(str(file), asked) == expected
     else:
@@ -111,7 +111,7 @@ def test_serverless_yml_says_for_which_processor(tmp_path, text, asked, expected
 
 def test_another_processor_is_bad_usage(tmp_path):
     done = run("-m", "servey", "package", "--architecture", "mips", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (2, "error: --architecture is arm64 or x86_64\n")
+    assert (done.returncode, done.stderr) == (2, "error: --architecture must be arm64 or x86_64\n")
 
 
 def test_what_is_too_large_is_refused(tmp_path, monkeypatch):
@@ -119,7 +119,7 @@ def test_what_is_too_large_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(package, "LARGEST_BYTES", 1 << 20)
     monkeypatch.setattr(package, "_install", lambda *args: None)
-    with pytest.raises(ConfigError, match=r"and Lambda takes 1; the largest parts are large.bin 3 MB"):
+    with pytest.raises(ConfigError, match=r"Lambda's limit is 1 MB; the largest parts are .*large.bin 3 MB"):
         package.build_package(tmp_path / "x.zip", "arm64", ())
     assert not (tmp_path / "x.zip").exists()
 
@@ -144,7 +144,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, encoding="utf-8")
     for architecture in ("arm64", "x86_64"):
         for number in (1, 2) if architecture == "x86_64" else (1,):
             output = f".servey/{architecture}-{number}.zip"
@@ -177,7 +177,7 @@ class TestPackaged:
             "yaml/__init__.py",
         } <= names
         assert not tops & {"boto3", "botocore", "s3transfer", "uvicorn", "typer", "arq", "redis"}
-        assert {"graphql", "strawberry"} <= tops  # they are installed here, so that the app has its /graphql
+        assert {"graphql", "strawberry"} <= tops  # they are installed here, so the app serves /graphql
         assert not tops & {".env", "tests", "test_b.py", "node_modules", "venv", ".servey", "bin"}
         libraries = {name for name in names if name.endswith(".so")}
         assert libraries
@@ -186,7 +186,7 @@ class TestPackaged:
 
 @pytest.fixture(scope="module")
 def task(project: Path) -> Path:
-    """The zip as Lambda unpacks it."""
+    """The unpacked zip."""
     folder = project.parent / "task"
     with zipfile.ZipFile(project / ".servey" / "x86_64-1.zip") as archive:
         archive.extractall(folder)

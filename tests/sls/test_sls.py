@@ -1,4 +1,4 @@
-"""`servey sls`: what it writes, what it leaves alone, what it refuses."""
+"""`servey sls`: generated files, kept files, refused projects."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def project(tmp_path, processes):
     def make(files: dict[str, str]) -> Any:
         for name, text in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
+            (folder / name).write_text(text, encoding="utf-8")
         return lambda *words, **env: processes.run(*words, cwd=folder, PYTHONDONTWRITEBYTECODE="1", **env)
 
     make.folder = folder
@@ -44,11 +44,11 @@ def project(tmp_path, processes):
 
 def written(folder: Path) -> dict[str, str]:
     names = ["serverless.yml", *(f"{FOLDER}/{path.name}" for path in (folder / FOLDER).iterdir())]
-    return {name: (folder / name).read_text() for name in sorted(names)}
+    return {name: (folder / name).read_text(encoding="utf-8") for name in sorted(names)}
 
 
 def loaded(folder: Path, name: str) -> Any:
-    return yaml.safe_load((folder / FOLDER / f"{name}.yml").read_text())
+    return yaml.safe_load((folder / FOLDER / f"{name}.yml").read_text(encoding="utf-8"))
 
 
 def statements(folder: Path) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ def test_an_app_without_anything_needs_nothing(project):
         f"wrote {FOLDER}/{name}.yml\n" for name in ("environment", "functions", "resources")
     ))  # fmt: skip
     folder = project.folder
-    main = yaml.safe_load((folder / "serverless.yml").read_text())
+    main = yaml.safe_load((folder / "serverless.yml").read_text(encoding="utf-8"))
     assert main["service"] == "my-shop"
     assert main["provider"]["environment"] == "${file(serverless_servey/environment.yml)}"
     assert loaded(folder, "environment") == {"SERVEY_ENV": "prod"}
@@ -135,8 +135,90 @@ def test_rights_are_exact(project):
     for each in statements(project.folder):
         assert not any("*" in action for action in each["Action"])
         resources = [resource for resource in each["Resource"] if "*" in json.dumps(resource)]
-        # A websocket connection has no name before it is there.
+        # Connection ids are not known in advance.
         assert not resources or each["Action"] == ["execute-api:ManageConnections"]
+
+
+def att(logical_id: str, name: str = "Arn") -> dict[str, Any]:
+    return {"Fn::GetAtt": [logical_id, name]}
+
+
+def test_the_policies_of_an_app_are_these_and_no_others(project):
+    project(SITE | FULL)("sls", "--appsync")
+    resources = loaded(project.folder, "resources")["Resources"]
+    policies = {
+        name: [
+            (each["Effect"], each["Action"], each["Resource"])
+            for policy in each_role["Properties"]["Policies"]
+            for each in policy["PolicyDocument"]["Statement"]
+        ]
+        for name, each_role in resources.items()
+        if each_role["Type"] == "AWS::IAM::Role"
+    }
+    connections = "${WebsocketsApi}/${sls:stage}/POST/@connections/*"
+    assert policies == {
+        "ServeyRole": [
+            ("Allow", ["logs:CreateLogStream", "logs:PutLogEvents"], [att("ServeyLogGroup")]),
+            (
+                "Allow",
+                ["execute-api:ManageConnections"],
+                [
+                    {
+                        "Fn::Sub": f"arn:${{AWS::Partition}}:execute-api:${{AWS::Region}}:${{AWS::AccountId}}:{connections}"
+                    }
+                ],
+            ),
+            (
+                "Allow",
+                [
+                    "sqs:ChangeMessageVisibility",
+                    "sqs:DeleteMessage",
+                    "sqs:GetQueueAttributes",
+                    "sqs:ReceiveMessage",
+                    "sqs:SendMessage",
+                ],
+                [att("ServeyJobs")],
+            ),
+            ("Allow", ["sqs:SendMessage"], [att("ServeyDeadJobs")]),
+            (
+                "Allow",
+                ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"],
+                [att("ServeyTable")],
+            ),
+            ("Allow", ["dynamodb:Query"], [{"Fn::Join": ["/", [att("ServeyTable"), "index", "by_channel"]]}]),
+            ("Allow", ["kms:GetPublicKey", "kms:Sign"], [att("ServeyKey")]),
+        ],
+        "ServeyAppsyncRole": [("Allow", ["lambda:InvokeFunction"], [att("ServeyLambdaFunction")])],
+    }
+    trusted = {
+        name: [
+            (each["Effect"], each["Principal"], each["Action"])
+            for each in each_role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        ]
+        for name, each_role in resources.items()
+        if each_role["Type"] == "AWS::IAM::Role"
+    }
+    assert trusted == {
+        "ServeyRole": [("Allow", {"Service": "lambda.amazonaws.com"}, "sts:AssumeRole")],
+        "ServeyAppsyncRole": [("Allow", {"Service": "appsync.amazonaws.com"}, "sts:AssumeRole")],
+    }
+    account = {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
+    assert resources["ServeyKey"]["Properties"]["KeyPolicy"]["Statement"] == [
+        {"Effect": "Allow", "Principal": account, "Action": "kms:*", "Resource": "*"}
+    ]
+    distribution = "arn:${AWS::Partition}:cloudfront::${AWS::AccountId}:distribution/${ServeySiteDistribution}"
+    assert resources["ServeySitePolicy"]["Properties"]["PolicyDocument"]["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudfront.amazonaws.com"},
+            "Action": "s3:GetObject",
+            "Resource": {"Fn::Join": ["", [att("ServeySite"), "/*"]]},
+            "Condition": {"StringEquals": {"AWS:SourceArn": {"Fn::Sub": distribution}}},
+        }
+    ]
+    # Whatever else holds a policy would have to be listed above.
+    with_policies = {name for name, each in resources.items() if "Statement" in json.dumps(each)}
+    assert with_policies == {"ServeyRole", "ServeyAppsyncRole", "ServeyKey", "ServeySitePolicy"}
 
 
 def test_sixty_actions_are_one_function_with_exact_rights(project):
@@ -189,7 +271,7 @@ def test_a_static_site_gets_a_bucket_and_cloudfront(project):
     resources = loaded(project.folder, "resources")["Resources"]
     assert resources["ServeySiteDistribution"]["Properties"]["DistributionConfig"]["Aliases"] == ["shop.example"]
     code, _, said = run("sls", SERVEY_AWS_DOMAIN="shop.example")
-    assert (code, said) == (1, "error: SERVEY_AWS_DOMAIN and SERVEY_AWS_CERTIFICATE_ARN belong together; set both\n")
+    assert (code, said) == (1, "error: SERVEY_AWS_DOMAIN and SERVEY_AWS_CERTIFICATE_ARN require each other; set both\n")
 
 
 # ------------------------------------------------------------------------------------------------ what is there already
@@ -202,7 +284,7 @@ def test_check_writes_nothing(project):
     assert said.startswith("error: run `servey sls`: serverless.yml, serverless_servey/environment.yml")
     assert set(os.listdir(project.folder)) - {"__pycache__"} == {"actions.py"}
     run("sls")
-    (project.folder / FOLDER / "functions.yml").write_text("changed")
+    (project.folder / FOLDER / "functions.yml").write_text("changed", encoding="utf-8")
     code, _, said = run("sls", "--check")
     assert (code, said) == (1, "error: run `servey sls`: serverless_servey/functions.yml would change\n")
 
@@ -211,23 +293,26 @@ def test_serverless_yml_is_only_patched(project):
     run = project(HELLO)
     run("sls")
     file = project.folder / "serverless.yml"
-    text = file.read_text().replace("memorySize: 1024", "memorySize: 512  # less is enough").replace(
+    text = file.read_text(encoding="utf-8").replace("memorySize: 1024", "memorySize: 512  # less is enough").replace(
         "artifact: .servey/lambda.zip", "artifact: other.zip"
     )  # fmt: skip
-    file.write_text(text + "custom:\n  mine: 1\n")
+    file.write_text(text + "custom:\n  mine: 1\n", encoding="utf-8")
     assert run("sls") == (0, "", "wrote serverless.yml\n")
-    assert file.read_text() == text.replace("other.zip", ".servey/lambda.zip") + "custom:\n  mine: 1\n"
+    assert file.read_text(encoding="utf-8") == text.replace("other.zip", ".servey/lambda.zip") + "custom:\n  mine: 1\n"
 
 
 def test_it_says_which_line_is_missing(project):
     run = project(HELLO)
     run("sls")
     file = project.folder / "serverless.yml"
-    file.write_text("\n".join(line for line in file.read_text().splitlines() if "# servey: functions" not in line))
+    file.write_text(
+        "\n".join(line for line in file.read_text(encoding="utf-8").splitlines() if "# servey: functions" not in line),
+        encoding="utf-8",
+    )
     code, _, said = run("sls")
     assert code == 1
     assert said == (
-        "error: serverless.yml has no line marked '# servey: functions'; where it belongs add: "
+        "error: serverless.yml has no line marked '# servey: functions'; add this line: "
         "functions: ${file(serverless_servey/functions.yml)}  # servey: functions\n"
     )
 
@@ -242,34 +327,59 @@ def test_the_file_may_have_another_name_and_the_seeds_spelling_works(project):
 def test_a_file_that_is_not_needed_any_more_goes(project):
     run = project(HELLO)
     run("sls")
-    (project.folder / FOLDER / "old.yml").write_text("")
+    (project.folder / FOLDER / "old.yml").write_text("", encoding="utf-8")
     assert run("sls") == (0, "", f"removed {FOLDER}/old.yml\n")
 
 
 # ----------------------------------------------------------------------------------------------------- what is refused
 
+ENQUEUES = """
+from servey import WEB_POST, Context, action
+
+
+@action(timeout=120)
+async def report() -> None: ...
+
+
+@action(triggers=WEB_POST)
+async def order(context: Context) -> str:
+    return await context.enqueue(report, {})
+"""
+
+
+def test_the_function_runs_as_long_as_the_longest_action_that_can_be_enqueued(project):
+    run = project({"actions.py": ENQUEUES})
+    assert run("sls")[0] == 0
+    (function,) = loaded(project.folder, "functions").values()
+    assert function["timeout"] == 121
+    jobs = loaded(project.folder, "resources")["Resources"]["ServeyJobs"]["Properties"]
+    assert jobs["VisibilityTimeout"] == 6 * 121
+
+
 WRONG = {
-    "action 'a' (actions.py:5): FixedRateTrigger(90) can not be deployed: EventBridge knows whole minutes only; "
+    "action 'a' (actions.py:5): FixedRateTrigger(90) cannot be deployed: EventBridge supports whole minutes only; "
     "use 120 seconds": "@action(triggers=FixedRateTrigger(90))\ndef a() -> None: ...",
-    "action 'a' (actions.py:5): FixedRateTrigger(30) can not be deployed: EventBridge knows whole minutes only; "
+    "action 'a' (actions.py:5): FixedRateTrigger(30) cannot be deployed: EventBridge supports whole minutes only; "
     "use 60 seconds": "@action(triggers=FixedRateTrigger(30))\ndef a() -> None: ...",
-    "action 'a' (actions.py:5): CronTrigger(expression='0 8 * * *', timezone='Europe/Berlin') can not be deployed: "
+    "action 'a' (actions.py:5): CronTrigger(expression='0 8 * * *', timezone='Europe/Berlin') cannot be deployed: "
     "EventBridge rules are in UTC; write the hours in UTC":
         "@action(triggers=CronTrigger('0 8 * * *', 'Europe/Berlin'))\ndef a() -> None: ...",
-    "action 'a' (actions.py:5): CronTrigger(expression='0 8 1 * 1', timezone='UTC') can not be deployed: "
-    "EventBridge takes a day of the month or a day of the week, not both":
+    "action 'a' (actions.py:5): CronTrigger(expression='0 8 1 * 1', timezone='UTC') cannot be deployed: "
+    "EventBridge supports a day of the month or a day of the week, not both":
         "@action(triggers=CronTrigger('0 8 1 * 1'))\ndef a() -> None: ...",
-    "channel 'late': delay is 901 s, and SQS holds a message back for 900 s (15 minutes) at most; "
-    "use that, or a schedule":
+    "channel 'late': delay is 901 s; the maximum of SQS is 900 s (15 minutes); "
+    "use a shorter delay or a schedule":
         "@action\ndef a(n: int) -> None: ...\n\n\nchannel = background_action_channel(a, 901, 'late')",
-    "action 'a' (actions.py:5): timeout is 900 s, and a Lambda function ends after 900 s (15 minutes)":
+    "action 'a' (actions.py:5): timeout is 900 s; the maximum of Lambda is 900 s (15 minutes)":
         "@action(triggers=FixedRateTrigger(60), timeout=900)\ndef a() -> None: ...",
+    "action 'a' (actions.py:5): timeout is 1000 s; the maximum of Lambda is 900 s (15 minutes)":
+        "@action(retry=Retry(), timeout=1000)\ndef a() -> None: ...",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("said", WRONG)
 def test_it_refuses_what_aws_would_refuse(project, said):
-    head = "\nfrom servey import CronTrigger, FixedRateTrigger, action, background_action_channel\n\n\n"
+    head = "\nfrom servey import CronTrigger, FixedRateTrigger, Retry, action, background_action_channel\n\n\n"
     run = project({"actions.py": head + WRONG[said] + "\n", "event_channels.py": "from actions import *  # noqa\n"})
     assert run("sls") == (1, "", f"error: {said}\n")
     assert not (project.folder / "serverless.yml").exists()
@@ -280,7 +390,7 @@ def test_too_many_functions_are_refused(project):
     text = "from servey import WEB_GET, action\n" + "".join(each.format(number) for number in range(90))
     code, _, said = project({"actions.py": text})("sls", SERVEY_AWS_ROUTER_FOR_ALL="0")
     assert code == 1
-    assert "91 functions make about 546 resources, and CloudFormation takes 500" in said
+    assert "91 functions need about 546 resources; CloudFormation allows 500" in said
 
 
 def test_a_long_name_is_refused(project):
@@ -288,7 +398,7 @@ def test_a_long_name_is_refused(project):
     run = project({"actions.py": f"from servey import action\n\n\n@action\ndef {name}() -> None: ...\n"})
     code, _, said = run("sls", SERVEY_AWS_ROUTER_FOR_ALL="0")
     assert code == 1
-    assert "its function's name has 74 characters of 64" in said
+    assert "its function's name has 74 characters, the maximum is 64" in said
     assert run("sls")[0] == 0
 
 
@@ -313,7 +423,7 @@ def test_a_cron_expression_becomes_eventbridges(cron, expression):
 
 @pytest.mark.parametrize("cron", ["61 * * * *", "* * * * 8", "x * * * *", "5-1 * * * *", "*/0 * * * *", "* * 0 * *"])
 def test_a_cron_expression_that_is_none_is_refused(cron):
-    with pytest.raises(ConfigError, match="can not be deployed"):
+    with pytest.raises(ConfigError, match="cannot be deployed"):
         expression_of(_nothing(), CronTrigger(cron))
 
 

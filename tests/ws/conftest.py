@@ -9,7 +9,7 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from servey import Authorization, Settings
-from servey.tokens import authorizer_of
+from servey.auth.tokens import authorizer_of
 from tests.serving import Server, free_port, serve, started
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
@@ -19,7 +19,7 @@ ENV = {"JWT_SECRET_KEY": SECRET, "SERVEY_CORS_ALLOWED_ORIGINS": "https://good.ex
 PROTOCOL = ["--ws", "servey.ws.fanout:FanoutProtocol"]
 
 
-def token(subject: str = "ada", *scopes: str, seconds: float = 60) -> str:
+def token(subject: str | None = "ada", *scopes: str, seconds: float = 60) -> str:
     """A token that the tests' app takes."""
     until = datetime.now(UTC) + timedelta(seconds=seconds)
     signer = authorizer_of(Settings(jwt_secret_key=SECRET))

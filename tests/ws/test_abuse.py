@@ -21,7 +21,7 @@ KEY = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhb
 
 def held(pid: int) -> tuple[int, int]:
     """The resident bytes and the open files of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir(f"/proc/{pid}/fd"))
 
 
@@ -73,7 +73,7 @@ def test_ten_thousand_connections_leave_nothing_behind():
         grown = held(pid)[0] - before[0]
         print(f"{grown / 1024:.0f} KiB more after 10,000 connections")
         assert grown < 4 << 20
-        assert "Traceback" not in server.log.read_text()
+        assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
 def bad_text(chance: random.Random) -> str:
@@ -155,7 +155,7 @@ def test_ten_thousand_malformed_frames():
     with run_server(SERVEY_CHANNEL_IDLE="600") as server:
         assert asyncio.run(main(server.port)) == 10_000
         assert state(server)["subscriptions"] == 0
-        assert "Traceback" not in server.log.read_text()
+        assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
 @pytest.mark.timeout(120)

@@ -62,7 +62,7 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def cases_of(fuzzer: Path, path: str, folder: Path) -> tuple[dict[str, dict[str, str]], str]:
     """What the client says of each case, and the server's log."""
-    (folder / "echo_app.py").write_text(APP)
+    (folder / "echo_app.py").write_text(APP, encoding="utf-8")
     port = free_port()
     spec = {
         "outdir": str(folder / "reports"),
@@ -71,13 +71,13 @@ def cases_of(fuzzer: Path, path: str, folder: Path) -> tuple[dict[str, dict[str,
         "exclude-cases": LEFT_OUT,
         "exclude-agent-cases": {},
     }
-    (folder / "spec.json").write_text(json.dumps(spec))
+    (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
     words = ["-m", "servey", "run", "echo_app:app", "--port", str(port)]
     with started(words, port, cwd=str(folder)) as server:
         command = [str(fuzzer), "-m", "fuzzingclient", "-s", str(folder / "spec.json")]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        log = server.log.read_text()
-    return json.loads((folder / "reports" / "index.json").read_text())["servey"], log
+        log = server.log.read_text(encoding="utf-8")
+    return json.loads((folder / "reports" / "index.json").read_text(encoding="utf-8"))["servey"], log
 
 
 def test_an_echo_behaves_as_the_protocol_says(fuzzer, tmp_path):

@@ -186,7 +186,7 @@ def test_redis_is_gone_for_a_while(fault):
         print(f"{fault}: live again after {seconds:.2f} s, {told} of {SUBSCRIBERS} were told of a loss")
         assert told in {"emptied": {SUBSCRIBERS}, "killed": {0, SUBSCRIBERS}}.get(fault, {0})
         for server in servers:
-            assert "Traceback" not in server.log.read_text()
+            assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
 @pytest.mark.timeout(180)

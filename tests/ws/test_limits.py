@@ -5,11 +5,14 @@ import contextlib
 import json
 import socket as sockets
 import time
+from typing import Any
 
 import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from servey import Authorization, Settings, create_app, websocket_event_channel
+from servey.runtime.parts import Parts
 from tests.serving import serve, wait_until
 from tests.ws.conftest import APP, ENV, ask, open_socket, publish, run_server
 from tests.ws.test_sockets import closed
@@ -35,10 +38,60 @@ def test_limits_of_connections_and_subscriptions(a_server):
         assert ask(second, type="Subscribe", payload="kept")["code"] == "overloaded"
         ask(second, type="Unsubscribe", payload="plain")
         begun = time.monotonic()
-        assert closed(second) == (1000, "Nothing is subscribed to")
+        assert closed(second) == (1000, "No subscription")
         assert 0.5 < time.monotonic() - begun < 4
     with open_socket(server, "/plain"):
         pass
+
+
+def test_connections_whose_token_is_still_verified_count():
+    """In a burst, all are checked before the first one is open."""
+    waiting = asyncio.Event()
+
+    class Slow:
+        async def authorize(self, token: str) -> Authorization:
+            await waiting.wait()
+            return Authorization("ada", frozenset())
+
+    app = create_app(
+        actions=[],
+        channels=[websocket_event_channel("news", str)],
+        settings=Settings(env="dev", channel_connections=2),
+        parts=Parts(authorizer=lambda settings: Slow()),
+    )
+
+    async def one(closed: list[int]) -> None:
+        leave = asyncio.Event()
+        messages = [{"type": "websocket.connect"}]
+
+        async def receive() -> dict[str, Any]:
+            if messages:
+                return messages.pop()
+            await leave.wait()
+            return {"type": "websocket.disconnect", "code": 1000}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "websocket.close":
+                closed.append(message["code"])
+                leave.set()
+
+        headers = [(b"host", b"localhost"), (b"authorization", b"Bearer x")]
+        scope = {"type": "websocket", "path": "/subscription/news", "raw_path": b"/subscription/news", "scheme": "ws"}
+        await app(
+            {**scope, "headers": headers, "query_string": b"", "root_path": "", "subprotocols": []}, receive, send
+        )
+
+    async def burst() -> list[int]:
+        closed: list[int] = []
+        async with app.router.lifespan_context(app):
+            tasks = [asyncio.create_task(one(closed)) for _ in range(5)]
+            while len([task for task in tasks if task.done()]) < 3:
+                await asyncio.sleep(0)
+            waiting.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), 10)
+        return closed
+
+    assert asyncio.run(asyncio.wait_for(burst(), 20)) == [4429] * 3 + [1012] * 2
 
 
 def test_a_socket_of_many_frames(a_server):
@@ -79,7 +132,7 @@ def test_who_does_not_read_is_dropped_and_no_one_else_waits(a_server):
             assert json.loads(quick.recv(timeout=5))["n"] == number
             assert time.monotonic() - begun < 1
         wait_until(lambda: state(server)["subscriptions"] == 1, "the end of the slow ones")
-    assert "Traceback" not in server.log.read_text()
+    assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.slow)])
@@ -120,4 +173,4 @@ def test_the_process_ends_at_once_under_open_connections(a_server, count):
     assert asyncio.run(main()) < 2
     assert set(codes) == {1012} and all(ended)
     assert len(codes) + len(ended) == count
-    assert "Traceback" not in server.log.read_text()
+    assert "Traceback" not in server.log.read_text(encoding="utf-8")

@@ -108,7 +108,7 @@ def test_a_bad_frame_gets_an_error_and_the_socket_lives(server, frame, code):
         assert (error["type"], error["code"]) == ("Error", code)
         assert isinstance(error["detail"], str) and len(json.dumps(error)) < 1000
         assert ask(socket, type="Subscribe", payload="plain")["type"] == "Subscribed"
-    assert "Traceback" not in server.log.read_text()
+    assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
 def test_subscribing_twice(server):
@@ -159,6 +159,13 @@ def test_the_three_ways_to_show_a_token(server):
         assert closed(socket)[0] == 4401
 
 
+def test_a_socket_of_a_token_without_a_subject_does_not_become_somebodys(server):
+    with open_socket(server, additional_headers=bearer(None, "read")) as socket:
+        assert ask(socket, type="Subscribe", payload="guarded")["type"] == "Subscribed"
+        assert ask(socket, type="Authorize", payload=token("bob", "read"))["code"] == "forbidden"
+        assert ask(socket, type="Authorize", payload=token(None, "read")) == {"type": "Authorized"}
+
+
 def test_filters_follow_the_token(server):
     with open_socket(server) as socket:
         begun = ask(socket, type="Subscribe", payload="filtered")["cursor"]
@@ -173,6 +180,23 @@ def test_filters_follow_the_token(server):
         assert received(socket)["payload"] == 1
         publish(server, "filtered", 2)
         assert received(socket)["payload"] == 2
+
+
+def test_the_last_token_says_when_a_socket_ends(server):
+    begun = time.monotonic()
+    with (
+        open_socket(server, additional_headers=bearer("ada", "read", seconds=60)) as sooner,
+        open_socket(server, additional_headers=bearer("ada", "read", seconds=2)) as later,
+    ):
+        for socket, seconds in ((sooner, 2), (later, 60)):
+            assert ask(socket, type="Subscribe", payload="guarded")["type"] == "Subscribed"
+            assert ask(socket, type="Authorize", payload=token("ada", "read", seconds=seconds)) == {
+                "type": "Authorized"
+            }
+        assert closed(sooner)[0] == 4401
+        assert 1 < time.monotonic() - begun < 5
+        publish(server, "guarded", 7)
+        assert received(later)["payload"] == 7
 
 
 def test_a_socket_ends_with_its_token(server):
@@ -216,7 +240,7 @@ def test_leaving_ends_the_subscriptions(server):
     wait_until(
         lambda: httpx.get(f"{server.url}/actions/state").json()["subscriptions"] == 0, "the end of all subscriptions"
     )
-    assert "Traceback" not in server.log.read_text()
+    assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
 # ------------------------------------------------------------------------------------------- what stands around them

@@ -112,7 +112,7 @@ def test_leaving_ends_the_subscription(server):
     wait_until(
         lambda: httpx.get(f"{server.url}/actions/state").json()["subscriptions"] == 0, "the end of all subscriptions"
     )
-    assert "Traceback" not in server.log.read_text()
+    assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
 def test_silence_is_pinged():

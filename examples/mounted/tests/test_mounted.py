@@ -1,4 +1,4 @@
-"""The project's own routes and Servey's actions, side by side."""
+"""Tests of the project's own routes beside Servey's actions."""
 
 import sys
 from pathlib import Path
@@ -51,5 +51,5 @@ def test_events_reach_who_watches(client):
 def test_both_lifespans_run():
     with TestClient(api) as client:
         assert client.get("/shelf", headers={"X-Member": "ada"}).json() == ["Ulysses"]
-    with TestClient(api) as client:  # begins anew: the library is made by the project's lifespan
+    with TestClient(api) as client:  # starts again: the project's lifespan creates a new library
         assert client.get("/shelf", headers={"X-Member": "ada"}).json() == ["Ulysses"]

@@ -1,1 +1,1 @@
-"""The tour: each module shows one side of actions. Begin with `products`, the simplest."""
+"""The tour: each module shows one feature of actions. Start with `products`, the simplest."""

@@ -1,4 +1,4 @@
-"""GraphQL: fields that are only fetched where a query asks for them, alone and in batches."""
+"""GraphQL: fields that are loaded only if a query selects them, one by one or in batches."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,25 +10,25 @@ from servey import WEB_GET, BatchInvoker, action
 
 
 async def average_stars(products: list[int]) -> list[float | None]:
-    """One look-up for all of them; a database would get one query."""
+    """Load all of them at once; with a database, in one query."""
     found = [[review.stars for review in SHOP.reviews[product]] for product in products]
     return [sum(stars) / len(stars) if stars else None for stars in found]
 
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """A product among others."""
+    """A product in the catalog."""
 
     product: Product
 
     @action(batch_invoker=BatchInvoker(average_stars, arg_extractor=lambda entry: [entry.product.id]))
     async def stars(self) -> float | None:
-        """What its reviews say, on average. All entries of a query are asked for together."""
+        """Return the average of its reviews. All entries of a query are loaded in one batch."""
         return (await average_stars([self.product.id]))[0]
 
     @action
     async def similar(self, limit: Annotated[int, Field(ge=1, le=5)] = 2) -> list["CatalogEntry"]:
-        """Others of the same department."""
+        """Return other products of the same department."""
         others = [
             CatalogEntry(product)
             for product in PRODUCTS.values()
@@ -39,5 +39,5 @@ class CatalogEntry:
 
 @action(triggers=WEB_GET, tags=("products",))
 async def browse(department: Department | None = None) -> list[CatalogEntry]:
-    """The catalog; in GraphQL with stars and similar products, where they are asked for."""
+    """Return the catalog. In GraphQL, stars and similar products are loaded if they are selected."""
     return [CatalogEntry(product) for product in PRODUCTS.values() if department in (None, product.department)]

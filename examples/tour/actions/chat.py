@@ -7,5 +7,5 @@ from servey import WEB_POST, action
 
 @action(triggers=WEB_POST, tags=("chat",))
 async def say(line: Line) -> None:
-    """Say something to everyone who listens."""
+    """Send a message to all subscribers."""
     await chat.publish(line)

@@ -1,4 +1,4 @@
-"""Actions that a function makes: one for each department."""
+"""Actions that a function creates: one for each department."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""Changing things: nested bodies, a unit of work, errors, work that is done after the answer."""
+"""Changing data: nested bodies, a unit of work, errors, background tasks."""
 
 from collections import ChainMap
 from collections.abc import AsyncIterator, Mapping, MutableMapping
@@ -15,13 +15,13 @@ from servey import Authorization, Conflict, Example, NotFound, WebTrigger, actio
 
 
 async def unit_of_work() -> AsyncIterator[MutableMapping[int, Order]]:
-    """The orders, to read and to change. The changes are kept when the action is through, unless it has failed."""
+    """Yield the orders, to read and to change. The changes are saved when the action returns, unless it failed."""
     orders = ChainMap[int, Order]({}, SHOP.orders)
     yield orders
     SHOP.keep(orders.maps[0])
 
 
-# scope="function" ends it before the answer goes out, so that whoever reads the answer finds the order.
+# scope="function" closes it before the response is sent, so the client can read the order at once.
 Orders = Annotated[MutableMapping[int, Order], Depends(unit_of_work, scope="function")]
 
 TWO_KNIVES = {
@@ -39,7 +39,7 @@ def find(orders: Mapping[int, Order], order_id: int) -> Order:
 @action(
     triggers=WebTrigger("POST", "/orders"),
     tags=("orders",),
-    # Every order has its own number and time, so this one is for the documents alone.
+    # Every order has its own number and time, so this example is for the API docs only.
     examples=(Example("two_knives", params=TWO_KNIVES, include_in_tests=False),),
 )
 async def place_order(
@@ -50,7 +50,7 @@ async def place_order(
     authorization: Authorization | None,
     deliver_on: date | None = None,
 ) -> Order:
-    """Order something. It is noted in the log once the answer has gone out, and packed by a job a minute later."""
+    """Place an order. A background task logs it after the response, and a job packs it a minute later."""
     order = Order(
         id=SHOP.next_order(),
         lines=lines,
@@ -67,19 +67,19 @@ async def place_order(
 
 @action(triggers=WebTrigger("GET", "/orders/{order_id}"), tags=("orders",))
 async def get_order(order_id: OrderId) -> Order:
-    """One order, by its number in the path."""
+    """Return an order by its number in the path."""
     return find(SHOP.orders, order_id)
 
 
 @action(triggers=WebTrigger("GET", "/orders/{order_id}/total"), tags=("orders",))
 async def order_total(order_id: OrderId) -> Decimal:
-    """What an order costs. A Decimal travels as text, so that no cent is lost."""
+    """Return the price of an order. A Decimal is a string in JSON, so it stays exact."""
     return find(SHOP.orders, order_id).total
 
 
 @action(triggers=WebTrigger("PUT", "/orders/{order_id}/address"), tags=("orders",))
 async def change_address(order_id: OrderId, ship_to: Address, orders: Orders) -> Order:
-    """Send an order somewhere else. The path names the order, the body the address."""
+    """Change the address of an order. The order is in the path, the address in the body."""
     order = find(orders, order_id)
     if order.state is OrderState.sent:
         raise Conflict(f"Order {order_id} is on its way")

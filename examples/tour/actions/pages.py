@@ -1,4 +1,4 @@
-"""For people: a page of the products with a form that searches them."""
+"""A web page: the products, with a search form."""
 
 from shop import PRODUCTS, Product
 
@@ -7,5 +7,5 @@ from servey import WebPageTrigger, action
 
 @action(triggers=WebPageTrigger(), tags=("pages",))
 async def shop_window(text: str = "") -> list[Product]:
-    """The page `/shop-window`, from `templates/shop_window.j2`."""
+    """Show the page `/shop-window`, rendered from `templates/shop_window.j2`."""
     return [product for product in PRODUCTS.values() if text.lower() in product.name.lower()]

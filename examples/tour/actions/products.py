@@ -1,4 +1,4 @@
-"""Reading: query strings, path parameters, two triggers on one action, examples, an error, a method, a stream."""
+"""Reading data: query strings, path parameters, triggers, tools of agents, examples, an error, a method, a stream."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from typing import Annotated
 from pydantic import Field
 from shop import PRODUCTS, Department, Product, ProductId
 
-from servey import WEB_GET, Example, NotFound, WebTrigger, action
+from servey import MCP_TOOL, WEB_GET, Example, NotFound, WebTrigger, action
 
 Price = Annotated[Decimal, Field(ge=0, le=1000)]
 
 
 @action(
-    triggers=WEB_GET,
+    triggers=(WEB_GET, MCP_TOOL),
     tags=("products",),
     examples=(
-        # Shown in the documents, and run as a test on every way of calling the action.
+        # Shown in the API docs, and run as a test through every transport.
         Example("greet_developer", params={"name": "Developer"}, result="Hello Developer!"),
     ),
 )
@@ -35,7 +35,7 @@ class PriceRange:
 ANY_PRICE = PriceRange()
 
 
-@action(triggers=(WEB_GET, WebTrigger("POST", "/products/search")), tags=("products",))
+@action(triggers=(WEB_GET, WebTrigger("POST", "/products/search"), MCP_TOOL), tags=("products",))
 async def search_products(
     text: str = "", departments: list[Department] | None = None, price: PriceRange = ANY_PRICE
 ) -> list[Product]:
@@ -53,9 +53,9 @@ async def search_products(
     ]
 
 
-@action(triggers=WebTrigger("GET", "/products/{product_id}"), tags=("products",))
+@action(triggers=(WebTrigger("GET", "/products/{product_id}"), MCP_TOOL), tags=("products",))
 async def get_product(product_id: ProductId) -> Product:
-    """One product, by its number in the path."""
+    """Return a product by its number in the path."""
     return PRODUCTS[product_id]
 
 
@@ -68,7 +68,7 @@ async def get_product(product_id: ProductId) -> Product:
     ),
 )
 async def cheapest_of(name: Department, under: Price | None = None) -> Product:
-    """The cheapest product of a department."""
+    """Return the cheapest product of a department."""
     found = [
         product
         for product in PRODUCTS.values()
@@ -81,7 +81,7 @@ async def cheapest_of(name: Department, under: Price | None = None) -> Product:
 
 @action(triggers=WEB_GET, tags=("products",))
 async def export_products() -> AsyncIterator[Product]:
-    """Every product, one after the other: a stream."""
+    """Stream all products."""
     for product in PRODUCTS.values():
         yield product
 
@@ -92,12 +92,12 @@ class Basket:
 
     @action(triggers=WebTrigger("POST"), tags=("products",))
     def total(self, discount_percent: Annotated[int, Field(ge=0, le=50)] = 0) -> Decimal:
-        """What a basket costs. The method is an action; its object comes as `self`."""
+        """Return the price of a basket. The method is an action; clients send its object as `self`."""
         full = sum((PRODUCTS[number].price for number in self.products), Decimal(0))
         return (full * (100 - discount_percent) / 100).quantize(Decimal("0.01"))
 
 
 @action(triggers=WEB_GET, tags=("products",))
 def make_basket(products: Annotated[list[ProductId], Field(max_length=100)]) -> Basket:
-    """A basket of these products."""
+    """Create a basket of these products."""
     return Basket(products)

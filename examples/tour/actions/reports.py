@@ -1,6 +1,6 @@
-"""Plain functions: one that takes its time gets a worker thread, one that is over at once needs none.
+"""Plain functions: a slow one runs in a worker thread, a fast one can run on the event loop.
 
-And caching: a report that the server makes once a minute for everyone, until somebody wants it fresh.
+Caching: the server computes a report at most once a minute for everyone, until somebody invalidates it.
 """
 
 import hashlib
@@ -24,10 +24,10 @@ class Sales:
 
 @action(triggers=WEB_GET, timeout=5, tags=("reports",), cache_control=TtlCacheControl(60, private=False))
 def sales() -> list[Sales]:
-    """What each department has sold, as of a minute ago at most."""
-    time.sleep(0.5)  # what a large shop's would take
+    """Return the sales of each department. The result is cached for a minute."""
+    time.sleep(0.5)  # as long as a large shop's report
     report = []
-    # A copy, since this runs in a thread, and the event loop may change the orders meanwhile.
+    # Copy: this runs in a thread, and the event loop may change the orders meanwhile.
     placed = [order for order in list(SHOP.orders.values()) if order.state is not OrderState.cancelled]
     for department in Department:
         lines = [line for order in placed for line in order.lines if PRODUCTS[line.product].department is department]
@@ -38,13 +38,13 @@ def sales() -> list[Sales]:
 
 @action(triggers=WEB_POST, tags=("reports",))
 def refresh_sales() -> None:
-    """Have the server forget the report that it has kept."""
+    """Remove the cached report."""
     invalidate(sales)
 
 
 @action(triggers=WEB_GET, tags=("reports",))
 def checksum(rounds: Annotated[int, Field(ge=1, le=20_000)] = 1000) -> str:
-    """A computation that would hold up everyone else on the event loop; in its thread it does not."""
+    """Compute something slow. In a worker thread it does not block the event loop."""
     digest = b"".join(product.name.encode() for product in PRODUCTS.values())
     for _ in range(rounds):
         digest = hashlib.sha256(digest).digest()
@@ -53,5 +53,5 @@ def checksum(rounds: Annotated[int, Field(ge=1, le=20_000)] = 1000) -> str:
 
 @action(triggers=WEB_GET, blocking=False, tags=("reports",))
 def product_count() -> int:
-    """Over at once and pure, so it may run in place, which saves the way to a thread."""
+    """Short and pure, so it runs on the event loop, which is faster than a thread."""
     return len(PRODUCTS)

@@ -1,4 +1,4 @@
-"""Taking much in: a stream that tells its progress, an upload."""
+"""Large inputs: a stream that reports progress, and an upload."""
 
 import asyncio
 import csv
@@ -16,7 +16,7 @@ from servey import WEB_POST, ActionError, WebTrigger, action
 
 @action(triggers=WebTrigger("GET", "/products/{product_id}/reviews"), tags=("reviews",))
 async def reviews_of(product_id: ProductId) -> list[Review]:
-    """The last reviews of a product."""
+    """Return the latest reviews of a product."""
     return list(SHOP.reviews[product_id])
 
 
@@ -30,12 +30,12 @@ class Progress:
 async def import_reviews(
     reviews: Annotated[list[Review], Field(min_length=1, max_length=20)],
 ) -> AsyncIterator[Progress]:
-    """Take in reviews, and tell after each one how far it is.
+    """Import reviews, and report the progress after each one.
 
     Server-sent events for `Accept: text/event-stream`, else a line of JSON each.
     """
     for done, review in enumerate(reviews, start=1):
-        await asyncio.sleep(0.005)  # where a real shop would wait for its database
+        await asyncio.sleep(0.005)  # a real shop would write to its database
         SHOP.reviews[review.product].append(review)
         yield Progress(done, len(reviews))
 
@@ -48,7 +48,7 @@ class Upload:
 
 @action(triggers=WEB_POST, max_body_bytes=16 * 1024, tags=("reviews",))
 async def upload_reviews(file: UploadFile, written_on: date | None = None) -> Upload:
-    """Take in a CSV file of `product,stars,text`. The other parameters are fields of the same form."""
+    """Import a CSV file of `product,stars,text`. The other parameters are fields of the same form."""
     try:
         rows = list(csv.reader((await file.read()).decode().splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:

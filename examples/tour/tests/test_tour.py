@@ -1,4 +1,4 @@
-"""How a project tests its actions: their examples by themselves, and over HTTP what matters."""
+"""How a project tests its actions: the examples run automatically, the rest is tested over HTTP."""
 
 import json
 import time

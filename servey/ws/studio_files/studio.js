@@ -2,8 +2,8 @@
 // Documents the channels of an app and tries them out. Everything that comes from outside is shown as text.
 
 const KEPT = 500;
-const options = document.body.dataset;
 const $ = id => document.getElementById(id);
+const options = $("studio").dataset;
 const state = { channels: [], current: null, wanted: new Map(), events: [], held: [], paused: false, socket: null, token: "", tries: 0 };
 
 const present = children => children.filter(child => child !== null);
@@ -23,7 +23,6 @@ function make(tag, attributes, ...children) {
 async function load() {
   const answer = await fetch(options.document);
   const found = await answer.json();
-  $("title").textContent = found.info.title;
   const resolve = value => value && value.$ref ? value.$ref.slice(2).split("/").reduce((at, key) => at[key], found) : value;
   state.schemas = found.components.schemas;
   state.channels = Object.entries(found.channels).filter(([, channel]) => channel["x-servey"].kind !== "frames").map(([name, channel]) => {
@@ -34,7 +33,7 @@ async function load() {
   $("channels").replaceChildren(...state.channels.map(channel => make("li", {}, make("button", { type: "button", "data-channel": channel.name, onclick: () => show(channel) },
     make("span", { class: "grow" }, channel.name), make("span", { class: "badge" }, channel.kind)))));
   if (state.channels.length) show(state.channels[0]);
-  else $("about").replaceChildren(make("p", { class: "note" }, "This app has no event channels yet. Define one in event_channels.py: messenger = websocket_event_channel(\"messenger\", str)"));
+  else $("about").replaceChildren(make("p", { class: "quiet" }, "This app has no event channels yet. Define one in event_channels.py: messenger = websocket_event_channel(\"messenger\", str)"));
 }
 
 function show(channel) {
@@ -52,8 +51,8 @@ function show(channel) {
   $("about").replaceChildren(...present([
     make("h2", {}, channel.name),
     make("p", {}, channel.description || ""),
-    channel.summary ? make("p", { class: "note" }, channel.summary) : null,
-    channel.note ? make("p", { class: "note" }, channel.note) : null,
+    channel.summary ? make("p", { class: "quiet" }, channel.summary) : null,
+    channel.note ? make("p", { class: "quiet" }, channel.note) : null,
     make("dl", {}, ...facts.flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)])),
     live ? subscribing(channel) : null,
     options.publish ? publishing(channel) : null,
@@ -166,7 +165,7 @@ function take(frame) {
     add({ channel: frame.channel || "", error: `${frame.code}: ${typeof frame.detail === "string" ? frame.detail : JSON.stringify(frame.detail)}` });
   } else if (frame.type === "Subscribed") {
     if (wanted) wanted.subscriber = wanted.subscriber || (state.channels.find(each => each.name === frame.channel) || {}).guarded ? wanted.subscriber : frame.subscriber_id;
-    const told = { true: "resumed: nothing was missed", false: "events were missed and can not be resumed" }[frame.recovered] ?? "subscribed";
+    const told = { true: "resumed: nothing was missed", false: "events were missed and cannot be resumed" }[frame.recovered] ?? "subscribed";
     add({ channel: frame.channel, cursor: frame.cursor, notice: frame.subscriber_id ? `${told} as ${frame.subscriber_id}` : told });
   } else if (frame.type === "Unsubscribed") add({ channel: frame.channel, notice: "unsubscribed" });
   mark();
@@ -239,7 +238,7 @@ function publishing(channel) {
     const body = { event, ...(to.value.trim() ? { subscriber_id: to.value.trim() } : {}) };
     const answer = await fetch(`${options.publish}/${encodeURIComponent(channel.name)}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
     const problem = answer.ok ? null : (await answer.json()).detail;
-    told.className = answer.ok ? "note" : "error";
+    told.className = answer.ok ? "quiet" : "error";
     told.textContent = answer.ok ? "published" : typeof problem === "string" ? problem : JSON.stringify(problem);
   };
   return make("div", {}, make("h3", {}, "Publish a test event"), text, make("div", { class: "row" }, to, make("button", { type: "button", id: "publish", onclick: send }, "Publish"), told));
@@ -258,4 +257,4 @@ $("token").addEventListener("change", () => {
 $("clear").addEventListener("click", () => { state.events = []; state.held = []; $("events").replaceChildren(); count(); });
 $("pause").addEventListener("click", pause);
 $("filter").addEventListener("input", refresh);
-load().catch(error => $("about").replaceChildren(make("p", { class: "error" }, `The channels can not be shown: ${error.message}`)));
+load().catch(error => $("about").replaceChildren(make("p", { class: "error" }, `The channels cannot be shown: ${error.message}`)));

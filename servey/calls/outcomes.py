@@ -1,0 +1,75 @@
+"""The results of actions: validated values, and the streams of streaming actions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from servey.calls.validation_errors import readable_errors
+from servey.core.actions import Action
+from servey.core.context import Context, _current
+from servey.core.errors import ServeyError
+
+
+class ResultError(ServeyError):
+    """A result does not match its annotation; the caller only sees an internal error."""
+
+
+def checked(action: Action, result: Any) -> Any:
+    """Validate a result against its annotation. Errors: ResultError."""
+    if isinstance(result, Response) or action.result is None:
+        return result
+    try:
+        return action.result.validator.validate_python(result, from_attributes=True)
+    except ValidationError as error:
+        found = readable_errors(error)[:5]
+        problems = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'result'}: {each['msg']}" for each in found)
+        raise ResultError(
+            f"action '{action.name}' ({action.place}) returned a value that does not match its annotation: {problems}"
+        ) from None
+
+
+class Stream:
+    """The validated items of a streaming action; call `aclose` if you stop early."""
+
+    def __init__(self, action: Action, items: Any, context: Context) -> None:
+        self.action = action
+        self._items = items
+        self._context = context
+        self._first: list[Any] = []
+        self._ended = False
+
+    async def start(self) -> None:
+        """Wait for the first item, so that an error or timeout before it is reported like that of any call."""
+        try:
+            self._first.append(checked(self.action, await anext(self._items)))
+        except StopAsyncIteration:
+            self._ended = True
+            await self._context.succeed()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._first:
+            return self._first.pop()
+        if self._ended:
+            raise StopAsyncIteration
+        # The iterating task is not the one that made the call, so set the current context for each step.
+        running = _current.set(self._context)
+        try:
+            return checked(self.action, await anext(self._items))
+        except StopAsyncIteration:
+            await self._context.succeed()
+            raise
+        finally:
+            _current.reset(running)
+
+    async def aclose(self) -> None:
+        """Close the generator; no more items follow."""
+        self._ended = True
+        self._first.clear()
+        await self._items.aclose()

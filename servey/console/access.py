@@ -1,0 +1,56 @@
+"""Who may use the console: everyone in development; in production callers with the scope ``servey:operate``."""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+from servey.core.access import Authorization, AuthorizationError
+from servey.core.errors import Forbidden, Unauthenticated
+from servey.http.origins import is_own_origin
+from servey.http.web import bearer_token, request_id_of
+from servey.routers.pages.csrf import SAFE_METHODS, page_token
+from servey.runtime.runtime import Runtime
+
+logger: logging.Logger = logging.getLogger("servey.audit")
+
+SCOPE = "servey:operate"
+ALLOWED = (SCOPE, "root")
+"""``root`` is the scope of who logs in with the password of the settings."""
+
+
+async def operator_of(runtime: Runtime, request: Request) -> Authorization | None:
+    """Return the caller of the console; None for an anonymous caller in development. Errors: Unauthenticated, Forbidden."""
+    scope = request.scope
+    check_origin(runtime, scope)
+    token = page_token(scope, runtime.settings)
+    if token is None and runtime.settings.is_dev:
+        return None
+    if token is None:
+        raise Unauthenticated()
+    try:
+        caller = await runtime.authorizer.authorize(token)
+    except AuthorizationError:
+        if runtime.settings.is_dev:
+            return None
+        raise Unauthenticated() from None
+    if not runtime.settings.is_dev and not caller.has_any_scope(ALLOWED):
+        raise Forbidden(f"The console needs a token with the scope {SCOPE}")
+    return caller
+
+
+def check_origin(runtime: Runtime, scope: Scope) -> None:
+    """Check that a change was sent by this app's own page, or with a token in its header. Errors: Forbidden."""
+    if scope["method"] in SAFE_METHODS or bearer_token(scope, runtime.settings) is not None:
+        return
+    if not is_own_origin(scope):
+        raise Forbidden("This change was sent from another site and was refused")
+
+
+def audit(request: Request, caller: Authorization | None, change: str, job: str | None = None) -> None:
+    """Log a change that an operator made."""
+    subject = caller.subject_id if caller is not None else None
+    fields = {"subject": subject, "job": job, "request_id": request_id_of(request.scope)}
+    logger.info("console: %s%s", change, f" by {subject}" if subject else "", extra=fields)

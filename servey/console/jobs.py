@@ -1,0 +1,188 @@
+"""What the console shows of jobs and schedules, and the changes that an operator can make."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import PydanticUserError
+
+from servey.calls.enqueue import enqueue
+from servey.compat.json_schema import json_schema_of
+from servey.core.errors import NotFound
+from servey.core.queues import GIVEN_UP, LISTED, JobState, QueueState, State
+from servey.jobs.schedule import schedules_of, trigger_text
+from servey.observability.metrics import SCHEDULED
+from servey.runtime.runtime import Runtime
+
+PER_PAGE = 100
+MOST_READ = 1000
+"""How many jobs of each state a page reads, however many the queue has."""
+MOST_CHANGED = 10_000
+STATES: tuple[State, ...] = ("queued", "running", "failed", "dead", "cancelled", "done")
+RETRIED: frozenset[State] = frozenset((*GIVEN_UP, "cancelled"))
+CHANGES = {"retry": "enqueued again", "drop": "dropped", "cancel": "cancelled"}
+HIDDEN = "•••"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One page of the jobs that fit the filters.
+
+    Shape: ``is_cut`` if the queue has more jobs than were read; ``given_up`` counts dead and failed jobs, ``reasons`` are
+    the most frequent errors of the matching jobs, with their numbers.
+    """
+
+    shown: Sequence[JobState]
+    matching: int
+    page: int
+    pages: int
+    queues: Sequence[QueueState]
+    given_up: int
+    is_cut: bool
+    actions: Sequence[str]
+    reasons: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class ScheduleRow:
+    """A schedule. Units: ``next_at`` in seconds since 1970; ``done`` and ``failed`` are counted in this process."""
+
+    name: str
+    action: str
+    trigger: str
+    next_at: float
+    done: int
+    failed: int
+
+
+async def matching(runtime: Runtime, query: Mapping[str, str], most: int) -> tuple[list[JobState], bool]:
+    """Return the jobs that fit the filters ``state``, ``action``, ``queue`` and ``q`` of a query string or form, and
+    whether there may be more: at most ``most`` of each state are read. Errors: Overloaded if the queue does not answer.
+    """
+    state, text = query.get("state", ""), query.get("q", "").lower()
+    wanted: Collection[State] = LISTED
+    if state:
+        wanted = [each for each in STATES if each in (state,)]
+    read = await runtime.queue.jobs(
+        states=wanted, action=query.get("action") or None, queue=query.get("queue") or None, most=most
+    )
+    found = [each for each in read if text in f"{each.job.id} {each.job.title} {error_text(each)}".lower()]
+    return found, most in Counter(each.state for each in read).values()
+
+
+async def listing_of(runtime: Runtime, query: Mapping[str, str]) -> Listing:
+    """Return the page of jobs that a query string asks for. Errors: Overloaded if the queue does not answer."""
+    found, is_cut = await matching(runtime, query, MOST_READ)
+    depth = await runtime.queue.depth()
+    pages = max(1, -(-len(found) // PER_PAGE))
+    number = query.get("page", "1")
+    page = min(max(1, int(number) if number.isascii() and number.isdigit() and len(number) < 7 else 1), pages)
+    reasons = Counter(error_text(each) for each in found if each.error is not None)
+    return Listing(
+        shown=found[(page - 1) * PER_PAGE : page * PER_PAGE],
+        matching=len(found),
+        page=page,
+        pages=pages,
+        queues=await runtime.queue.queues(),
+        given_up=depth.dead,
+        is_cut=is_cut,
+        actions=sorted({each.name for each in runtime.catalog} | {each.job.title for each in found}),
+        reasons=reasons.most_common(5),
+    )
+
+
+def error_text(state: JobState) -> str:
+    """Return the error of a job as one line, or an empty string."""
+    if state.error is None:
+        return ""
+    detail = state.error.get("detail", "")
+    return detail if isinstance(detail, str) else json.dumps(detail, default=str)
+
+
+async def job_of(runtime: Runtime, job_id: str) -> JobState:
+    """Return a job by its id. Errors: NotFound, Overloaded."""
+    found = await runtime.queue.state(job_id)
+    if found is None:
+        raise NotFound("There is no such job, or its time is over")
+    return found
+
+
+async def change_jobs(runtime: Runtime, change: str, job_ids: Iterable[str]) -> list[str]:
+    """Retry, drop or cancel jobs; return the ids of those that were. Errors: Overloaded."""
+    queue = runtime.queue
+    apply = {"retry": queue.retry, "drop": queue.drop, "cancel": queue.cancel}[change]
+    return [job_id for job_id in job_ids if await apply(job_id)]
+
+
+def schedule_rows(runtime: Runtime) -> list[ScheduleRow]:
+    """Return the schedules of an app, the next one first."""
+    now_ms = round(time.time() * 1000)
+    rows = [
+        ScheduleRow(
+            each.name,
+            each.action.name,
+            trigger_text(each.trigger),
+            each.slot_after(now_ms) / 1000,
+            int(runtime.metrics.value(SCHEDULED, each.action.name, "done")),
+            int(runtime.metrics.value(SCHEDULED, each.action.name, "failed")),
+        )
+        for each in schedules_of(runtime)
+    ]
+    return sorted(rows, key=lambda row: row.next_at)
+
+
+async def run_now(runtime: Runtime, name: str) -> str:
+    """Enqueue a job that runs a schedule's action, as the schedule does; return its id. Errors: NotFound, Overloaded."""
+    schedule = next((each for each in schedules_of(runtime) if each.name == name), None)
+    if schedule is None:
+        raise NotFound("There is no such schedule")
+    async with runtime.context("job", trusted=True) as context:
+        return await enqueue(context, schedule.action, {})
+
+
+def shown_params(runtime: Runtime, state: JobState) -> str:
+    """Return the parameters of a job as JSON, without secrets; only their names if its action is unknown."""
+    params = state.job.params
+    action = next((each for each in runtime.catalog if each.name == state.job.action), None)
+    if action is None or state.job.tagged:
+        params = dict.fromkeys(params, HIDDEN) if isinstance(params, Mapping) else HIDDEN
+    else:
+        try:
+            schema = json_schema_of(action.params, "validation")
+        except PydanticUserError:
+            schema = {}
+        params = without_secrets(params, schema, schema.get("$defs", {}))
+    return json.dumps(params, indent=2, ensure_ascii=False, default=str)
+
+
+def without_secrets(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:
+    """Return a value with every secret of its JSON schema replaced."""
+    if "$ref" in schema:
+        schema = definitions.get(str(schema["$ref"]).rpartition("/")[2], {})
+    if schema.get("writeOnly") or schema.get("format") == "password":
+        return HIDDEN
+    for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
+        value = without_secrets(value, choice, definitions)
+    if isinstance(value, Mapping):
+        properties, others = schema.get("properties", {}), schema.get("additionalProperties")
+        known = {name: properties.get(name, others if isinstance(others, Mapping) else {}) for name in value}
+        return {name: without_secrets(each, known[name], definitions) for name, each in value.items()}
+    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        return [without_secrets(each, schema["items"], definitions) for each in value]
+    return value
+
+
+async def digest_of(runtime: Runtime) -> int:
+    """Return a number that changes when a job or queue does. Errors: Overloaded."""
+    queue = runtime.queue
+    states = await queue.jobs(states=STATES, most=PER_PAGE)
+    return hash((tuple(await queue.queues()), tuple(map(_digest, states)), await queue.depth()))
+
+
+def _digest(each: JobState) -> object:
+    return each.job.id, each.state, each.tries, each.due_at, each.ended_at, str(each.progress)

@@ -1,0 +1,41 @@
+"""Cancels a call whose client has disconnected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from starlette.types import Receive
+
+from servey.core.errors import ActionError
+
+T = TypeVar("T")
+
+
+async def cancelled_on_disconnect(call: Awaitable[T], receive: Receive) -> T:
+    """Await a call in this task, and cancel it when the client disconnects; the body must have been read.
+
+    Errors: ActionError with status 499, for the log; those of the call.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    is_gone = False
+
+    async def watch() -> None:
+        nonlocal is_gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        is_gone = True
+        task.cancel()
+
+    before = task.cancelling()
+    watching = asyncio.create_task(watch())
+    try:
+        return await call
+    except asyncio.CancelledError:
+        if is_gone and task.uncancel() <= before:
+            raise ActionError(499, "client_disconnected", "The client disconnected") from None
+        raise
+    finally:
+        watching.cancel()

@@ -1,0 +1,73 @@
+"""Checks the ``Origin`` header of browsers' requests."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from starlette.types import Scope
+
+
+def origin_is_allowed(scope: Scope, allowed: tuple[str, ...]) -> bool:
+    """Whether a request's ``Origin`` is one that CORS names; ``*`` names none."""
+    origins = _values(scope, b"origin")
+    named = {_normalized(each) for each in allowed if each != "*"}
+    return len(origins) == 1 and _normalized(origins[0]) in named
+
+
+def origin_is_known(scope: Scope, allowed: tuple[str, ...]) -> bool:
+    """Whether a request's origin is the app's own or allowed by CORS, or the request has no ``Origin``.
+
+    Source: RFC 6455 section 10.2.
+    """
+    origins = _values(scope, b"origin")
+    if not origins:
+        return True
+    if len(origins) == 1 and ("*" in allowed or _normalized(origins[0]) in map(_normalized, allowed)):
+        return True
+    return is_own_origin(scope)
+
+
+def _normalized(origin: str) -> str:
+    """Return an origin in lower case, without a trailing slash and the default port of its scheme."""
+    origin = origin.lower().rstrip("/")
+    return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
+
+
+def is_own_origin(scope: Scope) -> bool:
+    """Whether a request's ``Origin`` is the app's own host."""
+    origins = _values(scope, b"origin")
+    return len(origins) == 1 and is_of_host(origins[0], scope)
+
+
+def is_of_host(url: str, scope: Scope) -> bool:
+    """Whether the host of an absolute URL is the request's own ``Host``."""
+    scheme, separator, rest = url.lower().partition("://")
+    if not separator or scheme not in ("http", "https"):
+        return False
+    port = ":443" if scheme == "https" else ":80"
+    host = re.split(r"[/?#]", rest)[0].removesuffix(port)
+    return [host] == [each.lower().removesuffix(port) for each in _values(scope, b"host")]
+
+
+def _values(scope: Scope, wanted: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == wanted]
+
+
+def leads_to_known(where: str, scope: Scope, allowed: tuple[str, ...] = ()) -> bool:
+    """Whether a ``Location`` points to the app's own host or to one of these origins.
+
+    Source: WHATWG URL, whose parser treats backslashes as slashes and drops control characters.
+    """
+    if where.startswith("//") or "\\" in where or re.search(r"[\x00-\x20\x7f]", where):
+        return False
+    try:
+        parts = urlsplit(where)
+    except ValueError:
+        return False
+    if not parts.scheme and not parts.netloc:
+        return True
+    origin = f"{parts.scheme}://{parts.netloc}".lower()
+    return origin in {each.lower().rstrip("/") for each in allowed} or (
+        bool(parts.netloc) and "@" not in parts.netloc and is_of_host(where, scope)
+    )

@@ -1,0 +1,122 @@
+"""Sends open-ended response bodies, with pings while idle, until the client disconnects or the process shuts down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from types import CoroutineType
+
+import anyio
+from starlette.types import Receive, Send
+
+from servey.calls.steps import resume_coroutine
+
+SSE_PING = b": ping\n\n"
+"""A comment that keeps an event stream alive; clients ignore it. Source: WHATWG HTML section 9.2.7."""
+
+STALLED_SECONDS = 30.0
+"""How long a client may take to read one chunk before the response is aborted."""
+
+_END_SECONDS = 1.0
+_TURN_SECONDS = 0.001
+"""How long chunks that are ready are sent before other tasks run."""
+
+
+async def send_chunks(
+    chunks: AsyncGenerator[bytes, None],
+    headers: list[tuple[bytes, bytes]],
+    receive: Receive,
+    send: Send,
+    stopping: asyncio.Event,
+    *,
+    ping: tuple[bytes, float] | None = None,
+    given_up: asyncio.Event | None = None,
+) -> None:
+    """Send the chunks of a body until they end, the client disconnects or stops reading, or the process shuts down.
+
+    Shape: ``ping`` is a chunk and the seconds of idle time after which it is sent; ``given_up`` is an event that ends the
+    body.
+    """
+    if any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers):
+        # nginx buffers responses unless they ask it not to.
+        headers = [*(pair for pair in headers if pair[0] != b"x-accel-buffering"), (b"x-accel-buffering", b"no")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    writer = _BodyWriter(send)
+    async with aclosing(chunks), anyio.create_task_group() as group:
+        group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
+        group.start_soon(_cancel_when, stopping, group.cancel_scope)
+        if given_up is not None:
+            group.start_soon(_cancel_when, given_up, group.cancel_scope)
+        if ping is not None:
+            group.start_soon(writer.ping, *ping, group.cancel_scope)
+        now = asyncio.get_running_loop().time
+        until = 0.0
+        async for chunk in chunks:
+            if not await writer.write(chunk):
+                break
+            if now() >= until:
+                # Neither chunks that are ready nor a send to a disconnected client yield to the event loop.
+                await asyncio.sleep(0)
+                until = now() + _TURN_SECONDS
+        group.cancel_scope.cancel()
+    if writer.is_open:
+        await writer.end()
+
+
+class _BodyWriter:
+    """Writes the body of one response."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._lock = asyncio.Lock()
+        self._is_idle = True
+        self.is_open = True
+
+    async def write(self, chunk: bytes) -> bool:
+        """Send a chunk and return whether the client read it in time."""
+        self._is_idle = False
+        message = {"type": "http.response.body", "body": chunk, "more_body": True}
+        try:
+            while self._lock.locked():
+                async with self._lock:
+                    pass
+            sending = self._send(message)
+            if isinstance(sending, CoroutineType):
+                try:
+                    waits_for = sending.send(None)
+                except StopIteration:
+                    return self.is_open  # most sends do not wait, and need neither the lock nor a timer
+                sending = resume_coroutine(sending, waits_for)
+            async with self._lock, asyncio.timeout(STALLED_SECONDS):
+                await sending
+        except (TimeoutError, OSError):  # the client does not read, or has disconnected
+            self.is_open = False
+        return self.is_open
+
+    async def end(self) -> None:
+        """End the body, or give up after a second if the client does not read."""
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        except (TimeoutError, OSError):  # the client does not read, or has disconnected
+            pass
+
+    async def ping(self, chunk: bytes, every: float, scope: anyio.CancelScope) -> None:
+        """Send this chunk after each idle period; cancel the body if the client does not read it."""
+        while True:
+            self._is_idle = True
+            await asyncio.sleep(every)
+            if self._is_idle and not await self.write(chunk):
+                scope.cancel()
+
+
+async def _cancel_on_disconnect(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+async def _cancel_when(happened: asyncio.Event, scope: anyio.CancelScope) -> None:
+    await happened.wait()
+    scope.cancel()

@@ -1,0 +1,91 @@
+"""Slots of schedules in Redis, shared by any number of processes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
+from uuid import uuid4
+
+from redis.exceptions import RedisError
+
+from servey.jobs.redis.leases import Lease, LeaseKeeper
+from servey.jobs.redis.queue import RedisQueue
+
+logger: logging.Logger = logging.getLogger("servey")
+
+_SLOT_KEPT_MS = 600_000
+
+TAKE_SLOT = """
+local slot, running = KEYS[1], KEYS[2]
+local token, keep, hold = ARGV[1], ARGV[2], ARGV[3]
+if not redis.call('SET', slot, token, 'NX', 'PX', keep) then return 0 end
+if redis.call('SET', running, token, 'NX', 'PX', hold) then return 1 end
+return 0
+"""
+
+HOLD_SLOT = """
+local known = redis.call('GET', KEYS[1])
+if known and known ~= ARGV[1] then return 0 end
+-- a renewal that was on its way when the run ended must not begin it anew
+if redis.call('GET', KEYS[2]) ~= 'left' then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
+return 1
+"""
+
+LEAVE_SLOT = """
+redis.call('SET', KEYS[2], 'left', 'PX', ARGV[2])
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1
+"""
+
+
+class RedisSlots:
+    """A key for each slot, and one for each schedule that runs; the latter is held like a lease.
+
+    ``running`` is entered while a slot's schedule runs.
+    """
+
+    def __init__(
+        self, queue: RedisQueue, keeper: LeaseKeeper, running: Callable[[], AbstractAsyncContextManager[None]]
+    ) -> None:
+        self._queue = queue
+        self._keeper = keeper
+        self._running = running
+
+    @asynccontextmanager
+    async def take(self, schedule: str, slot_ms: int, hold: float, longest: float) -> AsyncIterator[bool]:
+        """Yield whether this process may run the slot. While Redis does not answer, no process may."""
+        queue, token = self._queue, uuid4().hex
+        hold_ms, begun = round(hold * 1000), time.monotonic()
+        # A slot is remembered for longer than any process stalls, so that one that comes late does not run it again.
+        slot, running = f"{queue.prefix}slot:{schedule}:{slot_ms}", f"{queue.prefix}running:{schedule}"
+        try:
+            taken = await queue.scripts.run_on(TAKE_SLOT, [slot, running], [token, _SLOT_KEPT_MS, hold_ms])
+        except (RedisError, OSError) as error:
+            logger.warning("schedule '%s' skips a slot, since Redis does not answer: %s", schedule, error)
+            taken = 0
+        if not taken:
+            yield False
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        until = time.monotonic() + longest
+        lease = Lease(HOLD_SLOT, [running, slot], [token, hold_ms], hold / 3, until, lambda _: _cancel(task))
+        try:
+            with self._keeper.holding(lease):
+                async with self._running():
+                    yield True
+        finally:
+            with suppress(RedisError, OSError):
+                if time.monotonic() - begun < hold / 3:
+                    # It has never been renewed, and has not expired: the key is this run's own.
+                    await queue.client.delete(running)
+                else:
+                    await queue.scripts.run_on(LEAVE_SLOT, [running, slot], [token, _SLOT_KEPT_MS])
+
+
+def _cancel(run: asyncio.Task[Any]) -> None:
+    run.cancel()

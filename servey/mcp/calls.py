@@ -1,0 +1,109 @@
+"""Calls an action for a client, and tells a refused caller from a call that failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+from starlette.types import Receive, Scope
+
+from servey.calls.invoke import Plan, invoke
+from servey.calls.resources import Resources
+from servey.core.access import required_scopes
+from servey.core.context import Context
+from servey.core.errors import ActionError, ActionTimeout, Forbidden, Unauthenticated
+from servey.http.errors import known_error
+from servey.http.web import exception_of
+from servey.mcp.offers import may_call
+from servey.mcp.protected import InsufficientScope, TokenRequired
+
+
+@dataclass
+class Exchange:
+    """One request of a client and what its call opened.
+
+    Shape: ``scope`` and ``receive`` are those of its HTTP request, or None; ``failure`` is the exception of a call that
+    failed, which dependencies see when they are closed.
+    """
+
+    context: Context
+    scope: Scope | None = None
+    receive: Receive | None = None
+    failure: BaseException | None = None
+
+    async def close(self, failure: BaseException | None = None) -> None:
+        """Run background tasks and close what the call opened."""
+        if self.context.holds_resources:
+            resources: Resources = self.context.resources
+            await resources.close(failure or self.failure)
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers that the action or its dependencies set on an injected ``Response``."""
+        response = self.context.resources.response if self.context.holds_resources else None
+        return [] if response is None else list(response.raw_headers)
+
+
+class CallFailed(Exception):
+    """A call failed; ``error`` is what the client may know of it."""
+
+    def __init__(self, error: ActionError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+async def call_action(
+    plan: Plan, params: Mapping[str, Any], exchange: Exchange, render: Callable[[Any], Awaitable[bytes]]
+) -> bytes:
+    """Call an action and return what ``render`` makes of its result.
+
+    Errors: CallFailed; TokenRequired and InsufficientScope if another token may help.
+    """
+    try:
+        return await _rendered(plan, params, exchange, render)
+    except (Exception, asyncio.CancelledError) as raised:
+        error = exchange.failure = exception_of(raised)
+    try:
+        await exchange.close()
+    except Exception as other:  # a dependency may raise another error when it is closed
+        error = other
+    context = exchange.context
+    known = known_error(error, context.runtime, context.request_id, plan.action.name, "mcp")
+    if exchange.scope is not None and isinstance(known, Unauthenticated):
+        raise TokenRequired(required_scopes(plan.action.access_control)) from error
+    if exchange.scope is not None and isinstance(known, Forbidden):
+        missing = await _missing_scopes(plan, context)
+        if missing:
+            raise InsufficientScope(missing) from error
+    raise CallFailed(known) from error
+
+
+async def _rendered(
+    plan: Plan, params: Mapping[str, Any], exchange: Exchange, render: Callable[[Any], Awaitable[bytes]]
+) -> bytes:
+    context, action = exchange.context, plan.action
+    if plan.injection is not None and exchange.scope is not None:
+        assert exchange.receive is not None
+        request = HttpRequest({**exchange.scope, "state": dict(exchange.scope.get("state", {}))}, exchange.receive)
+        context.resources = Resources(request=request, app=context.runtime.app)
+    result = await invoke(action, params, context)
+    if not action.signature.streams:
+        return await render(result)
+    # A stream starts within the action's timeout; here it has to end within it.
+    try:
+        async with asyncio.timeout_at(context.deadline):
+            return await render(result)
+    except TimeoutError:
+        raise ActionTimeout(action.timeout) from None
+
+
+async def _missing_scopes(plan: Plan, context: Context) -> tuple[str, ...]:
+    """Return the scopes that the access rule names if the caller is refused for lack of one of them."""
+    authorization = context.verified_authorization
+    scopes = required_scopes(plan.action.access_control)
+    if authorization is None or authorization.has_all_scopes(scopes):
+        return ()
+    is_refused = plan.check_with_params is not None or not await may_call(plan, authorization)
+    return scopes if is_refused else ()

@@ -1,0 +1,168 @@
+"""The MCP endpoint: streamable HTTP without sessions, so that any process can answer any request.
+
+Source: MCP 2025-11-25 and 2026-07-28, "Streamable HTTP".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import re
+from typing import Any, TypeAlias
+
+from starlette.types import Receive, Scope, Send
+
+from servey.core.context import Context
+from servey.core.errors import ActionError, Forbidden, InvalidParams, UnsupportedMediaType
+from servey.http.bodies import parse_json, whole_body
+from servey.http.errors import known_error
+from servey.http.origins import origin_is_known
+from servey.http.web import JSON, Answer, bearer_token, exception_of, request_id_of
+from servey.mcp.calls import Exchange
+from servey.mcp.messages import (
+    HANDSHAKE_VERSIONS,
+    HEADER_MISMATCH,
+    META_VERSION,
+    MODERN_VERSIONS,
+    PARSE_ERROR,
+    ProtocolError,
+    Request,
+    check_envelope,
+    encode_error,
+    encode_result,
+    parse_message,
+    unsupported_version,
+)
+from servey.mcp.server import Server
+
+logger: logging.Logger = logging.getLogger("servey")
+
+Headers: TypeAlias = dict[bytes, list[bytes]]
+_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+"""The parameter that a modern client repeats in the header ``Mcp-Name``, by method."""
+
+
+async def serve_http(server: Server, scope: Scope, receive: Receive, send: Send) -> None:
+    """Handle one request. Every failure becomes a response."""
+    answer = Answer(scope, send, request_id_of(scope))
+    request: Request | None = None
+    try:
+        with server.runtime.in_flight.count_call():
+            request = await _read(server, scope, receive)
+            if request is None or request.id is None:
+                await _send(answer, 202, b"")
+                return
+            await _respond(server, request, scope, receive, answer)
+    except (Exception, asyncio.CancelledError) as raised:
+        error = exception_of(raised)
+        if answer.started:
+            logger.error("MCP failed after the response started", exc_info=error)
+            return
+        known = known_error(error, server.runtime, request_id_of(scope), "MCP", "mcp")
+        headers = {name.lower(): value for name, value in known.headers.items()}
+        challenge = server.protected.challenge(known, scope)
+        if challenge is not None:
+            headers["www-authenticate"] = challenge
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await _send(answer, _status(known, request), encode_error(None if request is None else request.id, known), raw)
+
+
+async def _read(server: Server, scope: Scope, receive: Receive) -> Request | None:
+    """Read and check the message of a request. Errors: ActionError."""
+    headers: Headers = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name, []).append(value)
+    settings = server.runtime.settings
+    if b"origin" in headers and not origin_is_known(scope, settings.cors_allowed_origins):
+        raise Forbidden("Pages of this Origin may not call this server")
+    if scope["method"] != "POST":
+        # No streams that outlive a request, and no sessions to end.
+        raise ActionError(405, "method_not_allowed", "Method Not Allowed", headers={"Allow": "POST"})
+    media_type = _first(headers, b"content-type") or ""
+    if media_type != JSON and media_type.partition(";")[0].strip().lower() != JSON:
+        raise UnsupportedMediaType(media_type, JSON)
+    body = await whole_body(
+        receive,
+        length=_first(headers, b"content-length"),
+        limit_bytes=settings.max_body_bytes,
+        timeout=settings.body_timeout,
+    )
+    try:
+        request = parse_message(parse_json(body))
+    except InvalidParams as error:
+        raise ProtocolError(PARSE_ERROR, f"The body is not valid JSON: {error.detail[0]['ctx']['error']}") from None
+    if request is not None:
+        _check_headers(request, headers)
+    return request
+
+
+def _first(headers: Headers, name: bytes) -> str | None:
+    values = headers.get(name)
+    return None if values is None else values[0].decode("latin-1")
+
+
+def _check_headers(request: Request, headers: Headers) -> None:
+    """Errors: ProtocolError if the headers name an unsupported version, or another request than the body."""
+    version = _first(headers, b"mcp-protocol-version")
+    if not request.is_modern and version not in MODERN_VERSIONS:
+        if version is not None and version not in HANDSHAKE_VERSIONS:
+            raise unsupported_version(version)
+        return
+    if request.id is None:
+        return  # the protocol asks for no headers
+    if not request.is_modern:
+        check_envelope(request)
+    _check_header(headers, b"mcp-protocol-version", request.meta[META_VERSION])
+    _check_header(headers, b"mcp-method", request.method)
+    if request.method in _NAMED:
+        _check_header(headers, b"mcp-name", request.params.get(_NAMED[request.method]))
+    check_envelope(request)
+
+
+def _check_header(headers: Headers, name: bytes, value: Any) -> None:
+    found = headers.get(name, ())
+    if value is not None and (len(found) != 1 or _decoded(found[0].decode("latin-1")) != value):
+        raise ProtocolError(
+            HEADER_MISMATCH, f"The header {name.decode()} must be sent once and say the same as the body"
+        )
+
+
+_ENCODED = re.compile(r"=\?base64\?(.*)\?=")
+
+
+def _decoded(value: str) -> str | None:
+    """Return a header's value; one that is not printable ASCII is sent as base64 of UTF-8."""
+    match = _ENCODED.fullmatch(value) if value.startswith("=?") else None
+    if match is None:
+        return value
+    try:
+        return base64.b64decode(match[1], validate=True).decode()
+    except ValueError:
+        return None
+
+
+async def _respond(server: Server, request: Request, scope: Scope, receive: Receive, answer: Answer) -> None:
+    token = bearer_token(scope, server.runtime.settings)
+    exchange = Exchange(Context(server.runtime, "mcp", request_id_of(scope), token), scope, receive)
+    try:
+        members = await server.respond(request, exchange)
+        body = encode_result(request.id, members, server.stamp(request))
+        await _send(answer, 200, body, exchange.headers())
+    except BaseException as error:
+        await exchange.close(error)
+        raise
+    await exchange.close()
+
+
+def _status(error: ActionError, request: Request | None) -> int:
+    """Return the HTTP status of an error; clients before 2026-07-28 expect 200 for those of a valid message."""
+    return 200 if isinstance(error, ProtocolError) and request is not None and not request.is_modern else error.status
+
+
+async def _send(answer: Answer, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+    about = [(b"cache-control", b"no-store"), (b"content-length", str(len(body)).encode()), *(headers or ())]
+    if body:
+        about.append((b"content-type", b"application/json"))
+    await answer.send({"type": "http.response.start", "status": status, "headers": about})
+    await answer.send({"type": "http.response.body", "body": body})

@@ -1,0 +1,107 @@
+"""Which actions are offered over MCP, and why others are not. Computed at start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from servey.calls.invoke import Plan
+from servey.core.access import Authorization, allows
+from servey.core.actions import Action
+from servey.core.errors import ConfigError
+from servey.core.triggers import MCP_TOOL, McpTrigger, WebTrigger
+from servey.mcp.prompts import Prompt
+from servey.mcp.resources import Resource, address_of, address_problem
+from servey.mcp.tools import Tool, offered_name
+from servey.runtime.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What clients can use, by name or address; where each action is offered, and why others are not."""
+
+    tools: dict[str, Tool] = field(default_factory=dict)
+    resources: dict[str, Resource] = field(default_factory=dict)
+    prompts: dict[str, Prompt] = field(default_factory=dict)
+    places: dict[Action, list[str]] = field(default_factory=dict)
+    absences: dict[Action, list[str]] = field(default_factory=dict)
+
+    def plans(self) -> Iterator[Plan]:
+        """Yield the plan of everything that is offered."""
+        offered: list[Tool | Resource | Prompt] = [
+            *self.tools.values(),
+            *self.resources.values(),
+            *self.prompts.values(),
+        ]
+        for each in offered:
+            yield each.plan
+
+
+def offers_of(runtime: Runtime, *, has_request: bool = True) -> Offers:
+    """Return what an app offers; ``has_request`` says whether calls have an HTTP request.
+
+    Errors: ConfigError for invalid names and addresses, and for two actions of one name or address.
+    """
+    made, problems = Offers(), list[str]()
+    if runtime.settings.mcp == "off":
+        return made
+    for action in runtime.catalog:
+        if "mcp" in action.hidden:
+            continue
+        triggers = [each for each in action.triggers if isinstance(each, McpTrigger)]
+        is_implied = runtime.settings.mcp == "web" and any(isinstance(each, WebTrigger) for each in action.triggers)
+        if not triggers and is_implied:
+            triggers = [MCP_TOOL]
+        plan = runtime.plan(action)
+        needed = None
+        if plan.injection is not None:
+            needed = plan.injection.required_place if has_request else plan.injection.requests_needed
+        if triggers and needed:
+            made.absences[action] = [f"not over MCP: it needs {needed}"]
+            continue
+        problems += [problem for trigger in triggers if (problem := _add(made, plan, trigger))]
+    if problems:
+        raise ConfigError(problems)
+    return made
+
+
+def _add(made: Offers, plan: Plan, trigger: McpTrigger) -> str | None:
+    """Add what a trigger offers; return what is wrong with it, or None."""
+    action, name = plan.action, offered_name(plan.action, trigger)
+    if name is None:
+        shown = trigger.name or action.name
+        text = f"the MCP name {shown!r} must have 1 to 128 of the characters A-Z a-z 0-9 _ - and dot"
+        return _problem(action, f"{text}; set McpTrigger(name=...)")
+    key = name
+    other: Tool | Resource | Prompt
+    if trigger.kind == "tool":
+        other = made.tools.setdefault(name, Tool(name, plan, trigger))
+    elif trigger.kind == "prompt":
+        other = made.prompts.setdefault(name, Prompt(name, plan, trigger))
+    else:
+        key = address_of(action, trigger)
+        problem = address_problem(action, key)
+        if problem is not None:
+            return _problem(action, problem)
+        other = made.resources.setdefault(key, Resource(name, key, plan, trigger))
+    if other.action is not action:
+        return (
+            f"action '{other.action.name}' ({other.action.place}) and action '{action.name}' ({action.place}) are both "
+            f"the MCP {trigger.kind} '{key}'; set McpTrigger({'uri' if trigger.kind == 'resource' else 'name'}=...) "
+            "on one of them"
+        )
+    made.places.setdefault(action, []).append(f"MCP {trigger.kind} {key}")
+    return None
+
+
+def _problem(action: Action, text: str) -> str:
+    problems: Any = action.problem(text).problems
+    return str(problems[0])
+
+
+async def may_call(plan: Plan, authorization: Authorization | None) -> bool:
+    """Whether a caller passes the part of an action's access rule that needs no parameters."""
+    if authorization is None and plan.needs_token:
+        return False
+    return plan.check_before_params is None or await allows(plan.check_before_params, authorization, {})

@@ -1,0 +1,278 @@
+"""The methods of the protocol, for every transport of its messages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from servey.core.access import Authorization
+from servey.core.actions import Action
+from servey.core.cache import TtlCacheControl
+from servey.core.errors import InvalidParams, NotFound, Unauthenticated
+from servey.mcp.calls import CallFailed, Exchange, call_action
+from servey.mcp.messages import (
+    HANDSHAKE_VERSIONS,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    META_SERVER,
+    METHOD_NOT_FOUND,
+    MODERN_VERSIONS,
+    RESOURCE_NOT_FOUND,
+    ProtocolError,
+    Request,
+    members_of,
+)
+from servey.mcp.offers import Offers, may_call
+from servey.mcp.prompts import Prompt, completion_of
+from servey.mcp.protected import ProtectedResource
+from servey.mcp.resources import Resource
+from servey.mcp.results import (
+    failure_text,
+    members_of_contents,
+    members_of_failure,
+    members_of_messages,
+    members_of_result,
+)
+from servey.mcp.tools import Tool
+from servey.runtime.runtime import Runtime
+
+PAGE_SIZE = 100
+"""How many tools, resources or prompts one page of a list has."""
+
+_LIST_SECONDS = 60
+"""How long clients may keep a list: what is offered changes with a new version of the app only."""
+
+_HANDSHAKE_ONLY = {"initialize", "ping"}
+_MODERN_ONLY = {"server/discover"}
+
+
+class Server:
+    """Answers the requests of clients with what an app offers. It keeps nothing between requests."""
+
+    def __init__(self, runtime: Runtime, offers: Offers, path: str) -> None:
+        self.runtime = runtime
+        self.offers = offers
+        self.path = path
+        self.is_guarded: bool = any(plan.guarded for plan in offers.plans())
+        self._templates = [each for each in offers.resources.values() if each.is_template]
+        self._methods: dict[str, Callable[[Request, Exchange], Awaitable[bytes]]] = {
+            "initialize": self._initialize,
+            "ping": self._ping,
+            "server/discover": self._discover,
+        }
+        if offers.tools:
+            self._methods |= {"tools/list": self._list_tools, "tools/call": self._call_tool}
+        if offers.resources:
+            self._methods |= {
+                "resources/list": self._list_resources,
+                "resources/templates/list": self._list_templates,
+                "resources/read": self._read_resource,
+            }
+        if offers.prompts:
+            self._methods |= {"prompts/list": self._list_prompts, "prompts/get": self._get_prompt}
+        if offers.resources or offers.prompts:
+            self._methods["completion/complete"] = self._complete
+        self._stamp: bytes | None = None
+
+    async def respond(self, request: Request, exchange: Exchange) -> bytes:
+        """Return the JSON members of the result.
+
+        Errors: ActionError; ProtocolError for a message that the protocol does not allow.
+        """
+        method = self._methods.get(request.method)
+        if method is None or request.method in (_HANDSHAKE_ONLY if request.is_modern else _MODERN_ONLY):
+            raise ProtocolError(METHOD_NOT_FOUND, f"There is no method '{request.method[:100]}'", status=404)
+        return await method(request, exchange)
+
+    @property
+    def protected(self) -> ProtectedResource:
+        """The endpoint as an OAuth resource."""
+        return ProtectedResource(self.runtime.settings, self.path)
+
+    def stamp(self, request: Request) -> bytes:
+        """Return the members that each result of a modern version has."""
+        if not request.is_modern:
+            return b""
+        if self._stamp is None:
+            self._stamp = members_of({"resultType": "complete", "_meta": {META_SERVER: self._info()}})
+        return self._stamp
+
+    # ------------------------------------------------------------------------------------------------------ connecting
+
+    async def _initialize(self, request: Request, exchange: Exchange) -> bytes:
+        asked = request.text("protocolVersion")
+        await self._caller(exchange)
+        version = asked if asked in HANDSHAKE_VERSIONS else HANDSHAKE_VERSIONS[-1]
+        return members_of({"protocolVersion": version, "serverInfo": self._info(), **self._about()})
+
+    async def _ping(self, request: Request, exchange: Exchange) -> bytes:
+        return b""
+
+    async def _discover(self, request: Request, exchange: Exchange) -> bytes:
+        await self._caller(exchange)
+        versions = [*MODERN_VERSIONS, *reversed(HANDSHAKE_VERSIONS)]
+        return members_of({"supportedVersions": versions, **self._about(), **self._freshness()})
+
+    def _info(self) -> dict[str, str]:
+        app = self.runtime.app
+        return {"name": app.title, "version": app.version}
+
+    def _about(self) -> dict[str, Any]:
+        offers = {"tools": self.offers.tools, "resources": self.offers.resources, "prompts": self.offers.prompts}
+        capabilities: dict[str, Any] = {name: {"listChanged": False} for name, offered in offers.items() if offered}
+        if self.offers.resources or self.offers.prompts:
+            capabilities["completions"] = {}
+        instructions = self.runtime.app.description
+        return {"capabilities": capabilities} | ({"instructions": instructions} if instructions else {})
+
+    def _freshness(self) -> dict[str, Any]:
+        return {"ttlMs": _LIST_SECONDS * 1000, "cacheScope": "private" if self.is_guarded else "public"}
+
+    async def _caller(self, exchange: Exchange) -> Authorization | None:
+        """Return who asks what there is.
+
+        Errors: Unauthenticated if everything requires a token and there is none, so that clients can obtain one.
+        """
+        if not self.is_guarded or exchange.context.trusted:
+            return None
+        authorization = await exchange.context.authorize()
+        if authorization is None and self.runtime.settings.mcp_lists == "callable":
+            for plan in self.offers.plans():
+                if await may_call(plan, None):
+                    return None
+            raise Unauthenticated()
+        return authorization
+
+    async def _list(
+        self, key: str, offered: Iterable[Tool | Resource | Prompt], request: Request, exchange: Exchange
+    ) -> bytes:
+        """Return one page of what the caller may use. The cursor is the place where the page begins."""
+        begin = _begin_of(request.params.get("cursor"))
+        authorization = await self._caller(exchange)
+        lists_all = exchange.context.trusted or self.runtime.settings.mcp_lists == "all"
+        listed = [
+            each for each in offered if lists_all or not each.plan.guarded or await may_call(each.plan, authorization)
+        ]
+        end = begin + PAGE_SIZE
+        page: dict[str, Any] = {key: [each.described for each in listed[begin:end]]}
+        page |= {"nextCursor": str(end)} if end < len(listed) else {}
+        return members_of(page | (self._freshness() if request.is_modern else {}))
+
+    # ----------------------------------------------------------------------------------------------------------- tools
+
+    async def _list_tools(self, request: Request, exchange: Exchange) -> bytes:
+        return await self._list("tools", self.offers.tools.values(), request, exchange)
+
+    async def _call_tool(self, request: Request, exchange: Exchange) -> bytes:
+        name = request.text("name")
+        tool = self.offers.tools.get(name)
+        if tool is None:
+            raise ProtocolError(INVALID_PARAMS, f"There is no tool '{name[:100]}'; list them with tools/list")
+        try:
+            return await call_action(tool.plan, _arguments(request), exchange, partial(members_of_result, tool))
+        except CallFailed as failed:
+            return members_of_failure(failed.error, exchange.context.request_id)
+
+    # ------------------------------------------------------------------------------------------------------- resources
+
+    async def _list_resources(self, request: Request, exchange: Exchange) -> bytes:
+        resources = [each for each in self.offers.resources.values() if not each.is_template]
+        return await self._list("resources", resources, request, exchange)
+
+    async def _list_templates(self, request: Request, exchange: Exchange) -> bytes:
+        return await self._list("resourceTemplates", self._templates, request, exchange)
+
+    async def _read_resource(self, request: Request, exchange: Exchange) -> bytes:
+        uri = request.text("uri")
+        resource, params = self._found(uri)
+        if resource is None:
+            code = INVALID_PARAMS if request.is_modern else RESOURCE_NOT_FOUND
+            raise ProtocolError(
+                code, "There is no such resource; list them with resources/list", data={"uri": uri[:1000]}
+            )
+        members = await _called(resource, params, request, exchange, partial(members_of_contents, resource, uri))
+        return members + b"," + members_of(_freshness_of(resource.action)) if request.is_modern else members
+
+    def _found(self, uri: str) -> tuple[Resource | None, Mapping[str, str]]:
+        for each in (self.offers.resources.get(uri), *self._templates):
+            params = None if each is None else each.params_of(uri)
+            if params is not None:
+                return each, params
+        return None, {}
+
+    # --------------------------------------------------------------------------------------------------------- prompts
+
+    async def _list_prompts(self, request: Request, exchange: Exchange) -> bytes:
+        return await self._list("prompts", self.offers.prompts.values(), request, exchange)
+
+    async def _get_prompt(self, request: Request, exchange: Exchange) -> bytes:
+        name = request.text("name")
+        prompt = self.offers.prompts.get(name)
+        if prompt is None:
+            raise ProtocolError(INVALID_PARAMS, f"There is no prompt '{name[:100]}'; list them with prompts/list")
+        return await _called(prompt, _arguments(request), request, exchange, partial(members_of_messages, prompt))
+
+    async def _complete(self, request: Request, exchange: Exchange) -> bytes:
+        ref, argument = request.params.get("ref"), request.params.get("argument")
+        if not isinstance(ref, dict) or not isinstance(argument, dict):
+            raise ProtocolError(INVALID_PARAMS, "'ref' and 'argument' must be objects")
+        offered: Prompt | Resource | None = self.offers.prompts.get(str(ref.get("name")))
+        if ref.get("type") == "ref/resource":
+            offered = self.offers.resources.get(str(ref.get("uri")))
+        if offered is None or not await self._is_callable(offered, exchange):
+            raise ProtocolError(INVALID_PARAMS, "'ref' names neither a prompt nor a resource template")
+        begun = argument.get("value")
+        values = completion_of(offered.action, str(argument.get("name")), begun if isinstance(begun, str) else "")
+        return members_of({"completion": values})
+
+    async def _is_callable(self, offered: Prompt | Resource, exchange: Exchange) -> bool:
+        return (
+            not offered.plan.guarded
+            or exchange.context.trusted
+            or await may_call(offered.plan, await exchange.context.authorize())
+        )
+
+
+async def _called(
+    offered: Resource | Prompt,
+    params: Mapping[str, Any],
+    request: Request,
+    exchange: Exchange,
+    render: Callable[[Any], Awaitable[bytes]],
+) -> bytes:
+    """Call an action whose failure is an error of the protocol. Errors: ProtocolError, and those of `call_action`."""
+    try:
+        return await call_action(offered.plan, params, exchange, render)
+    except CallFailed as failed:
+        error = failed.error
+        code, status = INTERNAL_ERROR, 200
+        if isinstance(error, InvalidParams) or (isinstance(error, NotFound) and request.is_modern):
+            code, status = INVALID_PARAMS, 400
+        elif isinstance(error, NotFound):
+            code = RESOURCE_NOT_FOUND
+        text = failure_text(error, exchange.context.request_id)
+        raise ProtocolError(code, text, data={"code": error.code}, status=status) from failed
+
+
+def _arguments(request: Request) -> dict[str, Any]:
+    arguments = request.params.get("arguments")
+    if not isinstance(arguments, dict | None):
+        raise ProtocolError(INVALID_PARAMS, "'arguments' must be an object with one member per parameter")
+    return arguments or {}
+
+
+def _begin_of(cursor: Any) -> int:
+    if cursor is None:
+        return 0
+    if not isinstance(cursor, str) or not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
+        raise ProtocolError(INVALID_PARAMS, "'cursor' is not one that a list has returned")
+    return int(cursor)
+
+
+def _freshness_of(action: Action) -> dict[str, Any]:
+    """Return how long clients may keep what they read, by the action's cache control."""
+    control = action.cache_control
+    if not isinstance(control, TtlCacheControl):
+        return {"ttlMs": 0, "cacheScope": "private"}
+    return {"ttlMs": int(min(control.ttl, 31_536_000) * 1000), "cacheScope": "private" if control.private else "public"}

@@ -1,0 +1,188 @@
+"""The metrics of a process: their definitions, their values, and Prometheus' text format.
+
+Counting is cheap and always on; only `/metrics` needs a setting. Labels are names from the project, never client input.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Literal, TypeAlias
+
+Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
+Labels: TypeAlias = tuple[str, ...]
+Values: TypeAlias = Mapping[Labels, float]
+ReadGauge: TypeAlias = Callable[[], Values | Awaitable[Values]]
+"""Returns the current values of a gauge by their labels."""
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: its Prometheus name, kind, help text and label names."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+CALLS = Metric(
+    "servey_calls_total", "counter", "Calls of actions; status is the HTTP status", ("action", "transport", "status")
+)
+CALL_SECONDS = Metric("servey_call_duration_seconds", "histogram", "Duration of calls", ("action", "transport"))
+HTTP_REQUESTS = Metric(
+    "servey_http_requests_total",
+    "counter",
+    "HTTP requests by the path of their route",
+    ("method", "route", "status"),
+)
+IN_FLIGHT = Metric("servey_calls_in_flight", "gauge", "HTTP calls that are running now")
+JOBS_ENQUEUED = Metric("servey_jobs_enqueued_total", "counter", "Jobs that were enqueued", ("action",))
+JOBS = Metric(
+    "servey_jobs_total",
+    "counter",
+    "Tries of jobs; outcome: done, retried, failed, dead, cancelled or returned",
+    ("action", "outcome"),
+)
+JOB_WAIT = Metric(
+    "servey_job_wait_seconds", "histogram", "How late jobs started after they were due", ("action", "queue")
+)
+JOBS_QUEUED = Metric("servey_jobs_queued", "gauge", "Jobs that are waiting")
+JOBS_OLDEST = Metric("servey_jobs_oldest_seconds", "gauge", "How long the most overdue job has waited")
+QUEUE_JOBS = Metric("servey_queue_jobs", "gauge", "Jobs of a queue; state: queued or running", ("queue", "state"))
+QUEUE_OLDEST = Metric("servey_queue_oldest_seconds", "gauge", "How long the most overdue job has waited", ("queue",))
+QUEUE_PAUSED = Metric("servey_queue_paused", "gauge", "Whether a queue is paused", ("queue",))
+JOBS_DEAD = Metric("servey_jobs_dead", "gauge", "Dead jobs; `servey jobs` lists them")
+SCHEDULED = Metric(
+    "servey_schedule_runs_total",
+    "counter",
+    "Slots of schedules that this process ran; outcome: done or failed",
+    ("action", "outcome"),
+)
+SCHEDULE_LAG = Metric("servey_schedule_lag_seconds", "histogram", "How late slots started", ("action",))
+PUBLISHED = Metric("servey_events_published_total", "counter", "Events that this process published", ("channel",))
+DELIVERED = Metric(
+    "servey_events_delivered_total", "counter", "Events that were delivered to subscribers", ("channel",)
+)
+SUBSCRIBERS = Metric("servey_subscribers", "gauge", "Open subscriptions", ("channel",))
+SUBSCRIBERS_DROPPED = Metric(
+    "servey_subscribers_dropped_total",
+    "counter",
+    "Subscriptions that the server ended; reason: slow, expired or forbidden",
+    ("channel", "reason"),
+)
+CACHE = Metric("servey_cache_requests_total", "counter", "Cache lookups; result: hit or miss", ("action", "result"))
+TASK_RESTARTS = Metric(
+    "servey_task_restarts_total",
+    "counter",
+    "Long-lived tasks of this process that failed and were restarted",
+    ("task",),
+)
+PART_UP = Metric("servey_part_up", "gauge", "Whether a part in use answers: bus, queue, cache", ("part",))
+
+
+class Metrics:
+    """The values of all metrics of one process.
+
+    Shape: ``forward``, if set, is called for every change, to export it elsewhere.
+    """
+
+    def __init__(self) -> None:
+        self.forward: Callable[[Metric, float, Labels], None] | None = None
+        self._sums: dict[Metric, dict[Labels, float]] = {}
+        self._buckets: dict[Metric, dict[Labels, list[float]]] = {}
+        self._gauges: dict[Metric, ReadGauge] = {}
+
+    def add(self, metric: Metric, *labels: str, amount: float = 1) -> None:
+        """Add to a counter."""
+        values = self._sums.setdefault(metric, {})
+        values[labels] = values.get(labels, 0) + amount
+        if self.forward is not None:
+            self.forward(metric, amount, labels)
+
+    def observe(self, metric: Metric, seconds: float, *labels: str) -> None:
+        """Add a duration to a histogram."""
+        buckets = self._buckets.setdefault(metric, {}).get(labels)
+        if buckets is None:
+            buckets = self._buckets[metric][labels] = [0.0] * (len(SECONDS) + 2)
+        buckets[bisect_left(SECONDS, seconds)] += 1
+        buckets[-1] += seconds
+        if self.forward is not None:
+            self.forward(metric, seconds, labels)
+
+    def register_gauge(self, metric: Metric, read: ReadGauge) -> None:
+        """Set the function that reads a gauge."""
+        self._gauges[metric] = read
+
+    @property
+    def gauges(self) -> Mapping[Metric, ReadGauge]:
+        """The registered gauges."""
+        return self._gauges
+
+    def value(self, metric: Metric, *labels: str) -> float:
+        """The value of a counter, or the number of observations of a histogram."""
+        if metric.kind == "histogram":
+            return sum(self._buckets.get(metric, {}).get(labels, ())[:-1])
+        return self._sums.get(metric, {}).get(labels, 0)
+
+    async def text(self, **common: str) -> str:
+        """All metrics in Prometheus' text format; every line has the ``common`` labels too.
+
+        Source: Prometheus' text exposition format 0.0.4.
+        """
+        lines: list[str] = []
+        for metric, values in self._sums.items():
+            lines += _head(metric)
+            lines += [
+                f"{metric.name}{_labels(metric, each, common)} {_text(number)}" for each, number in values.items()
+            ]
+        for metric, rows in self._buckets.items():
+            lines += _head(metric)
+            for each, buckets in rows.items():
+                lines += _histogram(metric, each, buckets, common)
+        for metric, read in self._gauges.items():
+            found = await _read(read)
+            lines += _head(metric)
+            lines += [f"{metric.name}{_labels(metric, each, common)} {_text(number)}" for each, number in found.items()]
+        return "\n".join(lines) + "\n" if lines else ""
+
+
+async def _read(read: ReadGauge) -> Values:
+    """The values of a gauge, or none if they cannot be read."""
+    try:
+        found = read()
+        return await found if isawaitable(found) else found
+    except Exception:
+        return {}
+
+
+def _head(metric: Metric) -> tuple[str, str]:
+    return f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"
+
+
+def _histogram(metric: Metric, labels: Labels, buckets: list[float], common: Mapping[str, str]) -> Iterable[str]:
+    total = 0.0
+    for limit, count in zip((*(f"{second:g}" for second in SECONDS), "+Inf"), buckets, strict=False):
+        total += count
+        yield f"{metric.name}_bucket{_labels(metric, labels, {**common, 'le': limit})} {_text(total)}"
+    yield f"{metric.name}_sum{_labels(metric, labels, common)} {_text(buckets[-1])}"
+    yield f"{metric.name}_count{_labels(metric, labels, common)} {_text(total)}"
+
+
+def _labels(metric: Metric, values: Labels, common: Mapping[str, str]) -> str:
+    pairs = [*zip(metric.labels, values, strict=True), *common.items()]
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs) + "}" if pairs else ""
+
+
+def _text(number: float) -> str:
+    # The format `g` would round from a million on.
+    return str(int(number)) if number == int(number) else repr(number)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

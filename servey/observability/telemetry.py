@@ -1,0 +1,260 @@
+"""Observes calls: access log, metrics, spans. If none of them is enabled, there is no observer.
+
+This uses the OpenTelemetry API only. If a project configures an SDK, it gets FastAPI's own span and metrics for each
+request, and our spans inside them and around jobs.
+Source: OpenTelemetry semantic conventions 1.44, HTTP, GraphQL and messaging; W3C trace context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fastapi.exceptions import RequestValidationError
+from opentelemetry import metrics as otel_metrics
+from opentelemetry import propagate, trace
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode
+from starlette.exceptions import HTTPException
+
+from servey.core.context import Context, _record
+from servey.core.errors import ActionError
+from servey.observability.access_log import RequestRecord, write_access_line
+from servey.observability.logs import LogWriter, installed_writer
+from servey.observability.metrics import CALL_SECONDS, CALLS, Labels, Metric, Metrics
+
+if TYPE_CHECKING:
+    from servey.core.actions import Action
+    from servey.core.settings import Settings
+
+SEND_DURATION, PROCESS_DURATION = "messaging.client.operation.duration", "messaging.process.duration"
+CLIENT_LEFT = 499
+_WITH_REQUEST = ("rest", "page", "graphql", "mcp")
+
+
+class Observer:
+    """Observes the calls of one app for those of log, metrics and traces that are enabled."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        writer: LogWriter | None,
+        tracer: trace.Tracer | None,
+        durations: Mapping[str, otel_metrics.Histogram] | None = None,
+    ) -> None:
+        self.tracer = tracer
+        self._durations = durations or {}
+        self.metrics = metrics
+        self.writer = writer
+
+    async def call(
+        self,
+        invoke: Callable[[Action, Mapping[str, Any], Context], Awaitable[Any]],
+        action: Action,
+        params: Mapping[str, Any],
+        context: Context,
+    ) -> Any:
+        """Run a call, and record its log line and metrics."""
+        of_request: RequestRecord | None = _record.get(None) if context.via in _WITH_REQUEST else None
+        record = of_request or RequestRecord(context.request_id, context.via)
+        record.transport = context.via
+        record.add(action.name)
+        token = _record.set(record)
+        started = time.perf_counter()
+        status = 200
+        try:
+            return await invoke(action, params, context)
+        except BaseException as error:
+            status = status_of(error)
+            raise
+        finally:
+            _record.reset(token)
+            seconds = time.perf_counter() - started
+            self.metrics.add(CALLS, action.name, context.via, str(status))
+            self.metrics.observe(CALL_SECONDS, seconds, action.name, context.via)
+            if self.writer is not None and of_request is None:
+                record.subject = record.subject or context.subject_id
+                message = f"{context.via} {action.name} {status}"
+                write_access_line(self.writer, record, message, status=status, seconds=seconds)
+
+    @contextmanager
+    def performing(self, action: Action, context: Context) -> Iterator[None]:
+        """A span around an action's function and its dependencies."""
+        if self.tracer is None:
+            yield
+            return
+        attributes = {
+            "servey.action": action.name,
+            "servey.transport": context.via,
+            "code.function.name": f"{action.fn.__module__}.{action.fn.__qualname__}",
+        }
+        with self.tracer.start_as_current_span(
+            f"action {action.name}", attributes=attributes, record_exception=False, set_status_on_exception=False
+        ) as span:
+            record: RequestRecord | None = _record.get(None)
+            if record is not None:
+                record.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+            with _failing(span):
+                yield
+
+    def carrier(self) -> dict[str, str]:
+        """The trace context to send along with a job or an event: ``traceparent``."""
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        return carrier
+
+    @contextmanager
+    def sending(self, system: str, destination: str) -> Iterator[dict[str, str]]:
+        """A producer span around sending to a queue or a bus; yields the trace context to send along."""
+        attributes = _messaging(system, destination, "send", "send")
+        with self._timed(SEND_DURATION, attributes):
+            if self.tracer is None:
+                yield {}
+                return
+            with self.tracer.start_as_current_span(
+                f"send {destination}", kind=SpanKind.PRODUCER, attributes=attributes
+            ):
+                yield self.carrier()
+
+    @contextmanager
+    def processing(self, system: str, destination: str, carrier: Mapping[str, str] | None) -> Iterator[None]:
+        """A consumer span around processing, in the sender's trace and linked to the sender's span."""
+        attributes = _messaging(system, destination, "process", "process")
+        with self._timed(PROCESS_DURATION, attributes), self._consuming(destination, carrier, attributes):
+            yield
+
+    @contextmanager
+    def _consuming(
+        self, destination: str, carrier: Mapping[str, str] | None, attributes: Mapping[str, str]
+    ) -> Iterator[None]:
+        if self.tracer is None:
+            yield
+            return
+        sent_in = propagate.extract(carrier or {})
+        sender = trace.get_current_span(sent_in).get_span_context()
+        with self.tracer.start_as_current_span(
+            f"process {destination}",
+            context=sent_in,
+            kind=SpanKind.CONSUMER,
+            links=[Link(sender)] if sender.is_valid else [],
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            with _failing(span):
+                yield
+
+    @contextmanager
+    def operating(self, kind: str, name: str | None) -> Iterator[None]:
+        """A span around a GraphQL operation of the ``kind`` query, mutation or subscription. Its document is not recorded,
+        because it may contain secrets.
+        """
+        if self.tracer is None:
+            yield
+            return
+        attributes = {"graphql.operation.type": kind}
+        if name is not None:
+            attributes["graphql.operation.name"] = name
+        with self.tracer.start_as_current_span(kind, attributes=attributes):
+            yield
+
+    @contextmanager
+    def _timed(self, metric: str, attributes: Mapping[str, str]) -> Iterator[None]:
+        histogram = self._durations.get(metric)
+        if histogram is None:
+            yield
+            return
+        recorded, started = dict(attributes), time.perf_counter()
+        try:
+            yield
+        except BaseException as error:
+            recorded["error.type"] = type(error).__qualname__
+            raise
+        finally:
+            histogram.record(time.perf_counter() - started, recorded)
+
+
+class Observing(Protocol):
+    """Something that has an observer."""
+
+    observer: Observer | None
+
+
+def sending(runtime: Observing, system: str, destination: str) -> Any:
+    """A span around sending, see `Observer.sending`; without an observer, a context manager that yields ``{}``."""
+    observer = runtime.observer
+    return nullcontext({}) if observer is None else observer.sending(system, destination)
+
+
+def processing(runtime: Observing, system: str, destination: str, carrier: Mapping[str, str] | None) -> Any:
+    """A span around processing, see `Observer.processing`; without an observer, a null context manager."""
+    observer = runtime.observer
+    return nullcontext() if observer is None else observer.processing(system, destination, carrier)
+
+
+def observer_of(settings: Settings, metrics: Metrics) -> Observer | None:
+    """The observer of an app, or None if nothing is enabled."""
+    provider, meters = trace.get_tracer_provider(), otel_metrics.get_meter_provider()
+    tracer = None if isinstance(provider, trace.ProxyTracerProvider) else provider.get_tracer("servey")
+    # The API has no public name for the meter provider of a process without an SDK.
+    has_meter = type(meters).__name__ != "_ProxyMeterProvider"
+    durations: dict[str, otel_metrics.Histogram] = {}
+    if has_meter:
+        meter = meters.get_meter("servey")
+        metrics.forward = _forwarding(meter)
+        durations = {name: meter.create_histogram(name, unit="s") for name in (SEND_DURATION, PROCESS_DURATION)}
+    writer = installed_writer() if settings.access_log else None
+    if writer is None and tracer is None and not has_meter and not settings.metrics:
+        return None
+    return Observer(metrics, writer, tracer, durations)
+
+
+def _forwarding(meter: otel_metrics.Meter) -> Callable[[Metric, float, Labels], None]:
+    """Export metrics to OpenTelemetry: `servey_jobs_total` as `servey.jobs`."""
+    instruments: dict[Metric, Any] = {}
+
+    def forward(metric: Metric, amount: float, labels: Labels) -> None:
+        attributes = dict(zip(metric.labels, labels, strict=True))
+        instrument = instruments.get(metric)
+        if instrument is None:
+            name = metric.name.removesuffix("_total").removesuffix("_seconds").replace("servey_", "servey.", 1)
+            make: Any = meter.create_histogram if metric.kind == "histogram" else meter.create_counter
+            unit = "s" if metric.kind == "histogram" else "1"
+            instrument = instruments[metric] = make(name.replace("_", "."), unit=unit, description=metric.help)
+        (instrument.record if metric.kind == "histogram" else instrument.add)(amount, attributes)
+
+    return forward
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status of an exception; 499 if the client left."""
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return CLIENT_LEFT
+    if isinstance(error, ActionError):
+        return error.status
+    if isinstance(error, HTTPException):
+        return error.status_code
+    return 422 if isinstance(error, RequestValidationError) else 500
+
+
+@contextmanager
+def _failing(span: Span) -> Iterator[None]:
+    """Mark the span of a failed call; a client error is not a failure."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, ActionError) or error.status >= 500:
+            span.set_attribute("error.type", type(error).__qualname__)
+            span.set_status(StatusCode.ERROR)
+        raise
+
+
+def _messaging(system: str, destination: str, operation: str, kind: str) -> dict[str, str]:
+    return {
+        "messaging.system": system,
+        "messaging.destination.name": destination,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": kind,
+    }

@@ -1,0 +1,27 @@
+"""Tools for the tests of a project: a client for its app, and tests generated from the examples of its actions.
+
+An example runs through the action's real transports, with validation, access control and serialization.
+"""
+
+from __future__ import annotations
+
+from servey.testing.classes import define_test_class
+from servey.testing.client import Subscriber, async_client, client, subscribe, token_for
+from servey.testing.examples import ExampleCase, example_cases
+from servey.testing.outcomes import Outcome
+from servey.testing.recorders import Enqueued, enqueued, published
+
+__all__ = [
+    "Enqueued",
+    "ExampleCase",
+    "Outcome",
+    "Subscriber",
+    "async_client",
+    "client",
+    "define_test_class",
+    "enqueued",
+    "example_cases",
+    "published",
+    "subscribe",
+    "token_for",
+]

