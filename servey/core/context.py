@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
     from servey.core.messages import Submitted
-    from servey.core.process import Process
+    from servey.core.process import Client, Process
     from servey.core.queues import CancelRequest
 
 logger: logging.Logger = logging.getLogger("servey")
@@ -37,6 +37,7 @@ class Context:
     Shape: ``via`` is the transport, ``request_id`` is in the logs and, over HTTP, in ``X-Request-ID``; ``trusted``
     callers (the operator's command line, the scheduler) need no token; ``resources`` holds dependencies and background
     tasks until the call ends; ``job_id`` is the id of the job that runs, or None.
+    ``client`` is the other end of the call where it listens while the call runs, else None.
     ``cached`` is the `servey.caching.flights.Entry` of a cached result, or None for a fresh one.
     Units: ``deadline`` is in seconds on the running loop's clock, or None while no action runs.
     """
@@ -48,6 +49,7 @@ class Context:
         "_resources",
         "cached",
         "cancel_request",
+        "client",
         "deadline",
         "job_id",
         "request_id",
@@ -77,6 +79,7 @@ class Context:
         self.cached: Any = None
         self.job_id: str | None = None
         self.cancel_request: CancelRequest | None = None
+        self.client: Client | None = None
         self._held: list[Callable[[], Awaitable[Any]]] | tuple[()] | None = None
         # Already verified if passed in: a job's enqueuer, a socket's subscriber.
         self._authorization: Authorization | None = authorization
@@ -122,6 +125,7 @@ class Context:
         made.token, made.trusted = self.token, self.trusted
         made._authorization, made._refused = self._authorization, self._refused
         made._resources = made.deadline = made.cached = made.job_id = made.cancel_request = made._held = None
+        made.client = None
         return made
 
     async def authorize(self) -> Authorization | None:
@@ -222,14 +226,16 @@ class Context:
             raise failure
 
     def progress(self, done: float, total: float | None = None) -> None:
-        """Report the progress of this job; does nothing outside a job."""
+        """Report the progress of this job, or of a call over MCP to an agent that asks for it; else it does nothing."""
         if self.job_id is not None:
             self.runtime.report_progress(self.job_id, done, total)
+        elif self.client is not None:
+            self.client.report(done, total)
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody has cancelled this job. A plain ``def`` that runs long reads it and returns early; an ``async``
-        action is cancelled by itself."""
+        """Whether somebody has cancelled this job or call over MCP. A plain ``def`` that runs long reads it and returns
+        early; an ``async`` action is cancelled by itself."""
         return self.cancel_request is not None and self.cancel_request.is_set
 
     def __repr__(self) -> str:

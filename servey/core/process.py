@@ -36,6 +36,14 @@ class Threads(Protocol):
         ...
 
 
+class Client(Protocol):
+    """The other end of a call that listens while the call runs; see `servey.mcp.progress`."""
+
+    def report(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Tell how far the call is; from any thread."""
+        ...
+
+
 class Process(Protocol):
     """One running app, as seen from inside a call.
 

@@ -9,13 +9,15 @@ from typing import TypeVar
 from starlette.types import Receive
 
 from servey.core.errors import ActionError
+from servey.core.queues import CancelRequest
 
 T = TypeVar("T")
 
 
-async def cancelled_on_disconnect(call: Awaitable[T], receive: Receive) -> T:
+async def cancelled_on_disconnect(call: Awaitable[T], receive: Receive, request: CancelRequest | None = None) -> T:
     """Await a call in this task, and cancel it when the client disconnects; the body must have been read.
 
+    A plain ``def``, which cannot be cancelled, reads ``request``.
     Errors: ActionError with status 499, for the log; those of the call.
     """
     task = asyncio.current_task()
@@ -27,6 +29,8 @@ async def cancelled_on_disconnect(call: Awaitable[T], receive: Receive) -> T:
         while (await receive())["type"] != "http.disconnect":
             pass
         is_gone = True
+        if request is not None:
+            request.set()
         task.cancel()
 
     before = task.cancelling()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from types import CoroutineType
 
@@ -42,14 +42,14 @@ async def send_chunks(
         # nginx buffers responses unless they ask it not to.
         headers = [*(pair for pair in headers if pair[0] != b"x-accel-buffering"), (b"x-accel-buffering", b"no")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    writer = _BodyWriter(send)
+    writer = BodyWriter(send)
     async with aclosing(chunks), anyio.create_task_group() as group:
         group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
         group.start_soon(_cancel_when, stopping, group.cancel_scope)
         if given_up is not None:
             group.start_soon(_cancel_when, given_up, group.cancel_scope)
         if ping is not None:
-            group.start_soon(writer.ping, *ping, group.cancel_scope)
+            group.start_soon(writer.ping, *ping, group.cancel_scope.cancel)
         now = asyncio.get_running_loop().time
         until = 0.0
         async for chunk in chunks:
@@ -64,7 +64,7 @@ async def send_chunks(
         await writer.end()
 
 
-class _BodyWriter:
+class BodyWriter:
     """Writes the body of one response."""
 
     def __init__(self, send: Send) -> None:
@@ -102,13 +102,13 @@ class _BodyWriter:
         except (TimeoutError, OSError):  # the client does not read, or has disconnected
             pass
 
-    async def ping(self, chunk: bytes, every: float, scope: anyio.CancelScope) -> None:
-        """Send this chunk after each idle period; cancel the body if the client does not read it."""
-        while True:
+    async def ping(self, chunk: bytes, every: float, give_up: Callable[[], object]) -> None:
+        """Send this chunk after each idle period, until the client does not read it."""
+        while self.is_open:
             self._is_idle = True
             await asyncio.sleep(every)
             if self._is_idle and not await self.write(chunk):
-                scope.cancel()
+                give_up()
 
 
 async def _cancel_on_disconnect(receive: Receive, scope: anyio.CancelScope) -> None:

@@ -18,6 +18,7 @@ from servey.core.errors import ActionError, ActionTimeout, Forbidden, Unauthenti
 from servey.http.errors import known_error
 from servey.http.web import exception_of
 from servey.mcp.offers import may_call
+from servey.mcp.progress import Progress
 from servey.mcp.protected import InsufficientScope, TokenRequired
 
 
@@ -25,13 +26,15 @@ from servey.mcp.protected import InsufficientScope, TokenRequired
 class Exchange:
     """One request of a client and what its call opened.
 
-    Shape: ``scope`` and ``receive`` are those of its HTTP request, or None; ``failure`` is the exception of a call that
+    Shape: ``scope`` and ``receive`` are those of its HTTP request, or None; ``progress`` tells the client how far the call
+    is, if it asks for that; ``failure`` is the exception of a call that
     failed, which dependencies see when they are closed.
     """
 
     context: Context
     scope: Scope | None = None
     receive: Receive | None = None
+    progress: Progress | None = None
     failure: BaseException | None = None
 
     async def close(self, failure: BaseException | None = None) -> None:

@@ -9,13 +9,16 @@ import asyncio
 import base64
 import logging
 import re
+from collections.abc import Coroutine
 from typing import Any, TypeAlias
 
 from starlette.types import Receive, Scope, Send
 
 from servey.core.context import Context
 from servey.core.errors import ActionError, Forbidden, InvalidParams, UnsupportedMediaType
+from servey.core.queues import CancelRequest
 from servey.http.bodies import parse_json, whole_body
+from servey.http.disconnects import cancelled_on_disconnect
 from servey.http.errors import known_error
 from servey.http.origins import origin_is_known
 from servey.http.web import JSON, Answer, bearer_token, exception_of, request_id_of
@@ -34,6 +37,8 @@ from servey.mcp.messages import (
     parse_message,
     unsupported_version,
 )
+from servey.mcp.progress import progress_of, reporting
+from servey.mcp.replies import Reply
 from servey.mcp.server import Server
 
 logger: logging.Logger = logging.getLogger("servey")
@@ -45,19 +50,19 @@ _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
 async def serve_http(server: Server, scope: Scope, receive: Receive, send: Send) -> None:
     """Handle one request. Every failure becomes a response."""
-    answer = Answer(scope, send, request_id_of(scope))
+    reply = Reply(Answer(scope, send, request_id_of(scope)), server.runtime.settings.channel_ping)
     request: Request | None = None
     try:
         with server.runtime.in_flight.count_call():
             request = await _read(server, scope, receive)
             if request is None or request.id is None:
-                await _send(answer, 202, b"")
+                await reply.send(202, b"")
                 return
-            await _respond(server, request, scope, receive, answer)
+            await _respond(server, request, scope, receive, reply)
     except (Exception, asyncio.CancelledError) as raised:
         error = exception_of(raised)
-        if answer.started:
-            logger.error("MCP failed after the response started", exc_info=error)
+        if reply.is_sent:
+            logger.error("MCP failed after the response", exc_info=error)
             return
         known = known_error(error, server.runtime, request_id_of(scope), "MCP", "mcp")
         headers = {name.lower(): value for name, value in known.headers.items()}
@@ -65,7 +70,9 @@ async def serve_http(server: Server, scope: Scope, receive: Receive, send: Send)
         if challenge is not None:
             headers["www-authenticate"] = challenge
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await _send(answer, _status(known, request), encode_error(None if request is None else request.id, known), raw)
+        await reply.send(_status(known, request), encode_error(None if request is None else request.id, known), raw)
+    finally:
+        reply.close()
 
 
 async def _read(server: Server, scope: Scope, receive: Receive) -> Request | None:
@@ -142,27 +149,41 @@ def _decoded(value: str) -> str | None:
         return None
 
 
-async def _respond(server: Server, request: Request, scope: Scope, receive: Receive, answer: Answer) -> None:
+async def _respond(server: Server, request: Request, scope: Scope, receive: Receive, reply: Reply) -> None:
     token = bearer_token(scope, server.runtime.settings)
-    exchange = Exchange(Context(server.runtime, "mcp", request_id_of(scope), token), scope, receive)
+    context = Context(server.runtime, "mcp", request_id_of(scope), token)
+    progress = progress_of(request) if _accepts_events(scope) else None
+    exchange = Exchange(context, scope, receive, progress)
     try:
-        members = await server.respond(request, exchange)
-        body = encode_result(request.id, members, server.stamp(request))
-        await _send(answer, 200, body, exchange.headers())
+        async with reporting(context, progress, reply.notify):
+            members = await _until_disconnect(server.respond(request, exchange), server, request, exchange)
+        await reply.send(200, encode_result(request.id, members, server.stamp(request)), exchange.headers())
     except BaseException as error:
         await exchange.close(error)
         raise
     await exchange.close()
 
 
+def _accepts_events(scope: Scope) -> bool:
+    return any(name == b"accept" and b"text/event-stream" in value.lower() for name, value in scope["headers"])
+
+
+async def _until_disconnect(
+    call: Coroutine[Any, Any, bytes], server: Server, request: Request, exchange: Exchange
+) -> bytes:
+    """Await a call, and cancel it when its client disconnects.
+
+    Source: MCP 2026-07-28; in the versions before it a client that disconnects has not cancelled anything, so the action
+    decides.
+    """
+    assert exchange.receive is not None
+    tool = server.offers.tools.get(str(request.params.get("name"))) if request.method == "tools/call" else None
+    if tool is None or not (request.is_modern or tool.action.cancel_on_disconnect):
+        return await call
+    exchange.context.cancel_request = CancelRequest()
+    return await cancelled_on_disconnect(call, exchange.receive, exchange.context.cancel_request)
+
+
 def _status(error: ActionError, request: Request | None) -> int:
     """Return the HTTP status of an error; clients before 2026-07-28 expect 200 for those of a valid message."""
     return 200 if isinstance(error, ProtocolError) and request is not None and not request.is_modern else error.status
-
-
-async def _send(answer: Answer, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-    about = [(b"cache-control", b"no-store"), (b"content-length", str(len(body)).encode()), *(headers or ())]
-    if body:
-        about.append((b"content-type", b"application/json"))
-    await answer.send({"type": "http.response.start", "status": status, "headers": about})
-    await answer.send({"type": "http.response.body", "body": body})

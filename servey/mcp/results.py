@@ -13,6 +13,7 @@ from servey.calls.outcomes import ResultError, Stream
 from servey.core.actions import Action
 from servey.core.errors import ActionError, InvalidParams, body_of
 from servey.mcp.messages import members_of
+from servey.mcp.progress import Progress
 from servey.mcp.prompts import Prompt, messages_of
 from servey.mcp.resources import Resource
 from servey.mcp.tools import RESULT, Tool
@@ -21,8 +22,10 @@ MAX_STREAM_BYTES = 4 << 20
 """How much a streaming action may yield in one call."""
 
 
-async def members_of_result(tool: Tool, result: Any) -> bytes:
+async def members_of_result(tool: Tool, progress: Progress | None, result: Any) -> bytes:
     """Return the JSON members of a successful result: content, and structured content if the tool declares it.
+
+    The items of a stream are progress too.
 
     Errors: ResultError for a ``Response`` that does not fit the tool's output schema; ActionError for a long stream.
     """
@@ -30,14 +33,14 @@ async def members_of_result(tool: Tool, result: Any) -> bytes:
         return _of_response(tool, result)
     raw = None if tool.encode is None or isinstance(result, Stream) else tool.encode(result)
     if raw is None:
-        raw = await _serialized(tool.action, result)
+        raw = await _serialized(tool.action, result, progress)
     # The text of a str is the str itself; of any other result it is its JSON.
     text = raw if raw.startswith(b'"') else orjson.dumps(raw.decode())
     structured = b'{"' + RESULT.encode() + b'":' + raw + b"}" if tool.wraps else raw
     return b'"content":[{"type":"text","text":' + text + b'}],"structuredContent":' + structured
 
 
-async def _serialized(action: Action, result: Any) -> bytes:
+async def _serialized(action: Action, result: Any, progress: Progress | None = None) -> bytes:
     assert action.result is not None
     dump = action.result.serializer.to_json
     if not isinstance(result, Stream):
@@ -47,6 +50,8 @@ async def _serialized(action: Action, result: Any) -> bytes:
     async for item in result:
         items.append(dump(item, by_alias=True, warnings=False))
         size += len(items[-1])
+        if progress is not None:
+            progress.report_item(len(items), items[-1])
         if size > MAX_STREAM_BYTES:
             raise ActionError(
                 413, "too_large", f"The items are over the limit of {MAX_STREAM_BYTES} bytes; ask for fewer"

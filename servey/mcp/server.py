@@ -170,7 +170,8 @@ class Server:
         if tool is None:
             raise ProtocolError(INVALID_PARAMS, f"There is no tool '{name[:100]}'; list them with tools/list")
         try:
-            return await call_action(tool.plan, _arguments(request), exchange, partial(members_of_result, tool))
+            render = partial(members_of_result, tool, exchange.progress)
+            return await call_action(tool.plan, _arguments(request), exchange, render)
         except CallFailed as failed:
             return members_of_failure(failed.error, exchange.context.request_id)
 

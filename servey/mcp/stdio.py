@@ -9,11 +9,12 @@ import asyncio
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from servey.calls.ids import new_request_id
 from servey.core.context import Context
 from servey.core.errors import ActionError, InvalidParams, TooLarge
+from servey.core.queues import CancelRequest
 from servey.http.bodies import parse_json
 from servey.http.errors import known_error
 from servey.http.web import exception_of
@@ -28,7 +29,11 @@ from servey.mcp.messages import (
     encode_result,
     parse_message,
 )
+from servey.mcp.progress import progress_of, reporting
 from servey.mcp.server import Server
+
+Running: TypeAlias = dict[str | int, tuple[asyncio.Task[None], Context]]
+"""The calls that run, by the ids of their requests."""
 
 
 async def serve_stdio(
@@ -39,7 +44,7 @@ async def serve_stdio(
     ``trusted`` callers need no token, and access control does not apply to them.
     """
     limit = server.runtime.settings.max_body_bytes
-    running: dict[str | int, asyncio.Task[None]] = {}
+    running: Running = {}
     received: asyncio.Queue[bytes] = asyncio.Queue()
     # A daemon thread, because nothing interrupts a thread that reads.
     loop = asyncio.get_running_loop()
@@ -58,10 +63,11 @@ async def serve_stdio(
             write(encode_error(request.id, ProtocolError(INVALID_PARAMS, "A request with this id is running")) + b"\n")
         else:
             context = Context(server.runtime, "mcp", new_request_id(), token, trusted=trusted)
-            running[request.id] = task = asyncio.create_task(_answer(server, request, context, write))
+            task = asyncio.create_task(_answer(server, request, context, write))
+            running[request.id] = task, context
             task.add_done_callback(partial(_forget, running, request.id))
     if running:
-        await asyncio.wait(running.values())
+        await asyncio.wait([task for task, _ in running.values()])
 
 
 def _read(lines: BinaryIO, limit: int, loop: asyncio.AbstractEventLoop, received: asyncio.Queue[bytes]) -> None:
@@ -89,25 +95,32 @@ def _parsed(line: bytes, limit: int) -> Request | None:
     return request
 
 
-def _forget(running: dict[str | int, asyncio.Task[None]], id_: str | int, task: asyncio.Task[None]) -> None:
+def _forget(running: Running, id_: str | int, task: asyncio.Task[None]) -> None:
     del running[id_]
 
 
-def _cancel(notification: Request, running: dict[str | int, asyncio.Task[None]]) -> None:
+def _cancel(notification: Request, running: Running) -> None:
     id_ = notification.params.get("requestId")
     if notification.method == "notifications/cancelled" and isinstance(id_, str | int) and id_ in running:
-        running[id_].cancel()
+        task, context = running[id_]
+        context.cancel_request = CancelRequest(is_set=True)
+        task.cancel()
 
 
 async def _answer(server: Server, request: Request, context: Context, write: Callable[[bytes], None]) -> None:
-    exchange = Exchange(context)
+    exchange = Exchange(context, progress=progress_of(request))
     is_answered = False
+
+    async def notify(message: bytes) -> None:
+        write(message + b"\n")
+
     try:
         with server.runtime.in_flight.count_call():
             try:
                 if request.is_modern:
                     check_envelope(request)
-                members = await server.respond(request, exchange)
+                async with reporting(context, exchange.progress, notify):
+                    members = await server.respond(request, exchange)
                 write(encode_result(request.id, members, server.stamp(request)) + b"\n")
                 is_answered = True
             except BaseException as error:

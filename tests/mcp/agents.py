@@ -1,5 +1,7 @@
-"""The official client, as an agent uses it, of an app in this process."""
+"""Clients of an app in this process: the official one, as an agent uses it, and one that can disconnect."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -7,6 +9,9 @@ from typing import Any
 import httpx2
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
+
+MODERN = "2026-07-28"
+META = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
 
 
 @asynccontextmanager
@@ -31,3 +36,49 @@ def code_of(failure: Any) -> str:
         return str(failure.error.data["code"])
     (content,) = failure.content
     return str(content.text.rpartition(" (")[2].removesuffix(")"))
+
+
+class Call:
+    """One request on the wire, whose client can disconnect."""
+
+    def __init__(
+        self,
+        app: Any,
+        method: str,
+        params: Any,
+        meta: Any = (),
+        *,
+        version: str = MODERN,
+        accept: str = "text/event-stream, */*",
+    ):
+        self.gone = asyncio.Event()
+        self._sent: asyncio.Queue[bytes] = asyncio.Queue()
+        made = META if version == MODERN else {}
+        self._body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": made | dict(meta)}}
+        headers = {"accept": accept, "content-type": "application/json", "host": "testserver"}
+        headers |= {"mcp-protocol-version": version, "mcp-method": method}
+        headers |= {"mcp-name": params["name"]} if "name" in params else {}
+        scope = {"type": "http", "method": "POST", "path": "/mcp", "raw_path": b"/mcp", "query_string": b""}
+        scope |= {"headers": [(name.encode(), value.encode()) for name, value in headers.items()], "scheme": "http"}
+        scope |= {"server": ("testserver", 80), "client": ("127.0.0.1", 1), "root_path": "", "http_version": "1.1"}
+        self.task = asyncio.create_task(app({**scope, "asgi": {"version": "3.0"}}, self._receive, self._send))
+
+    async def _receive(self) -> dict[str, Any]:
+        if self._body:
+            body, self._body = json.dumps(self._body).encode(), {}
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], dict(message["headers"])
+        else:
+            self._sent.put_nowait(message["body"])
+
+    async def message(self) -> Any:
+        async with asyncio.timeout(5):
+            chunk = await self._sent.get()
+        begin = b"event: message\ndata: "
+        assert chunk.startswith(begin) and chunk.endswith(b"\n\n")
+        return json.loads(chunk.removeprefix(begin))

@@ -1,11 +1,12 @@
 """The actions that the scenarios of the official conformance suite use, by the names that it expects."""
 
+import asyncio
 import base64
 from typing import Any
 
 from starlette.responses import Response
 
-from servey import ActionError, McpTrigger, Servey, Settings, action, create_app
+from servey import ActionError, Context, McpTrigger, Servey, Settings, action, create_app
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
@@ -40,6 +41,15 @@ async def file() -> Response:
 async def fail() -> None:
     """Fail."""
     raise ActionError(409, "conflict", "This tool intentionally returns an error for testing")
+
+
+@action(triggers=McpTrigger(name="test_tool_with_progress"))
+async def with_progress(context: Context) -> str:
+    """Report progress."""
+    for done in (0, 50, 100):
+        context.progress(done, 100)
+        await asyncio.sleep(0.15)
+    return "done"
 
 
 @action(triggers=McpTrigger("resource", uri="test://static-text"))
@@ -81,7 +91,7 @@ async def prompt_with_image() -> list[Any]:
 
 
 ACTIONS = [
-    simple_text, image, audio, file, fail, static_text, templated, simple_prompt, prompt_with_arguments,
+    simple_text, image, audio, file, fail, with_progress, static_text, templated, simple_prompt, prompt_with_arguments,
     prompt_with_resource, prompt_with_image,
 ]  # fmt: skip
 

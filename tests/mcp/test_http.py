@@ -11,10 +11,7 @@ from fastapi import Depends, FastAPI, Header, HTTPException
 
 from servey import MCP_TOOL, Authorization, ScopeAccessControl, Settings, action, create_app
 from servey.testing import client, token_for
-from tests.mcp.agents import agent
-
-MODERN = "2026-07-28"
-META = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
+from tests.mcp.agents import META, MODERN, agent
 
 
 @action(triggers=MCP_TOOL)

@@ -21,7 +21,7 @@ SECRET = "a-secret-of-more-than-32-bytes-for-tests"
 ACTIONS = """
 import asyncio, os
 from fastapi import Request
-from servey import MCP_TOOL, Authorization, ScopeAccessControl, action
+from servey import MCP_TOOL, Authorization, Context, ScopeAccessControl, action
 
 @action(triggers=MCP_TOOL)
 async def add(a: int, b: int = 2) -> int:
@@ -38,7 +38,8 @@ async def web_only(request: Request) -> str:
     return request.method
 
 @action(triggers=MCP_TOOL, timeout=60)
-async def slow() -> None:
+async def slow(context: Context) -> None:
+    context.progress(1, 60)
     try:
         await asyncio.sleep(60)
     finally:
@@ -141,7 +142,8 @@ def test_what_is_no_message_gets_an_error(process):
 
 def test_calls_run_side_by_side_and_can_be_cancelled(process, project):
     (project / "cancelled").unlink(missing_ok=True)
-    process.send("tools/call", {"name": "slow"}, id=1)
+    process.send("tools/call", {"name": "slow", "_meta": {"progressToken": "p"}}, id=1)
+    assert process.read()["params"] == {"progressToken": "p", "progress": 1.0, "total": 60.0}
     process.send("tools/call", {"name": "slow"}, id=1)
     assert process.read()["error"]["message"] == "A request with this id is running"
     process.send("tools/call", {"name": "add", "arguments": {"a": 1}}, id=2)
