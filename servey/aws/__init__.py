@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from servey.app import Servey
+    from servey.aws.appsync import FieldFinder
     from servey.aws.dispatch import LambdaHandler
     from servey.aws.queue import Outcome
     from servey.core.queues import CancelRequest, Job
@@ -33,7 +34,7 @@ def build_handler(app: Servey, *, host: FastAPI | None = None) -> LambdaHandler:
         app.runtime.parts.queue = "servey.aws.queue:no_queue_of"
     services = app.runtime.services
     services[:] = [service for service in services if service is not jobs_and_schedules_here]
-    return LambdaHandler(host or app, app.runtime, TransportHooks(_perform, _frames))
+    return LambdaHandler(host or app, app.runtime, TransportHooks(_perform, _frames, _fields))
 
 
 async def _perform(runtime: Runtime, job: Job, tries: int, cancel: CancelRequest, seconds: float | None) -> Outcome:
@@ -46,6 +47,12 @@ def _frames() -> Any:
     from servey.ws import frames
 
     return frames
+
+
+def _fields(runtime: Runtime) -> FieldFinder:
+    from servey.graphql.plain import plain_fields
+
+    return plain_fields(runtime)
 
 
 def _project_handler() -> LambdaHandler:

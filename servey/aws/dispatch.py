@@ -22,6 +22,7 @@ from servey.core.errors import ConfigError
 from servey.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
+    from servey.aws.appsync import FieldFinder
     from servey.aws.records import Perform
     from servey.aws.sockets import Frames
 
@@ -36,10 +37,11 @@ _DEFAULT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class TransportHooks:
-    """The job and websocket functions of other transports that the dispatcher uses."""
+    """The job, websocket and GraphQL functions of other transports that the dispatcher uses."""
 
     perform: Perform
     frames: Callable[[], Frames]
+    fields: Callable[[Runtime], FieldFinder]
 
 
 class LambdaHandler:
@@ -56,6 +58,7 @@ class LambdaHandler:
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._lifespan = AsyncExitStack()
         self._requests: Requests | None = None
+        self._fields: FieldFinder | None = None
         self._handlers: Mapping[Kind, EventHandler] = {
             "http": self._http,
             "direct": self._direct,
@@ -105,12 +108,21 @@ class LambdaHandler:
     def _appsync(self, event: Any, lambda_context: Any, request_id: str) -> Any:
         from servey.aws.appsync import answer_field
 
-        return self.run(within(seconds_left(lambda_context), answer_field(self.runtime, event, request_id)))
+        return self.run(
+            within(seconds_left(lambda_context), answer_field(self.runtime, self._find(), event, request_id))
+        )
 
     def _appsync_batch(self, event: Any, lambda_context: Any, request_id: str) -> Any:
         from servey.aws.appsync import answer_fields
 
-        return self.run(within(seconds_left(lambda_context), answer_fields(self.runtime, event, request_id)))
+        return self.run(
+            within(seconds_left(lambda_context), answer_fields(self.runtime, self._find(), event, request_id))
+        )
+
+    def _find(self) -> FieldFinder:
+        if self._fields is None:
+            self._fields = self._hooks.fields(self.runtime)
+        return self._fields
 
     def _sqs(self, event: Any, lambda_context: Any, request_id: str) -> Any:
         from servey.aws.records import run_records

@@ -81,6 +81,11 @@ def payload_of(
     raise problem
 
 
+def payload_of_value(value: Any) -> Payload:
+    """Return one value as it is, whatever its serializers make of it. Errors: NotStorable."""
+    return Payload(_copied({"value": _encoded(value, ())})["value"], tagged=True)
+
+
 def _check_round_trip(
     payload: Payload, given: Mapping[str, Any], values: Mapping[str, Any], names: Mapping[str, str], check: Validate
 ) -> None:

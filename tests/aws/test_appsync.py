@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PlainSerializer, field_serializer
 
 from servey import (
     WEB_GET,
@@ -234,4 +234,67 @@ def test_excluded_fields_are_returned_only_to_methods_of_their_object():
     assert handler(event("Query", "account"), None) == {"name": "ada"}
     source = handler(event("Query", "folder"), None)
     assert handler(event("Folder", "depth", source=source), None) == 3
+    handler.close()
+
+
+Masked = Annotated[str, PlainSerializer(lambda text: "*" * len(text))]
+
+
+class Card(BaseModel):
+    holder: str = Field(alias="nameOnCard")
+    number: str
+    pin: Masked
+
+    @field_serializer("number")
+    def last_two(self, number: str) -> str:
+        return number[-2:]
+
+    @action
+    async def is_valid(self) -> bool:
+        return (self.holder, self.number, self.pin) == ("Ada", "1234", "99")
+
+
+class Gold(Card):
+    secret_limit: int = 9
+
+
+@dataclass
+class Note:
+    text_of: Masked
+    hidden: Annotated[str, Field(exclude=True)] = "hidden"
+
+
+@action(triggers=WEB_GET)
+async def cards(first: Card | None = None) -> list[Card]:
+    return [first or Gold.model_validate({"nameOnCard": "Ada", "number": "1234", "pin": "99"})]
+
+
+@action(triggers=WEB_GET)
+async def note() -> Note:
+    return Note("raw")
+
+
+@action(triggers=WEB_GET)
+async def masked() -> Masked:
+    return "raw"
+
+
+@action(triggers=WEB_GET, hidden="graphql")
+async def inner() -> str:
+    return "not in the schema"
+
+
+def test_serializers_hold_as_on_every_transport():
+    handler = build_handler(create_app(actions=[cards, note, masked, inner], settings=Settings(env="dev")))
+    (card,) = handler(event("Query", "cards"), None)
+    assert {name: value for name, value in card.items() if name != "_servey"} == {
+        "nameOnCard": "Ada", "number": "34", "pin": "**",
+    }  # fmt: skip
+    assert handler(event("Card", "isValid", source=card), None) is True
+    given = {"nameOnCard": "Bob", "number": "5678", "pin": "00"}
+    assert handler(event("Query", "cards", first=given), None)[0]["number"] == "78"
+    assert handler(event("Query", "note"), None) == {"textOf": "***"}
+    assert handler(event("Query", "masked"), None) == "***"
+    with pytest.raises(FieldFailed, match="not_found"):
+        handler(event("Query", "inner"), None)
     handler.close()
