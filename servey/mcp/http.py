@@ -177,7 +177,7 @@ async def _until_disconnect(
     decides.
     """
     assert exchange.receive is not None
-    tool = server.offers.tools.get(str(request.params.get("name"))) if request.method == "tools/call" else None
+    tool = server.called_tool(request)
     if tool is None or not (request.is_modern or tool.action.cancel_on_disconnect):
         return await call
     exchange.context.cancel_request = CancelRequest()

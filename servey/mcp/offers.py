@@ -13,6 +13,7 @@ from servey.core.errors import ConfigError
 from servey.core.triggers import MCP_TOOL, McpTrigger, WebTrigger
 from servey.mcp.prompts import Prompt
 from servey.mcp.resources import Resource, address_of, address_problem
+from servey.mcp.search import OWN_NAMES
 from servey.mcp.tools import Tool, offered_name
 from servey.runtime.runtime import Runtime
 
@@ -26,6 +27,12 @@ class Offers:
     prompts: dict[str, Prompt] = field(default_factory=dict)
     places: dict[Action, list[str]] = field(default_factory=dict)
     absences: dict[Action, list[str]] = field(default_factory=dict)
+    max_listed: int = 50
+
+    @property
+    def are_many(self) -> bool:
+        """Whether there are more tools than lists show; then agents can search them."""
+        return len(self.tools) > self.max_listed
 
     def plans(self) -> Iterator[Plan]:
         """Yield the plan of everything that is offered."""
@@ -43,7 +50,7 @@ def offers_of(runtime: Runtime, *, has_request: bool = True) -> Offers:
 
     Errors: ConfigError for invalid names and addresses, and for two actions of one name or address.
     """
-    made, problems = Offers(), list[str]()
+    made, problems = Offers(max_listed=runtime.settings.mcp_max_listed), list[str]()
     if runtime.settings.mcp == "off":
         return made
     for action in runtime.catalog:
@@ -61,6 +68,10 @@ def offers_of(runtime: Runtime, *, has_request: bool = True) -> Offers:
             made.absences[action] = [f"not over MCP: it needs {needed}"]
             continue
         problems += [problem for trigger in triggers if (problem := _add(made, plan, trigger))]
+    if made.are_many:
+        for name in OWN_NAMES & made.tools.keys():
+            text = f"the MCP tool '{name}' is Servey's own where there are more than {made.max_listed} tools"
+            problems.append(_problem(made.tools[name].action, f"{text}; set McpTrigger(name=...)"))
     if problems:
         raise ConfigError(problems)
     return made

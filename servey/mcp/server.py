@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from servey.core.access import Authorization
 from servey.core.actions import Action
@@ -34,8 +34,11 @@ from servey.mcp.results import (
     members_of_messages,
     members_of_result,
 )
+from servey.mcp.search import CALL_TOOL, SEARCH_TOOLS, found_tools
 from servey.mcp.tools import Tool
 from servey.runtime.runtime import Runtime
+
+Offered = TypeVar("Offered", bound=Tool | Resource | Prompt)
 
 PAGE_SIZE = 100
 """How many tools, resources or prompts one page of a list has."""
@@ -148,30 +151,57 @@ class Server:
         self, key: str, offered: Iterable[Tool | Resource | Prompt], request: Request, exchange: Exchange
     ) -> bytes:
         """Return one page of what the caller may use. The cursor is the place where the page begins."""
-        begin = _begin_of(request.params.get("cursor"))
+        listed = await self._usable(offered, exchange)
+        return self._page(key, [each.described for each in listed], request)
+
+    async def _usable(self, offered: Iterable[Offered], exchange: Exchange) -> list[Offered]:
+        """Return what the caller may use. Errors: those of `_caller`."""
         authorization = await self._caller(exchange)
-        lists_all = exchange.context.trusted or self.runtime.settings.mcp_lists == "all"
-        listed = [
-            each for each in offered if lists_all or not each.plan.guarded or await may_call(each.plan, authorization)
-        ]
+        if exchange.context.trusted or self.runtime.settings.mcp_lists == "all":
+            return list(offered)
+        return [each for each in offered if not each.plan.guarded or await may_call(each.plan, authorization)]
+
+    def _page(self, key: str, described: list[dict[str, Any]], request: Request) -> bytes:
+        begin = _begin_of(request.params.get("cursor"))
         end = begin + PAGE_SIZE
-        page: dict[str, Any] = {key: [each.described for each in listed[begin:end]]}
-        page |= {"nextCursor": str(end)} if end < len(listed) else {}
+        page: dict[str, Any] = {key: described[begin:end]}
+        page |= {"nextCursor": str(end)} if end < len(described) else {}
         return members_of(page | (self._freshness() if request.is_modern else {}))
 
     # ----------------------------------------------------------------------------------------------------------- tools
 
     async def _list_tools(self, request: Request, exchange: Exchange) -> bytes:
-        return await self._list("tools", self.offers.tools.values(), request, exchange)
+        listed = await self._usable(self.offers.tools.values(), exchange)
+        if len(listed) > self.runtime.settings.mcp_max_listed:
+            return self._page("tools", [SEARCH_TOOLS, CALL_TOOL], request)
+        return self._page("tools", [each.described for each in listed], request)
+
+    def called_tool(self, request: Request) -> Tool | None:
+        """Return the tool that a request calls, by its name or by `call_tool`, or None."""
+        return self.offers.tools.get(str(self._called_by(request)[0])) if request.method == "tools/call" else None
+
+    def _called_by(self, request: Request) -> tuple[Any, Any]:
+        """Return the name and the arguments of the tool that a request calls."""
+        name, arguments = request.params.get("name"), request.params.get("arguments")
+        if name == CALL_TOOL["name"] and self.offers.are_many and isinstance(arguments, dict):
+            return arguments.get("name"), arguments.get("arguments")
+        return name, arguments
 
     async def _call_tool(self, request: Request, exchange: Exchange) -> bytes:
-        name = request.text("name")
-        tool = self.offers.tools.get(name)
+        outer = request.text("name")
+        if outer == SEARCH_TOOLS["name"] and self.offers.are_many:
+            return found_tools(
+                await self._usable(self.offers.tools.values(), exchange), _arguments(request.params.get("arguments"))
+            )
+        name, arguments = self._called_by(request)
+        tool = self.offers.tools.get(str(name))
+        if tool is None and outer == CALL_TOOL["name"] and self.offers.are_many:
+            return members_of_failure(NotFound(f"There is no tool '{str(name)[:100]}'; find it with search_tools"), "")
         if tool is None:
-            raise ProtocolError(INVALID_PARAMS, f"There is no tool '{name[:100]}'; list them with tools/list")
+            raise ProtocolError(INVALID_PARAMS, f"There is no tool '{outer[:100]}'; list them with tools/list")
         try:
             render = partial(members_of_result, tool, exchange.progress)
-            return await call_action(tool.plan, _arguments(request), exchange, render)
+            return await call_action(tool.plan, _arguments(arguments), exchange, render)
         except CallFailed as failed:
             return members_of_failure(failed.error, exchange.context.request_id)
 
@@ -212,7 +242,9 @@ class Server:
         prompt = self.offers.prompts.get(name)
         if prompt is None:
             raise ProtocolError(INVALID_PARAMS, f"There is no prompt '{name[:100]}'; list them with prompts/list")
-        return await _called(prompt, _arguments(request), request, exchange, partial(members_of_messages, prompt))
+        return await _called(
+            prompt, _arguments(request.params.get("arguments")), request, exchange, partial(members_of_messages, prompt)
+        )
 
     async def _complete(self, request: Request, exchange: Exchange) -> bytes:
         ref, argument = request.params.get("ref"), request.params.get("argument")
@@ -256,8 +288,7 @@ async def _called(
         raise ProtocolError(code, text, data={"code": error.code}, status=status) from failed
 
 
-def _arguments(request: Request) -> dict[str, Any]:
-    arguments = request.params.get("arguments")
+def _arguments(arguments: Any) -> dict[str, Any]:
     if not isinstance(arguments, dict | None):
         raise ProtocolError(INVALID_PARAMS, "'arguments' must be an object with one member per parameter")
     return arguments or {}

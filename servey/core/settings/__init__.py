@@ -190,6 +190,7 @@ class Settings(BaseSettings):
     mcp_lists: Literal["callable", "all"] = Field(
         "callable", description="what MCP lists: what the caller's access rules allow, or everything"
     )
+    mcp_max_listed: int = Field(50, ge=1, description="with more tools, MCP lists two that search and call them")
 
     cache_max_entries: int = Field(
         10_000, ge=0, description="maximum number of cached results in memory, without Redis"
