@@ -8,6 +8,7 @@ from servey import seed_imports as _seed_imports
 from servey.caching.results import invalidate
 from servey.core.access import ALLOW_ALL, ALLOW_NONE, Authorization, AuthorizationError, ScopeAccessControl
 from servey.core.actions import BatchInvoker, Example, Group, action
+from servey.core.actions.paging import Cursor, Page
 from servey.core.cache import SecureHashCacheControl, TimestampCacheControl, TtlCacheControl
 from servey.core.channels import (
     EventFilterABC,
@@ -59,6 +60,7 @@ __all__ = [
     "Conflict",
     "Context",
     "CronTrigger",
+    "Cursor",
     "ErrorFacts",
     "EventFilterABC",
     "Example",
@@ -68,6 +70,7 @@ __all__ = [
     "Limit",
     "McpTrigger",
     "NotFound",
+    "Page",
     "Parts",
     "Redirect",
     "Retry",

@@ -171,7 +171,7 @@ def _listening_on(
 
 
 def _check(runtime: Runtime, workers: int) -> None:
-    problems = list(problems_of(runtime.settings, runtime.authorizer, runtime.guarded_action))
+    problems = list(problems_of(runtime.settings, runtime.authorizer, runtime.guarded_action, runtime.catalog))
     if workers > 1 and runtime.settings.redis_url is None:
         problems.append(
             f"--workers {workers} needs Redis: without it each process has its own schedules, jobs and event channels; "

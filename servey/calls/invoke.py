@@ -28,6 +28,7 @@ from servey.calls.steps import resume_coroutine
 from servey.calls.validation_errors import holds_many, readable_errors
 from servey.core.access import ALLOW_ALL, AccessControl, AllOf, allows, looks_at_params, refusal
 from servey.core.actions import Action
+from servey.core.actions.paging import cursor_key, verified
 from servey.core.context import Context, _current, running_context
 from servey.core.errors import ActionTimeout, InvalidParams, Overloaded, Unauthenticated
 from servey.core.params import Wanted
@@ -170,6 +171,9 @@ async def validate(plan: Plan, params: Mapping[str, Any], context: Context) -> d
         values: dict[str, Any] = validator.validate_python(params, extra=extra, from_attributes=True)
     except ValidationError as error:
         raise InvalidParams(readable_errors(error)) from None
+    cursor = plan.action.cursor
+    if cursor is not None:
+        verified(values[cursor.name], cursor.alias, cursor_key(context.runtime.settings, plan.action.name))
     if plan.check_with_params is not None:
         await authorize_with_params(plan.check_with_params, values, context)
     return values

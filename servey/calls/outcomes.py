@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from servey.calls.validation_errors import readable_errors
 from servey.core.actions import Action
-from servey.core.context import Context, _current
+from servey.core.actions.paging import Page, cursor_key
+from servey.core.context import Context, _current, current_context
 from servey.core.errors import ServeyError
 
 
@@ -23,13 +24,16 @@ def checked(action: Action, result: Any) -> Any:
     if isinstance(result, Response) or action.result is None:
         return result
     try:
-        return action.result.validator.validate_python(result, from_attributes=True)
+        made = action.result.validator.validate_python(result, from_attributes=True)
     except ValidationError as error:
         found = readable_errors(error)[:5]
         problems = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'result'}: {each['msg']}" for each in found)
         raise ResultError(
             f"action '{action.name}' ({action.place}) returned a value that does not match its annotation: {problems}"
         ) from None
+    if action.cursor is not None and isinstance(made, Page) and made.next is not None:
+        made.next.sign(cursor_key(current_context().runtime.settings, action.name))
+    return made
 
 
 class Stream:

@@ -24,6 +24,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AnyUrl, BaseModel, PostgresDsn, SecretBytes, SecretStr
 from pydantic_core import MultiHostUrl, TzInfo, Url
 
+from servey.core.actions.paging import Cursor
+
 _PATHS = (PosixPath, PurePosixPath, PureWindowsPath, WindowsPath)
 _ADDRESSES = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network)
 _URLS: tuple[Any, ...] = (AnyUrl.__mro__[-2], PostgresDsn.__mro__[-2])
@@ -107,7 +109,7 @@ _SCALARS: dict[type, Callable[[Any], Any]] = {
     time: lambda value: [value.replace(tzinfo=None).isoformat(), str(value.utcoffset()), _tz(value.tzinfo), value.fold],
     date: str,
     timedelta: lambda value: [value.days, value.seconds, value.microseconds],
-    **dict.fromkeys((*_PATHS, *_ADDRESSES, Url, MultiHostUrl), str),
+    **dict.fromkeys((*_PATHS, *_ADDRESSES, Cursor, Url, MultiHostUrl), str),
 }
 
 

@@ -86,7 +86,7 @@ def build_catalog(
         found[action.fn] = action
         try:
             waiting += _nested(action.signature.returns)
-            _ = action.params, action.result, action.place
+            _ = action.params, action.result, action.place, action.cursor
             action.check_limit()
         except ConfigError as error:
             problems += error.problems
@@ -118,6 +118,8 @@ def _nested(returns: Any, seen: set[Any] | None = None) -> list[Action]:
         if not isinstance(cls, type) or cls in seen or cls.__module__ == "builtins":
             continue
         seen.add(cls)
+        for argument in getattr(cls, "__pydantic_generic_metadata__", {}).get("args", ()):
+            found += _nested(argument, seen)
         for base in reversed(cls.__mro__):
             for value in vars(base).values():
                 method = get_action(value)

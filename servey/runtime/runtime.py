@@ -334,7 +334,7 @@ class Runtime:
 
     def check_settings(self) -> None:
         """Check that the settings are safe to serve with. Errors: ConfigError with one line for each problem."""
-        problems = list(problems_of(self.settings, self.authorizer, self.guarded_action))
+        problems = list(problems_of(self.settings, self.authorizer, self.guarded_action, self.catalog))
         if problems:
             raise ConfigError(problems)
 

@@ -28,7 +28,7 @@ _LOG_EVERY_SECONDS = 10.0
 _FEW_CHARACTERS = 8
 
 
-def problems_of(settings: Settings, authorizer: Any, guarded: Action | None) -> Iterator[str]:
+def problems_of(settings: Settings, authorizer: Any, guarded: Action | None, catalog: Catalog) -> Iterator[str]:
     """Reasons not to serve with these settings, one line each."""
     if guarded is not None and isinstance(authorizer, NoKeyAuthorizer):
         secret = "SERVEY_JWT_SECRET_KEY" if settings.only_prefix else "JWT_SECRET_KEY"
@@ -38,6 +38,12 @@ def problems_of(settings: Settings, authorizer: Any, guarded: Action | None) -> 
         ).problems
     if settings.is_dev:
         return
+    paged = next((action for action in catalog if action.cursor is not None), None)
+    if paged is not None and not (settings.cursor_key or settings.jwt_secret_key):
+        yield from paged.problem(
+            "returns a Page and there is no key to sign its cursors with; set SERVEY_CURSOR_KEY to a random secret, "
+            "e.g. python -c 'import secrets; print(secrets.token_hex(32))'"
+        ).problems
     key = settings.jwt_secret_key
     if key is not None and len(set(key)) < _FEW_CHARACTERS:
         yield "JWT_SECRET_KEY is easy to guess; create one: python -c 'import secrets; print(secrets.token_hex(32))'"

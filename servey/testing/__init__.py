@@ -6,7 +6,7 @@ An example runs through the action's real transports, with validation, access co
 from __future__ import annotations
 
 from servey.testing.classes import define_test_class
-from servey.testing.client import Subscriber, async_client, client, subscribe, token_for
+from servey.testing.client import Subscriber, async_client, client, every_item, subscribe, token_for
 from servey.testing.examples import ExampleCase, example_cases
 from servey.testing.outcomes import Outcome
 from servey.testing.recorders import Enqueued, enqueued, published
@@ -20,6 +20,7 @@ __all__ = [
     "client",
     "define_test_class",
     "enqueued",
+    "every_item",
     "example_cases",
     "published",
     "subscribe",

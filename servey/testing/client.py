@@ -43,6 +43,20 @@ async def async_client(app: Servey, *, authorization: Authorization | None = Non
         yield http
 
 
+async def every_item(http: httpx2.AsyncClient, path: str, **params: Any) -> AsyncIterator[Any]:
+    """Yield the items of all pages of an action that returns a `servey.Page`, as JSON, following the links to the next.
+
+    Errors: httpx2.HTTPStatusError if a page cannot be read.
+    """
+    answer = await http.get(path, params=params)
+    while True:
+        for item in answer.raise_for_status().json()["items"]:
+            yield item
+        if "next" not in answer.links:
+            return
+        answer = await http.get(answer.url.join(answer.links["next"]["url"]))
+
+
 def token_for(app: Servey, authorization: Authorization) -> str:
     """Return a token for this authorization, signed with the app's key. Errors: ConfigError if the app cannot sign."""
     authorizer = app.runtime.authorizer

@@ -42,6 +42,7 @@ TOP = {
     "seed_imports",
     "server",
     "sls",
+    "sqlalchemy",
     "testing",
     "worker",
 }

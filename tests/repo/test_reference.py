@@ -63,6 +63,7 @@ PLAIN_HEADERS = {
     "etag",
     "expires",
     "host",
+    "link",
     "location",
     "origin",
     "prefer",

@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 from pydantic_core import SchemaValidator
 
+from servey.compat.annotations import expand, union_members
 from servey.compat.json_schema import json_schema_of, structure_of
 from servey.compat.pydantic import instance_checks, stops_at_first_item
 from servey.core.access import ALLOW_ALL, AccessControl, Authorization
 from servey.core.actions.examples import BatchInvoker, Example
+from servey.core.actions.paging import Cursor, item_type_of
 from servey.core.cache import CacheControl
 from servey.core.context import Context
 from servey.core.errors import ConfigError
@@ -138,6 +140,26 @@ class Action:
     def result_type(self) -> Any:
         """The type that a result is validated and serialized as."""
         return result_type(self.signature.returns)
+
+    @cached_property
+    def cursor(self) -> Param | None:
+        """The parameter that takes the cursor of a page, or None if the action returns no `Page`.
+
+        Errors: ConfigError if the parameter is missing, or the action cannot have pages.
+        """
+        found = [each for each in self.signature.client if Cursor in union_members(expand(each.info.annotation))]
+        returns_page = any(item_type_of(expand(each)) is not None for each in union_members(self.result_type))
+        if not returns_page:
+            if found:
+                raise self.problem(
+                    "takes a Cursor, and the action returns no Page; return e.g. Page[str]", found[0].name
+                )
+            return None
+        if len(found) != 1:
+            raise self.problem("returns a Page; give it one parameter for the cursor, e.g. after: Cursor | None = None")
+        if self.signature.streams or self.batch_invoker is not None:
+            raise self.problem("returns a Page, which neither a stream nor a batch_invoker can; return a list")
+        return found[0]
 
     @property
     def is_async(self) -> bool:

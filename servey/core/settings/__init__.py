@@ -126,6 +126,7 @@ class Settings(BaseSettings):
         repr=False,
         description="the secret of HS256 tokens, at least 32 bytes in production",
     )
+    cursor_key: str | None = Field(None, repr=False, description="signs cursors of pages; by default the JWT secret")
     jwt_public_key: str | None = Field(None, description="a PEM public key: RS256 for RSA, ES256 for P-256")
     jwks_url: str | None = Field(None, description="the URL of an issuer's public keys (JWKS): RS256, ES256")
     jwt_issuer: str | None = Field(None, description="the only accepted issuer (iss)")

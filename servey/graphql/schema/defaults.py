@@ -1,13 +1,14 @@
-"""Arguments and input fields with their defaults."""
+"""Arguments and input fields with their defaults, and the marks of their annotations."""
 
 from __future__ import annotations
 
 from math import isfinite
 from typing import Any
 
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from servey.graphql.schema.shapes import NO_DEFAULT, EnumOf, Leaf, ListOf, Member, Place, Scalar
+from servey.graphql.schema.shapes import NO_DEFAULT, BigIntMark, EnumOf, IdMark, Leaf, ListOf, Member, Place, Scalar
 
 BITS_32 = 2**31
 
@@ -53,3 +54,23 @@ def _fits(plain: Any, scalar: Scalar) -> bool:
     if scalar == "Float":
         return type(plain) in (int, float) and isfinite(plain)
     return isinstance(plain, str | int | float)
+
+
+def is_big(marks: tuple[Any, ...]) -> bool:
+    """Whether an ``int`` is annotated as BigInt, or has bounds beyond 32 bits."""
+    for mark in marks:
+        inner = mark.metadata if isinstance(mark, FieldInfo) else ()
+        if isinstance(mark, BigIntMark) or (inner and is_big(tuple(inner))):
+            return True
+        for name in ("ge", "gt", "le", "lt"):
+            bound = getattr(mark, name, None)
+            if isinstance(bound, int) and not -BITS_32 - 1 <= bound <= BITS_32:
+                return True
+    return False
+
+
+def is_id(marks: tuple[Any, ...]) -> bool:
+    """Whether a ``str`` is annotated as an ID."""
+    return any(
+        isinstance(mark, IdMark) or (isinstance(mark, FieldInfo) and is_id(tuple(mark.metadata))) for mark in marks
+    )

@@ -16,17 +16,16 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typing_extensions
 from pydantic import RootModel, TypeAdapter
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from servey.calls.batches import arguments_of_batch
 from servey.core.actions import Action
+from servey.core.actions.paging import Edge, PageInfo, item_type_of
 from servey.core.naming import camel_case
-from servey.graphql.schema.defaults import BITS_32, member_of_input
+from servey.graphql.schema.defaults import is_big, is_id, member_of_input
 from servey.graphql.schema.members import annotated, doc_of, is_object, is_typed_dict, parts_of
 from servey.graphql.schema.names import field_name, is_valid_name, type_name
 from servey.graphql.schema.shapes import (
-    BigIntMark,
     EnumOf,
     Field,
     IdMark,
@@ -169,11 +168,14 @@ class Types:
             return _json("a tuple of different types is not a GraphQL list", whole, is_input)
         if annotation in _SCALARS:
             scalar = _SCALARS[annotation]
-            if scalar == "Int" and _is_big(marks):
+            if scalar == "Int" and is_big(marks):
                 return Place(Leaf("BigInt"))
-            return Place(Leaf("ID" if scalar == "String" and _is_id(marks) else scalar))
+            return Place(Leaf("ID" if scalar == "String" and is_id(marks) else scalar))
         if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
             return self._enum(annotation, is_input)
+        item = None if is_input else item_type_of(annotation)
+        if item is not None:
+            return Place(self._connection(annotation, item))
         if is_object(annotation):
             return self._object(annotation, is_input)
         if isinstance(annotation, type) and issubclass(annotation, RootModel):
@@ -287,6 +289,18 @@ class Types:
             self._add_method(made, shown, method)
         return Place(made)
 
+    def _connection(self, annotation: Any, item: Any) -> ObjectOf:
+        """Return a `Page` as a connection. Source: the GraphQL Cursor Connections Specification of Relay."""
+        found = self._known.get((annotation, False))
+        if isinstance(found, ObjectOf):
+            return found
+        name = self._named(f"{type_name(item) or 'Item'}Connection")
+        made = self._known[annotation, False] = ObjectOf(name, annotation, doc_of(annotation), annotation=annotation)
+        edges = Place(ListOf(self._place(Edge[item], False)))
+        made.members["edges"] = Member("edges", "edges", edges, "The items of this page.")
+        made.members["pageInfo"] = Member("pageInfo", "page_info", self._place(PageInfo, False), "What follows it.")
+        return made
+
     def _methods_of(self, cls: type) -> dict[str, Action]:
         found: dict[str, Action] = {}
         for base in reversed(cls.__mro__):
@@ -362,26 +376,6 @@ def _by_schema(annotation: Any, is_input: bool) -> Place:
     if scalar is None:
         return _json(f"{_text(annotation)} has no GraphQL type", annotation, is_input)
     return Place(Leaf(scalar), dump=None if is_input else Dump(annotation))
-
-
-def _is_big(marks: tuple[Any, ...]) -> bool:
-    """Whether an ``int`` is annotated as BigInt, or has bounds beyond 32 bits."""
-    for mark in marks:
-        inner = mark.metadata if isinstance(mark, FieldInfo) else ()
-        if isinstance(mark, BigIntMark) or (inner and _is_big(tuple(inner))):
-            return True
-        for name in ("ge", "gt", "le", "lt"):
-            bound = getattr(mark, name, None)
-            if isinstance(bound, int) and not -BITS_32 - 1 <= bound <= BITS_32:
-                return True
-    return False
-
-
-def _is_id(marks: tuple[Any, ...]) -> bool:
-    """Whether a ``str`` is annotated as an ID."""
-    return any(
-        isinstance(mark, IdMark) or (isinstance(mark, FieldInfo) and _is_id(tuple(mark.metadata))) for mark in marks
-    )
 
 
 def _text(annotation: Any) -> str:

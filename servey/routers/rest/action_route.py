@@ -37,6 +37,7 @@ from servey.compat.fastapi_routes import (
 )
 from servey.compat.starlette import remember_body
 from servey.core.actions import Action
+from servey.core.actions.paging import Page
 from servey.core.context import Context, Transport
 from servey.core.errors import ActionError, InvalidParams
 from servey.core.triggers import BODY_METHODS, WebTrigger
@@ -53,7 +54,7 @@ from servey.routers.rest.deferred import accepted, prefers_later
 from servey.routers.rest.dispatch import allowed_methods
 from servey.routers.rest.fallback import FALLBACK, Fallback, RouteSpec, Serve
 from servey.routers.rest.query import Places, places_of, structures_of
-from servey.routers.rest.rendered import rendered, with_cache_headers
+from servey.routers.rest.rendered import next_link, rendered, with_cache_headers
 from servey.routers.rest.streams import StreamResponse, stream_media_type
 from servey.runtime.runtime import Runtime
 
@@ -144,6 +145,8 @@ class ActionRoute(RequestDecoder, APIRoute):
         hides_later = "respond-async" in self.served.action.hidden
         self._may_be_later = not hides_later and why_no_job(plan, has_request=True) is None
         injected_body = injection.in_body if injection is not None else ()
+        cursor = self.served.action.cursor
+        self._links_pages = cursor is not None and cursor.alias in self.places.query
         self._has_body = bool(self.places.body or injected_body)
         self._known_in_body = self.places.path | self.places.body | {param.alias for param in injected_body}
         self._known_in_query = self.places.path | self.places.query
@@ -311,16 +314,24 @@ class ActionRoute(RequestDecoder, APIRoute):
             release()  # open streams are idle, so they do not count as requests in flight
             media_type = stream_media_type(header(scope, b"accept"))
             return StreamResponse(result, media_type, self._headers(context), runtime, context)
-        return with_cache_headers(self._plan, self._rendered(result, context), result, scope, runtime, context.made_at)
+        return with_cache_headers(
+            self._plan, self._rendered(result, request, context), result, scope, runtime, context.made_at
+        )
 
-    def _rendered(self, result: Any, context: Context) -> Response:
+    def _rendered(self, result: Any, request: Request, context: Context) -> Response:
         serializer = self.served.action.result
         content: bytes | None = b""
         if isinstance(result, Response):
             content = None
         elif serializer is not None:
             content = serializer.serializer.to_json(result, by_alias=True, warnings=False)
-        return rendered(result, content, context.resources.response, self.served.status)
+        response = rendered(result, content, context.resources.response, self.served.status)
+        if isinstance(result, Page) and result.next is not None and self._links_pages:
+            cursor = self.served.action.cursor
+            assert cursor is not None
+            link = next_link(request.url.query, cursor.names, str(result.next))
+            response.raw_headers.append((b"link", link.encode("latin-1")))
+        return response
 
     def _headers(self, context: Context) -> list[tuple[bytes, bytes]]:
         """Return the headers that the action or its dependencies set on an injected ``Response``."""

@@ -19,13 +19,13 @@ from servey.compat import fastapi as compat
 from servey.compat.json_schema import json_schema_of
 from servey.core.access import ALLOW_ALL, required_scopes, rule_text
 from servey.core.actions import Action
-from servey.core.cache import CacheControl, TimestampCacheControl, TtlCacheControl
 from servey.core.naming import camel_case
 from servey.core.params import Param, params_type
 from servey.core.process import Process
 from servey.core.triggers import WebTrigger
 from servey.http.errors import PROBLEM_JSON
 from servey.routers.rest.query import Places, first_line, shapes_of
+from servey.routers.rest.rendered import LINK, described_headers
 from servey.routers.rest.shapes import Shape, leaves
 
 
@@ -173,10 +173,12 @@ def responses_of(plan: Plan, trigger: WebTrigger, ok_status: int, *, has_body: b
     control = plan.action.cache_control
     if control is not None and ok_status == 200 and not plan.action.signature.streams:
         reads = trigger.method in ("GET", "HEAD")
-        ok = {**ok, "headers": _cache_headers(control, reads=reads)}
+        ok = {**ok, "headers": described_headers(control, reads=reads)}
         if reads:
             answers[304] = {"description": "The client's copy is current", "headers": ok["headers"]}
             answers[412] = {"model": ErrorBody, "description": "The client's copy is outdated"}
+    if plan.action.cursor is not None and not has_body:
+        ok = {**ok, "headers": {**ok.get("headers", {}), "Link": LINK}}
     if ok:
         answers[ok_status] = ok
     for status, own in declared_responses(plan.action).items():
@@ -213,17 +215,6 @@ _STATUS_RANGES = ("default", "1XX", "2XX", "3XX", "4XX", "5XX")
 def error_field(model: type[BaseModel]) -> compat.ModelField:
     """Return FastAPI's field for an error model, shared by all routes."""
     return create_model_field(name=model.__name__, type_=model, mode="serialization")
-
-
-def _cache_headers(control: CacheControl, *, reads: bool) -> dict[str, Any]:
-    described = {"Cache-Control": f"How long the response may be cached: {control}"}
-    if isinstance(control, TtlCacheControl):
-        described["Expires"] = "The expiry as a date"
-    if reads:
-        described["ETag"] = "A hash of the body, for `If-None-Match`"
-    if reads and isinstance(control, TimestampCacheControl):
-        described["Last-Modified"] = f"The result's `{control.updated_at_attr}`, for `If-Modified-Since`"
-    return {name: {"description": text, "schema": {"type": "string"}} for name, text in described.items()}
 
 
 def access_text(plan: Plan) -> str:

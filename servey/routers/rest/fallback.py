@@ -82,6 +82,8 @@ def why_generic(spec: RouteSpec) -> str | None:
         return "it is a stream"
     if action.cancel_on_disconnect:
         return "it is cancelled when its client disconnects"
+    if action.cursor is not None:
+        return "it returns a Page, and its response a link to the next one"
     injection = spec.plan.injection
     if injection is not None and (injection.in_body or injection.takes_form):
         return "FastAPI injects parts of its body"

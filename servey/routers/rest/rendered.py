@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.responses import Response
 from starlette.types import Scope
 
 from servey.calls.invoke import Plan
-from servey.core.cache import LONGEST_SECONDS, SecureHashCacheControl, TtlCacheControl, cache_header, strong_etag
+from servey.core.cache import (
+    LONGEST_SECONDS,
+    CacheControl,
+    SecureHashCacheControl,
+    TimestampCacheControl,
+    TtlCacheControl,
+    cache_header,
+    strong_etag,
+)
 from servey.core.process import Process
 from servey.http.conditional import with_cache_control
 from servey.http.web import JSON, has_body
@@ -31,6 +40,20 @@ def rendered(result: Any, content: bytes | None, injected: Response | None, stat
     response = Response(content, status, media_type=JSON)
     response.raw_headers.extend(headers)
     return response
+
+
+LINK = {"description": "The next page, if there is one", "schema": {"type": "string"}}
+"""The OpenAPI document's description of the header that `next_link` returns."""
+
+
+def next_link(query: str, names: Collection[str], cursor: str) -> str:
+    """Return the ``Link`` header of the next page: the same query with another cursor.
+
+    Shape: ``names`` are those of the cursor's parameter. The link is relative to the URL of the request, so it is right
+    behind every proxy. Source: RFC 8288.
+    """
+    kept = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name not in names]
+    return f'<?{urlencode([*kept, (next(iter(names)), cursor)])}>; rel="next"'
 
 
 def with_cache_headers(
@@ -107,3 +130,15 @@ def cache_headers(plan: Plan, method: str, status: int) -> CacheHeaders | None:
     if method != "GET" or status != 200 or type(control) not in (TtlCacheControl, SecureHashCacheControl):
         return None
     return CacheHeaders(plan, control)  # type: ignore[arg-type]
+
+
+def described_headers(control: CacheControl, *, reads: bool) -> dict[str, Any]:
+    """Return the cache headers of a response as OpenAPI describes them."""
+    described = {"Cache-Control": f"How long the response may be cached: {control}"}
+    if isinstance(control, TtlCacheControl):
+        described["Expires"] = "The expiry as a date"
+    if reads:
+        described["ETag"] = "A hash of the body, for `If-None-Match`"
+    if reads and isinstance(control, TimestampCacheControl):
+        described["Last-Modified"] = f"The result's `{control.updated_at_attr}`, for `If-Modified-Since`"
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in described.items()}
