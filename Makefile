@@ -1,4 +1,4 @@
-# The commands of dev.py. Pass words on with ARGS: make test ARGS="tests/test_cli.py -k call"
+# The commands of dev.py. Pass words on with ARGS: make test ARGS="tests/cli -k call"
 PYTHON ?= python3
 
 .PHONY: help run test lint types docs slow drill browser oldest newest bench changelog

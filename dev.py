@@ -16,7 +16,7 @@
 
 Each command installs what it needs into .venv beside this file, the first time and after the requirements change.
 `run` needs requirements.txt; the other commands need requirements-dev.txt, which includes it. Words after the command
-are passed on, e.g.: python3 dev.py test tests/test_cli.py -k call
+are passed on, e.g.: python3 dev.py test tests/cli -k call
 """
 
 # An old Python 3 must be able to parse this file, so that it can report that it is too old.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from blockbuster import blockbuster_ctx
 
-from tests.serving import RedisServer, Server, redis_server, serve
+from tests.serving import CommandLine, RedisServer, Server, redis_server, serve
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -56,3 +56,11 @@ def redis() -> Iterator[RedisServer]:
     """A Redis for tests that leave it running; those that stop it make one of their own."""
     with redis_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Iterator[CommandLine]:
+    """Run `servey WORDS` in any folder."""
+    processes = CommandLine()
+    yield processes
+    processes.close()

@@ -1,8 +1,10 @@
-"""An in-memory AWS for every client that the app creates."""
+"""An in-memory AWS for every client that the app creates, and the Lambda handler of an app."""
 
 import pytest
 
-from servey.aws import clients
+from servey import Settings, create_app
+from servey.aws import build_handler, clients
+from tests.aws.dispatch_app import ACTIONS, LOG, noted_lifespan
 from tests.aws.fakes import FakeAws
 
 SETTINGS = {
@@ -18,3 +20,13 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
     fake = FakeAws()
     monkeypatch.setattr(clients, "_boto3_client", fake.client)
     return fake
+
+
+@pytest.fixture
+def handler():
+    LOG.clear()
+    handler = build_handler(
+        create_app(actions=ACTIONS, settings=Settings(env="dev", allowed_hosts="*"), lifespan=noted_lifespan)
+    )
+    yield handler
+    handler.close()

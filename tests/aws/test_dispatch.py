@@ -1,157 +1,28 @@
-"""One Lambda handler for every event: recognized and unknown events, HTTP details, direct calls."""
+"""One Lambda handler for every event: recognized and unknown events, HTTP details."""
 
-import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Annotated, Any
 
 import pytest
-from fastapi import BackgroundTasks, FastAPI, Header
+from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.responses import Response, StreamingResponse
 
-from servey import (
-    WEB_GET,
-    WEB_POST,
-    Authorization,
-    ConfigError,
-    Context,
-    ScopeAccessControl,
-    Settings,
-    action,
-    create_app,
-)
+from servey import Settings, create_app
 from servey.aws import build_handler
-from servey.aws.calls import CallFailed
 from servey.aws.events import UnknownEvent, kind_of
+from tests.aws.dispatch_app import ACTIONS, LOG, LambdaContext, ask, direct
 from tests.aws.gateways import GATEWAYS, Request, answer_of
 
-LOG: list[str] = []
-
-
-@action(triggers=WEB_GET)
-async def double(number: int) -> int:
-    return 2 * number
-
-
-@action(triggers=WEB_GET)
-def in_a_thread(number: int) -> int:
-    return -number
-
-
-@action(triggers=WEB_GET)
-async def slow(seconds: float) -> None:
-    await asyncio.sleep(seconds)
-
-
-@action(triggers=WEB_GET)
-async def large(size: int) -> str:
-    return "x" * size
-
-
-@action(triggers=WEB_GET)
-async def numbers(upto: int) -> AsyncIterator[int]:
-    for number in range(upto):
-        yield number
-
-
-@action(triggers=WEB_GET)
-async def endless() -> AsyncIterator[int]:
-    try:
-        while True:
-            LOG.append("item")
-            yield 1
-    finally:
-        LOG.append("closed")
-
-
-@action(triggers=WEB_GET)
-async def page_by_page() -> Response:
-    async def parts() -> AsyncIterator[bytes]:
-        yield b"one "
-        yield b"two"
-
-    return StreamingResponse(parts(), media_type="text/plain")
-
-
-@action(triggers=WEB_GET)
-async def with_background(background: BackgroundTasks) -> str:
-    background.add_task(LOG.append, "background")
-    return "answered"
-
-
-@action(triggers=WEB_POST, access_control=ScopeAccessControl("root"))
-async def how(context: Context, authorization: Authorization | None) -> list[Any]:
-    return [context.via, context.trusted, authorization, context.request_id]
-
-
-@action(triggers=WEB_GET)
-async def needs_header(x_name: Annotated[str, Header()]) -> str:
-    return x_name
-
-
-@action(triggers=WEB_GET)
-async def whole() -> Response:
-    return Response("whole")
-
-
-@action(triggers=WEB_GET)
-async def fail(how: str) -> None:
-    raise RuntimeError("what went wrong")
-
-
-ACTIONS = [
-    double, in_a_thread, slow, large, numbers, endless, page_by_page, with_background, how, needs_header, whole, fail,
-]  # fmt: skip
-
-
-class LambdaContext:
-    aws_request_id = "lambda-request-1"
-
-    def __init__(self, seconds: float = 29) -> None:
-        self._end = time.monotonic() + seconds
-
-    def get_remaining_time_in_millis(self) -> int:
-        return max(0, int((self._end - time.monotonic()) * 1000))
-
-
-@asynccontextmanager
-async def noted_lifespan(app: Any) -> AsyncIterator[dict[str, str]]:
-    LOG.append("start")
-    yield {"made": "at start"}
-    LOG.append("stop")
-
-
-@pytest.fixture
-def handler():
-    LOG.clear()
-    handler = build_handler(
-        create_app(actions=ACTIONS, settings=Settings(env="dev", allowed_hosts="*"), lifespan=noted_lifespan)
-    )
-    yield handler
-    handler.close()
-
-
-def ask(handler: Any, target: str, gateway: str = "HTTP API", context: Any = None) -> Any:
-    return answer_of(handler(GATEWAYS[gateway](Request("GET", target)), context))
-
-
-def direct(handler: Any, action: Any, **params: Any) -> Any:
-    return handler({"servey": {"action": action, "params": params}}, LambdaContext())
-
-
-# ---------------------------------------------------------------------------------------------------------- shapes
-
 APPSYNC = {"arguments": {}, "info": {"fieldName": "f", "parentTypeName": "Query"}, "source": None}
+
 SOCKET = {
     "requestContext": {"connectionId": "c", "eventType": "CONNECT", "routeKey": "$connect"},
     "httpMethod": "GET",
     "path": "/",
 }
+
 RECORD = {"messageId": "1", "eventSource": "aws:sqs", "body": "{}"}
 
 
@@ -260,9 +131,6 @@ def _shared_handler():
     shared.close()
 
 
-# -------------------------------------------------------------------------------------------------------- requests
-
-
 def test_the_lifespan_runs_once(handler):
     assert LOG == []
     assert ask(handler, "/actions/double?number=1").body == b"2"
@@ -356,112 +224,3 @@ def test_a_host_answers_http():
     assert ask(handler, "/ours/actions/double?number=2").body == b"4"
     assert direct(handler, "double", number=3) == 6
     handler.close()
-
-
-# --------------------------------------------------------------------------------------------------- direct calls
-
-
-def test_a_direct_call_is_trusted(handler):
-    assert direct(handler, "how") == ["lambda", True, None, "lambda-request-1"]
-    assert direct(handler, "in_a_thread", number=2) == -2
-    assert direct(handler, "numbers", upto=3) == [0, 1, 2]
-
-
-def test_a_request_can_not_make_a_direct_call(handler):
-    body = json.dumps({"servey": {"action": "how", "params": {}}}).encode()
-    request = Request("POST", "/actions/how", (("content-type", "application/json"),), body)
-    for event_of in GATEWAYS.values():
-        assert answer_of(handler(event_of(request), None)).status == 401
-
-
-@pytest.mark.parametrize(
-    ("event", "said"),
-    [
-        ({"action": "nothing"}, "there is no action 'nothing'"),
-        ({}, "a direct call is"),
-        ({"action": "double", "params": [1]}, "a direct call is"),
-        ({"action": "double"}, r"number: Field required \(invalid_params\)"),
-        ({"action": "double", "params": {"number": "x"}}, r"\(invalid_params\)"),
-        ({"action": "needs_header", "params": {}}, "only be called over HTTP"),
-        ({"action": "whole"}, "returns an HTTP response"),
-    ],
-)
-def test_a_direct_call_that_fails_raises(handler, event, said):
-    with pytest.raises(CallFailed, match=said):
-        handler({"servey": event}, LambdaContext())
-
-
-def test_what_no_one_expected_is_raised_as_it_is(handler):
-    with pytest.raises(RuntimeError, match="what went wrong"):
-        direct(handler, "fail", how="")
-
-
-def test_a_function_of_one_action_takes_plain_parameters():
-    app = create_app(actions=ACTIONS, settings=Settings(env="dev", allowed_hosts="*", aws_action="double"))
-    handler = build_handler(app)
-    assert handler({"number": 4}, LambdaContext()) == 8
-    assert ask(handler, "/actions/double?number=4").body == b"8"
-    with pytest.raises(CallFailed, match="invalid_params"):
-        handler({}, LambdaContext())
-    with pytest.raises(UnknownEvent):
-        handler([1], LambdaContext())
-    handler.close()
-
-
-# Of each service an event whose content a stranger may have written.
-FOREIGN = [
-    {"number": 4, "httpMethod": "POST", "path": "/"},
-    {"number": 4, "requestContext": {"stage": "prod"}},
-    {"number": 4, "rawPath": "/", "headers": {}},
-    {"number": 4, "source": "shop", "detail-type": "Order", "detail": {"number": 4}},
-    {"number": 4, "Records": [{"eventSource": "aws:s3", "s3": {"object": {"key": "4"}}}]},
-    {"number": 4, "Records": [{"EventSource": "aws:sns", "Sns": {"Message": "4"}}]},
-    {"number": 4, "Records": [{"eventSource": "aws:sqs", "body": "4"}]},
-    {"number": 4, "awslogs": {"data": ""}},
-    {"number": 4, "triggerSource": "PreSignUp_SignUp", "request": {}},
-    {"number": 4, "type": "TOKEN", "authorizationToken": "t", "methodArn": "a"},
-    {"number": 4, "servey": "double"},
-]
-
-
-@pytest.mark.parametrize("event", FOREIGN, ids=lambda event: json.dumps(event)[:60])
-def test_the_event_of_a_service_is_never_taken_for_parameters(event):
-    handler = build_handler(
-        create_app(actions=ACTIONS, settings=Settings(env="dev", allowed_hosts="*", aws_action="double"))
-    )
-    with pytest.raises(UnknownEvent):
-        handler(event, LambdaContext())
-    handler.close()
-
-
-@pytest.mark.parametrize("gateway", GATEWAYS)
-def test_no_client_of_a_gateway_can_call_directly(handler, gateway):
-    call = {"servey": {"action": "double", "params": {"number": 4}}}
-    body = json.dumps(call).encode()
-    headers = (("content-type", "application/json"), ("servey", body.decode()))
-    for path in ("/", "/servey", "/?servey=" + body.decode().replace(" ", "").replace('"', "%22")):
-        assert answer_of(handler(GATEWAYS[gateway](Request("POST", path, headers, body)), None)).status in (404, 405)
-
-
-def test_a_function_of_an_action_that_is_not_there_does_not_start():
-    with pytest.raises(ConfigError, match="SERVEY_AWS_ACTION is 'nothing'"):
-        build_handler(
-            create_app(actions=ACTIONS, settings=Settings(env="dev", allowed_hosts="*", aws_action="nothing"))
-        )
-
-
-def test_the_paths_of_servey_5_work(tmp_path):
-    from tests.serving import run
-
-    (tmp_path / "actions.py").write_text(
-        "from servey import action\n\n@action\ndef double(n: int) -> int:\n    return 2 * n\n", encoding="utf-8"
-    )
-    program = (
-        "from servey.servey_aws.lambda_router import invoke\n"
-        "from servey.servey_aws.lambda_invoker import invoke as same\n"
-        "from servey.aws import handler\n"
-        "assert invoke is same is handler\n"
-        "print(invoke({'servey': {'action': 'double', 'params': {'n': 2}}}, None))"
-    )
-    done = run("-c", program, cwd=tmp_path)
-    assert done.stdout == "4\n", done.stderr

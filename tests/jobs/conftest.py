@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import redis
 
-from servey import Settings, create_app
+from servey import Authorization, Settings, create_app
+from tests.jobs.actions import SEEN
 from tests.serving import environment, redis_server
 
 NAMESPACE = "of-tests"
@@ -98,6 +99,11 @@ def dev(request: pytest.FixtureRequest) -> Settings:
     return made.model_copy(update={"redis_url": server.url})
 
 
+@pytest.fixture(autouse=True)
+def _nothing_seen() -> None:
+    SEEN.clear()
+
+
 @asynccontextmanager
 async def running(*actions: Callable[..., Any], settings: Settings, **more: Any) -> AsyncIterator[Any]:
     """The runtime of an app with these actions, while it runs."""
@@ -119,3 +125,17 @@ async def ended(queue: Any, job_id: str, within: float = 30) -> Any:
         while (state := await queue.state(job_id)) is None or state.state in ("queued", "running"):
             await asyncio.sleep(0.005)
     return state
+
+
+async def enqueued(
+    runtime: Any,
+    act: Any,
+    params: dict[str, Any] | None = None,
+    *,
+    caller: Authorization | None = None,
+    trusted: bool = False,
+    **more: Any,
+) -> str:
+    """The id of a job that this caller has enqueued."""
+    async with runtime.context("test", authorization=caller, trusted=trusted) as context:
+        return await context.enqueue(act, params, **more)

@@ -12,16 +12,8 @@ from servey.jobs.perform import Outcome
 from servey.jobs.redis.queue import RedisQueue
 from servey.jobs.redis.source import JobSource
 from tests.jobs.conftest import NAMESPACE, client
-from tests.serving import CommandLine
 
 ERROR = {"detail": "what went wrong", "code": "internal"}
-
-
-@pytest.fixture(scope="module")
-def command_line():
-    processes = CommandLine()
-    yield processes
-    processes.close()
 
 
 @pytest.fixture
