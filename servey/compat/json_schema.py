@@ -42,6 +42,16 @@ class _Structure(GenerateJsonSchema):
         """Ignore defaults that are not JSON; the structure does not need them."""
 
 
+def flat_schema_of(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+    """Return the JSON schema of what a type validates, where a value that may be None is one that may be left out."""
+    return _generated(_Flat(), adapter.core_schema, "validation")
+
+
+class _Flat(GenerateJsonSchema):
+    def nullable_schema(self, schema: Any) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+
 _BY_NAME = {"fields", "choices"}
 _VALUES = {"default", "expected", "members", "config", "serialization"}
 

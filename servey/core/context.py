@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 from weakref import ref
 
 from pydantic_core import core_schema
 
 from servey.core.access import Authorization, AuthorizationError
-from servey.core.errors import ServeyError, Unauthenticated
+from servey.core.errors import CannotAsk, ServeyError, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from servey.core.queues import CancelRequest
 
 logger: logging.Logger = logging.getLogger("servey")
+
+T = TypeVar("T")
 
 Transport: TypeAlias = Literal[
     "rest", "page", "graphql", "mcp", "websocket", "sse", "job", "schedule", "lambda", "cli", "test"
@@ -231,6 +233,19 @@ class Context:
             self.runtime.report_progress(self.job_id, done, total)
         elif self.client is not None:
             self.client.report(done, total)
+
+    def ask(self, model: type[T], message: str) -> T | None:
+        """Ask the person behind this call, who fills in a form; None if they decline. It needs no ``await``.
+
+        ``model`` is a Pydantic model or a dataclass whose fields are texts, numbers, bools, or choices among texts. The call
+        ends here until the answer is there; then the action starts again, so ask before you change anything, and ask the
+        same when it runs again. An answer is what the client says, not a proof that a person gave it.
+        Errors: CannotAsk if nobody can be asked: not over MCP, or the client shows no forms; InvalidParams for an answer
+        that ``model`` refuses; ServeyError for another kind of model, or if the server caches results of the action.
+        """
+        if self.client is None:
+            raise CannotAsk()
+        return self.client.ask(model, message)
 
     @property
     def cancelled(self) -> bool:

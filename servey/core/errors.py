@@ -16,6 +16,7 @@
         ├── Overloaded        503
         ├── Restarting        503  ends a subscription; the client reconnects
         ├── TooSlow           408  ends a subscription
+        ├── CannotAsk         501  the action asks a question, and nobody can answer
         └── ActionTimeout     504
 """
 
@@ -179,6 +180,17 @@ class TooSlow(ActionError):
 
     def __init__(self) -> None:
         super().__init__(408, "too_slow", "Too many events are waiting for this subscriber; reconnect and read faster")
+
+
+class CannotAsk(ActionError):
+    """The action asks a question of the person behind the call, and the client cannot show it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            501,
+            "cannot_ask",
+            "This action asks a question; call it over MCP with a client that can show it (elicitation)",
+        )
 
 
 class ActionTimeout(ActionError):

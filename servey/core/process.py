@@ -37,10 +37,14 @@ class Threads(Protocol):
 
 
 class Client(Protocol):
-    """The other end of a call that listens while the call runs; see `servey.mcp.progress`."""
+    """The other end of a call that listens while the call runs; see `servey.mcp.questions`."""
 
-    def report(self, done: float, total: float | None = None, message: str | None = None) -> None:
+    def report(self, done: float, total: float | None = None) -> None:
         """Tell how far the call is; from any thread."""
+        ...
+
+    def ask(self, model: type[T], message: str) -> T | None:
+        """Return the answer to a question; see `servey.core.context.Context.ask`."""
         ...
 
 

@@ -175,7 +175,8 @@ class McpTrigger:
     ``name`` defaults to the action's name; ``title`` is for people. ``uri`` is a resource's address; it names the action's
     parameters in braces, e.g. ``shop://orders/{order_id}``, and defaults to ``actions:///{name}/{each required parameter}``.
     ``read_only``, ``idempotent`` and ``destructive`` tell agents what a tool does; by default the methods of the action's
-    web triggers do: GET is read-only, PUT idempotent, DELETE destructive.
+    web triggers do: GET is read-only, PUT idempotent, DELETE destructive. ``asks`` says that the action needs an answer of
+    `Context.ask`: it is not listed to clients that cannot be asked.
     Source: Model Context Protocol 2025-11-25, "Server Features".
     Errors: ConfigError.
     """
@@ -187,6 +188,7 @@ class McpTrigger:
     read_only: bool | None = None
     idempotent: bool | None = None
     destructive: bool | None = None
+    asks: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(McpKind):

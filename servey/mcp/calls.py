@@ -20,6 +20,7 @@ from servey.http.web import exception_of
 from servey.mcp.offers import may_call
 from servey.mcp.progress import Progress
 from servey.mcp.protected import InsufficientScope, TokenRequired
+from servey.mcp.questions import Client, InputRequired
 
 
 @dataclass
@@ -27,7 +28,8 @@ class Exchange:
     """One request of a client and what its call opened.
 
     Shape: ``scope`` and ``receive`` are those of its HTTP request, or None; ``progress`` tells the client how far the call
-    is, if it asks for that; ``failure`` is the exception of a call that
+    is, if it asks for that; ``answers`` are the client's to questions of the call, or None if it
+    cannot be asked; ``failure`` is the exception of a call that
     failed, which dependencies see when they are closed.
     """
 
@@ -35,6 +37,7 @@ class Exchange:
     scope: Scope | None = None
     receive: Receive | None = None
     progress: Progress | None = None
+    answers: Mapping[str, Any] | None = None
     failure: BaseException | None = None
 
     async def close(self, failure: BaseException | None = None) -> None:
@@ -62,8 +65,10 @@ async def call_action(
 ) -> bytes:
     """Call an action and return what ``render`` makes of its result.
 
-    Errors: CallFailed; TokenRequired and InsufficientScope if another token may help.
+    Errors: CallFailed; InputRequired if the action asks; TokenRequired and InsufficientScope if another token may help.
     """
+    if exchange.progress is not None or exchange.answers is not None:
+        exchange.context.client = Client(exchange.progress, exchange.answers, plan.cache_policy is not None)
     try:
         return await _rendered(plan, params, exchange, render)
     except (Exception, asyncio.CancelledError) as raised:
@@ -72,6 +77,8 @@ async def call_action(
         await exchange.close()
     except Exception as other:  # a dependency may raise another error when it is closed
         error = other
+    if isinstance(error, InputRequired):
+        raise error
     context = exchange.context
     known = known_error(error, context.runtime, context.request_id, plan.action.name, "mcp")
     if exchange.scope is not None and isinstance(known, Unauthenticated):

@@ -31,13 +31,14 @@ from servey.mcp.messages import (
     PARSE_ERROR,
     ProtocolError,
     Request,
+    Response,
     check_envelope,
     encode_error,
-    encode_result,
     parse_message,
     unsupported_version,
 )
 from servey.mcp.progress import progress_of, reporting
+from servey.mcp.questions import answers_of
 from servey.mcp.replies import Reply
 from servey.mcp.server import Server
 
@@ -51,11 +52,11 @@ _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 async def serve_http(server: Server, scope: Scope, receive: Receive, send: Send) -> None:
     """Handle one request. Every failure becomes a response."""
     reply = Reply(Answer(scope, send, request_id_of(scope)), server.runtime.settings.channel_ping)
-    request: Request | None = None
+    request: Request | Response | None = None
     try:
         with server.runtime.in_flight.count_call():
             request = await _read(server, scope, receive)
-            if request is None or request.id is None:
+            if isinstance(request, Response) or request.id is None:
                 await reply.send(202, b"")
                 return
             await _respond(server, request, scope, receive, reply)
@@ -70,12 +71,12 @@ async def serve_http(server: Server, scope: Scope, receive: Receive, send: Send)
         if challenge is not None:
             headers["www-authenticate"] = challenge
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await reply.send(_status(known, request), encode_error(None if request is None else request.id, known), raw)
+        await reply.send(_status(known, request), encode_error(getattr(request, "id", None), known), raw)
     finally:
         reply.close()
 
 
-async def _read(server: Server, scope: Scope, receive: Receive) -> Request | None:
+async def _read(server: Server, scope: Scope, receive: Receive) -> Request | Response:
     """Read and check the message of a request. Errors: ActionError."""
     headers: Headers = {}
     for name, value in scope["headers"]:
@@ -99,7 +100,7 @@ async def _read(server: Server, scope: Scope, receive: Receive) -> Request | Non
         request = parse_message(parse_json(body))
     except InvalidParams as error:
         raise ProtocolError(PARSE_ERROR, f"The body is not valid JSON: {error.detail[0]['ctx']['error']}") from None
-    if request is not None:
+    if isinstance(request, Request):
         _check_headers(request, headers)
     return request
 
@@ -153,11 +154,11 @@ async def _respond(server: Server, request: Request, scope: Scope, receive: Rece
     token = bearer_token(scope, server.runtime.settings)
     context = Context(server.runtime, "mcp", request_id_of(scope), token)
     progress = progress_of(request) if _accepts_events(scope) else None
-    exchange = Exchange(context, scope, receive, progress)
+    exchange = Exchange(context, scope, receive, progress, answers_of(request) if request.is_modern else None)
     try:
-        async with reporting(context, progress, reply.notify):
-            members = await _until_disconnect(server.respond(request, exchange), server, request, exchange)
-        await reply.send(200, encode_result(request.id, members, server.stamp(request)), exchange.headers())
+        async with reporting(progress, reply.notify):
+            body = await _until_disconnect(server.respond(request, exchange), server, request, exchange)
+        await reply.send(200, body, exchange.headers())
     except BaseException as error:
         await exchange.close(error)
         raise
@@ -184,6 +185,7 @@ async def _until_disconnect(
     return await cancelled_on_disconnect(call, exchange.receive, exchange.context.cancel_request)
 
 
-def _status(error: ActionError, request: Request | None) -> int:
+def _status(error: ActionError, request: Request | Response | None) -> int:
     """Return the HTTP status of an error; clients before 2026-07-28 expect 200 for those of a valid message."""
-    return 200 if isinstance(error, ProtocolError) and request is not None and not request.is_modern else error.status
+    is_older = isinstance(request, Request) and not request.is_modern
+    return 200 if isinstance(error, ProtocolError) and is_older else error.status

@@ -69,14 +69,22 @@ class Request:
         return value
 
 
-def parse_message(given: Any) -> Request | None:
-    """Parse decoded JSON; None for a response, which nobody here waits for. Errors: ProtocolError."""
+@dataclass(frozen=True)
+class Response:
+    """The answer of a client to a request of the server; ``result`` is None for an error."""
+
+    id: Any
+    result: Any
+
+
+def parse_message(given: Any) -> Request | Response:
+    """Parse decoded JSON. Errors: ProtocolError."""
     if isinstance(given, list):
         raise ProtocolError(INVALID_REQUEST, "Batches are not supported; send one message per request")
     if not isinstance(given, dict) or given.get("jsonrpc") != "2.0":
         raise ProtocolError(INVALID_REQUEST, 'Send one JSON-RPC 2.0 message: an object with "jsonrpc": "2.0"')
     if "method" not in given and ("result" in given or "error" in given):
-        return None
+        return Response(given.get("id"), given.get("result"))
     id_, method, params = given.get("id"), given.get("method"), given.get("params")
     if "id" in given and (isinstance(id_, bool) or not isinstance(id_, str | int)):
         raise ProtocolError(INVALID_REQUEST, "'id' must be a string or an integer")

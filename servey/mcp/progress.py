@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from servey.core.context import Context
 from servey.mcp.messages import Request
 
 _PAUSE_SECONDS = 0.1
@@ -33,10 +32,10 @@ class Progress:
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
 
-    def report(self, done: float, total: float | None = None, message: str | None = None) -> None:
+    def report(self, done: float, total: float | None = None) -> None:
         """Tell how far the call is; from any thread."""
         self._counts_items = False
-        self._report(done, total, message)
+        self._report(done, total, None)
 
     def report_item(self, count: int, item: bytes) -> None:
         """Tell about an item of a stream, unless the action reports its own progress."""
@@ -90,14 +89,11 @@ def progress_of(request: Request) -> Progress | None:
 
 
 @asynccontextmanager
-async def reporting(
-    context: Context, progress: Progress | None, write: Callable[[bytes], Awaitable[object]]
-) -> AsyncIterator[None]:
+async def reporting(progress: Progress | None, write: Callable[[bytes], Awaitable[object]]) -> AsyncIterator[None]:
     """Write the progress of a call while it runs, and all of it before the call's own answer."""
     if progress is None:
         yield
         return
-    context.client = progress
     writing = asyncio.create_task(progress.write_to(write))
     try:
         yield

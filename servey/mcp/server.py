@@ -21,11 +21,13 @@ from servey.mcp.messages import (
     RESOURCE_NOT_FOUND,
     ProtocolError,
     Request,
+    encode_result,
     members_of,
 )
 from servey.mcp.offers import Offers, may_call
 from servey.mcp.prompts import Prompt, completion_of
 from servey.mcp.protected import ProtectedResource
+from servey.mcp.questions import InputRequired
 from servey.mcp.resources import Resource
 from servey.mcp.results import (
     failure_text,
@@ -76,30 +78,35 @@ class Server:
             self._methods |= {"prompts/list": self._list_prompts, "prompts/get": self._get_prompt}
         if offers.resources or offers.prompts:
             self._methods["completion/complete"] = self._complete
-        self._stamp: bytes | None = None
+        self._stamps: dict[str, bytes] = {}
 
     async def respond(self, request: Request, exchange: Exchange) -> bytes:
-        """Return the JSON members of the result.
+        """Return the response with the result, or of a modern version with a question.
 
-        Errors: ActionError; ProtocolError for a message that the protocol does not allow.
+        Errors: ActionError; ProtocolError for a message that the protocol does not allow; InputRequired of an older version.
         """
         method = self._methods.get(request.method)
         if method is None or request.method in (_HANDSHAKE_ONLY if request.is_modern else _MODERN_ONLY):
             raise ProtocolError(METHOD_NOT_FOUND, f"There is no method '{request.method[:100]}'", status=404)
-        return await method(request, exchange)
+        try:
+            return encode_result(request.id, await method(request, exchange), self._stamp(request, "complete"))
+        except InputRequired as asked:
+            if not request.is_modern:
+                raise
+            return encode_result(request.id, members_of(asked.members()), self._stamp(request, "input_required"))
 
     @property
     def protected(self) -> ProtectedResource:
         """The endpoint as an OAuth resource."""
         return ProtectedResource(self.runtime.settings, self.path)
 
-    def stamp(self, request: Request) -> bytes:
+    def _stamp(self, request: Request, kind: str) -> bytes:
         """Return the members that each result of a modern version has."""
         if not request.is_modern:
             return b""
-        if self._stamp is None:
-            self._stamp = members_of({"resultType": "complete", "_meta": {META_SERVER: self._info()}})
-        return self._stamp
+        if kind not in self._stamps:
+            self._stamps[kind] = members_of({"resultType": kind, "_meta": {META_SERVER: self._info()}})
+        return self._stamps[kind]
 
     # ------------------------------------------------------------------------------------------------------ connecting
 
@@ -155,10 +162,11 @@ class Server:
         return self._page(key, [each.described for each in listed], request)
 
     async def _usable(self, offered: Iterable[Offered], exchange: Exchange) -> list[Offered]:
-        """Return what the caller may use. Errors: those of `_caller`."""
+        """Return what the caller may use and its client can. Errors: those of `_caller`."""
         authorization = await self._caller(exchange)
+        offered = [each for each in offered if exchange.answers is not None or not each.trigger.asks]
         if exchange.context.trusted or self.runtime.settings.mcp_lists == "all":
-            return list(offered)
+            return offered
         return [each for each in offered if not each.plan.guarded or await may_call(each.plan, authorization)]
 
     def _page(self, key: str, described: list[dict[str, Any]], request: Request) -> bytes:

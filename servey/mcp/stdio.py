@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from functools import partial
-from typing import BinaryIO, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+from pydantic_core import to_json
 
 from servey.calls.ids import new_request_id
 from servey.core.context import Context
@@ -20,20 +21,19 @@ from servey.http.errors import known_error
 from servey.http.web import exception_of
 from servey.mcp.calls import Exchange
 from servey.mcp.messages import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     PARSE_ERROR,
     ProtocolError,
     Request,
+    Response,
     check_envelope,
     encode_error,
-    encode_result,
     parse_message,
 )
 from servey.mcp.progress import progress_of, reporting
+from servey.mcp.questions import InputRequired, answers_of, can_be_asked, checked_answers
 from servey.mcp.server import Server
-
-Running: TypeAlias = dict[str | int, tuple[asyncio.Task[None], Context]]
-"""The calls that run, by the ids of their requests."""
 
 
 async def serve_stdio(
@@ -44,30 +44,17 @@ async def serve_stdio(
     ``trusted`` callers need no token, and access control does not apply to them.
     """
     limit = server.runtime.settings.max_body_bytes
-    running: Running = {}
+    connection = _Connection(server, write, token, trusted)
     received: asyncio.Queue[bytes] = asyncio.Queue()
     # A daemon thread, because nothing interrupts a thread that reads.
     loop = asyncio.get_running_loop()
     threading.Thread(target=_read, args=(lines, limit, loop, received), daemon=True, name="servey mcp").start()
     while line := await received.get():
         try:
-            request = _parsed(line, limit)
+            connection.accept(_parsed(line, limit))
         except ActionError as error:
-            write(encode_error(None, error) + b"\n")
-            continue
-        if request is None:
-            continue
-        if request.id is None:
-            _cancel(request, running)
-        elif request.id in running:
-            write(encode_error(request.id, ProtocolError(INVALID_PARAMS, "A request with this id is running")) + b"\n")
-        else:
-            context = Context(server.runtime, "mcp", new_request_id(), token, trusted=trusted)
-            task = asyncio.create_task(_answer(server, request, context, write))
-            running[request.id] = task, context
-            task.add_done_callback(partial(_forget, running, request.id))
-    if running:
-        await asyncio.wait([task for task, _ in running.values()])
+            connection.write(encode_error(None, error))
+    await connection.finish()
 
 
 def _read(lines: BinaryIO, limit: int, loop: asyncio.AbstractEventLoop, received: asyncio.Queue[bytes]) -> None:
@@ -85,49 +72,118 @@ def _read(lines: BinaryIO, limit: int, loop: asyncio.AbstractEventLoop, received
         whole = line.endswith(b"\n")
 
 
-def _parsed(line: bytes, limit: int) -> Request | None:
+def _parsed(line: bytes, limit: int) -> Request | Response:
     if len(line.rstrip(b"\n")) > limit:
         raise TooLarge(limit)
     try:
-        request = parse_message(parse_json(line))
+        return parse_message(parse_json(line))
     except InvalidParams as error:
         raise ProtocolError(PARSE_ERROR, f"The line is not valid JSON: {error.detail[0]['ctx']['error']}") from None
-    return request
 
 
-def _forget(running: Running, id_: str | int, task: asyncio.Task[None]) -> None:
-    del running[id_]
+class _Connection:
+    """The only client: its calls that run, and the questions that it has not answered yet."""
 
+    def __init__(self, server: Server, write: Callable[[bytes], None], token: str | None, trusted: bool) -> None:
+        self._server = server
+        self._write = write
+        self._token = token
+        self._trusted = trusted
+        self._running: dict[str | int, tuple[asyncio.Task[None], CancelRequest]] = {}
+        self._asked: dict[str, asyncio.Future[Any]] = {}
+        self._can_be_asked = False
+        self._is_open = True
 
-def _cancel(notification: Request, running: Running) -> None:
-    id_ = notification.params.get("requestId")
-    if notification.method == "notifications/cancelled" and isinstance(id_, str | int) and id_ in running:
-        task, context = running[id_]
-        context.cancel_request = CancelRequest(is_set=True)
-        task.cancel()
+    def write(self, message: bytes) -> None:
+        """Write one message."""
+        self._write(message + b"\n")
 
+    def accept(self, message: Request | Response) -> None:
+        """Begin to answer a request, cancel a call, or continue with an answer."""
+        if isinstance(message, Response):
+            waiting = self._asked.get(str(message.id))
+            if waiting is not None and not waiting.done():
+                waiting.set_result(message.result)
+        elif message.id is None:
+            self._cancel(message)
+        elif message.id in self._running:
+            self.write(encode_error(message.id, ProtocolError(INVALID_PARAMS, "A request with this id is running")))
+        else:
+            if message.method == "initialize":
+                self._can_be_asked = can_be_asked(message.params.get("capabilities"))
+            id_, cancel = message.id, CancelRequest()
+            task = asyncio.create_task(self._answer(message, cancel))
+            self._running[id_] = task, cancel
+            task.add_done_callback(lambda _: self._running.pop(id_))
 
-async def _answer(server: Server, request: Request, context: Context, write: Callable[[bytes], None]) -> None:
-    exchange = Exchange(context, progress=progress_of(request))
-    is_answered = False
+    def _cancel(self, notification: Request) -> None:
+        id_ = notification.params.get("requestId")
+        if notification.method == "notifications/cancelled" and isinstance(id_, str | int) and id_ in self._running:
+            task, cancel = self._running[id_]
+            cancel.set()
+            task.cancel()
 
-    async def notify(message: bytes) -> None:
-        write(message + b"\n")
+    async def finish(self) -> None:
+        """Wait for the calls that run; nobody answers the questions of those that wait for answers."""
+        self._is_open = False
+        for waiting in self._asked.values():
+            waiting.set_exception(_gone())
+        if self._running:
+            await asyncio.wait([task for task, _ in self._running.values()])
 
-    try:
-        with server.runtime.in_flight.count_call():
-            try:
+    async def _answer(self, request: Request, cancel: CancelRequest) -> None:
+        request_id = new_request_id()
+        try:
+            with self._server.runtime.in_flight.count_call():
                 if request.is_modern:
                     check_envelope(request)
-                async with reporting(context, exchange.progress, notify):
-                    members = await server.respond(request, exchange)
-                write(encode_result(request.id, members, server.stamp(request)) + b"\n")
-                is_answered = True
+                    answers = answers_of(request)
+                else:
+                    answers = {} if self._can_be_asked else None
+                await self._respond(request, request_id, cancel, answers)
+        except (Exception, asyncio.CancelledError) as raised:
+            known = known_error(exception_of(raised), self._server.runtime, request_id, "MCP", "mcp")
+            self.write(encode_error(request.id, known))
+
+    async def _respond(
+        self, request: Request, request_id: str, cancel: CancelRequest, answers: Mapping[str, Any] | None
+    ) -> None:
+        """Write the response. The action of an older client starts again with the answer to each of its questions."""
+        while True:
+            context = Context(self._server.runtime, "mcp", request_id, self._token, trusted=self._trusted)
+            context.cancel_request = cancel
+            exchange = Exchange(context, progress=progress_of(request), answers=answers)
+            try:
+                async with reporting(exchange.progress, self._notify):
+                    response = await self._server.respond(request, exchange)
+            except InputRequired as asked:
+                answers = {**asked.answers, asked.key: await self._ask(asked)}
+                continue
             except BaseException as error:
                 await exchange.close(error)
                 raise
-            await exchange.close()
-    except (Exception, asyncio.CancelledError) as raised:
-        known = known_error(exception_of(raised), server.runtime, context.request_id, "MCP", "mcp")
-        if not is_answered:
-            write(encode_error(request.id, known) + b"\n")
+            self.write(response)
+            try:
+                await exchange.close()
+            except Exception as error:
+                known_error(error, self._server.runtime, request_id, "MCP", "mcp")  # it logs the error
+            return
+
+    async def _notify(self, message: bytes) -> None:
+        self.write(message)
+
+    async def _ask(self, asked: InputRequired) -> Any:
+        """Send a question to an older client, and return its answer. Errors: ProtocolError."""
+        if not self._is_open:
+            raise _gone()
+        id_ = f"question-{new_request_id()}"
+        self._asked[id_] = answer = asyncio.get_running_loop().create_future()
+        try:
+            self.write(to_json({"jsonrpc": "2.0", "id": id_, "method": "elicitation/create", "params": asked.params}))
+            return checked_answers({asked.key: await answer})[asked.key]
+        finally:
+            del self._asked[id_]
+
+
+def _gone() -> ActionError:
+    return ProtocolError(INTERNAL_ERROR, "The client has gone without an answer")

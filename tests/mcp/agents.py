@@ -16,14 +16,15 @@ META = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextproto
 
 @asynccontextmanager
 async def agent(
-    app: Any, *, token: str | None = None, mode: str = "auto", path: str = "/mcp", **headers: str
+    app: Any, *, token: str | None = None, mode: str = "auto", path: str = "/mcp", answer: Any = None, **headers: str
 ) -> AsyncIterator[Client]:
-    """A connected client; the app's lifespan has to run."""
+    """A connected client; the app's lifespan has to run. ``answer`` answers its questions."""
     if token is not None:
         headers["authorization"] = f"Bearer {token}"
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, headers=headers, base_url="http://testserver") as http:
-        async with Client(streamable_http_client(f"http://testserver{path}", http_client=http), mode=mode) as client:
+        endpoint = streamable_http_client(f"http://testserver{path}", http_client=http)
+        async with Client(endpoint, mode=mode, elicitation_callback=answer) as client:
             yield client
 
 

@@ -15,9 +15,9 @@ NOT_OFFERED = {
     "server-sse-multiple-streams": "it needs a session, and the server has none",
     "tools-call-mixed-content": "a result is one value, so it is one content",
     "tools-call-sampling": "the server sends no requests to clients",
-    "tools-call-elicitation": "the server sends no requests to clients",
-    "elicitation-sep1034-defaults": "the server sends no requests to clients",
-    "elicitation-sep1330-enums": "the server sends no requests to clients",
+    "tools-call-elicitation": "before 2026-07-28 a question over HTTP needs a session",
+    "elicitation-sep1034-defaults": "before 2026-07-28 a question over HTTP needs a session",
+    "elicitation-sep1330-enums": "before 2026-07-28 a question over HTTP needs a session",
     "resources-subscribe": "resources cannot be subscribed to, and the server does not say so",
     "resources-unsubscribe": "resources cannot be subscribed to, and the server does not say so",
 }

@@ -11,6 +11,7 @@ import anyio
 import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.types import ElicitResult
 
 from servey import Authorization
 from servey.auth.keys import OneKey, secret_key
@@ -21,7 +22,8 @@ SECRET = "a-secret-of-more-than-32-bytes-for-tests"
 ACTIONS = """
 import asyncio, os
 from fastapi import Request
-from servey import MCP_TOOL, Authorization, Context, ScopeAccessControl, action
+from dataclasses import dataclass
+from servey import MCP_TOOL, Authorization, Context, McpTrigger, ScopeAccessControl, action
 
 @action(triggers=MCP_TOOL)
 async def add(a: int, b: int = 2) -> int:
@@ -32,6 +34,14 @@ async def add(a: int, b: int = 2) -> int:
 @action(triggers=MCP_TOOL, access_control=ScopeAccessControl("admin"))
 async def admin(authorization: Authorization | None) -> str | None:
     return authorization.subject_id if authorization else None
+
+@dataclass
+class Sure:
+    sure: bool
+
+@action(triggers=McpTrigger(asks=True))
+async def ask(context: Context) -> list[bool]:
+    return [context.ask(Sure, f"Sure {n}?").sure for n in range(2)]
 
 @action(triggers=MCP_TOOL)
 async def web_only(request: Request) -> str:
@@ -64,10 +74,14 @@ def started(project: Path, *words: str) -> StdioServerParameters:
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 def test_the_agent_is_the_trusted_operator(project, mode):
+    async def answer(context: Any, question: Any) -> ElicitResult:
+        return ElicitResult(action="accept", content={"sure": question.message == "Sure 1?"})
+
     async def main() -> None:
-        async with Client(stdio_client(started(project)), mode=mode) as client:
+        async with Client(stdio_client(started(project)), mode=mode, elicitation_callback=answer) as client:
             names = {tool.name for tool in (await client.list_tools()).tools}
-            assert names == {"add", "admin", "slow"}
+            assert names == {"add", "admin", "slow", "ask"}
+            assert (await client.call_tool("ask")).structured_content == {"result": [False, True]}
             assert (await client.call_tool("add", {"a": 1})).structured_content == {"result": 3}
             assert (await client.call_tool("admin")).structured_content == {"result": None}
             assert (await client.call_tool("add", {"a": "x"})).is_error
@@ -151,7 +165,16 @@ def test_calls_run_side_by_side_and_can_be_cancelled(process, project):
     process.send("notifications/cancelled", {"requestId": 1})
     process.send("tools/call", {"name": "add", "arguments": {"a": 1}}, id=3)
     assert process.read()["id"] == 3
+    process.send("initialize", {"protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}}}, id=4)
+    assert process.read()["id"] == 4
+    process.send("tools/call", {"name": "ask"}, id=5)
+    question = process.read()
+    process.write(json.dumps({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "root"}}).encode())
+    assert process.read()["error"]["code"] == -32602
+    process.send("tools/call", {"name": "ask"}, id=6)
+    assert process.read()["params"] == question["params"]
     process.process.stdin.close()
+    assert process.read()["error"]["message"] == "The client has gone without an answer"
     process.process.wait(20)
     assert (project / "cancelled").exists()
 
