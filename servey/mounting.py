@@ -18,6 +18,7 @@ from servey.core.channels import WebsocketEventChannel
 from servey.core.triggers import McpTrigger, WebPageTrigger
 from servey.graphql.mount import mount_graphql
 from servey.graphql.schema.fields import Fields
+from servey.http.tokens import scheme_of
 from servey.jobs.routes import mount_jobs
 from servey.layout.frame import stylesheet
 from servey.routers.rest.describe import default_scheme
@@ -36,7 +37,7 @@ def mount_shared(
 ) -> tuple[Fields | None, Offers | None]:
     """Add the routes that an app and a host share; return the GraphQL fields, if GraphQL is installed, and MCP's offers."""
     fields = offers = None
-    scheme = default_scheme() if login is None else _login_scheme(prefix)
+    scheme = scheme_of(runtime.token_source) or (default_scheme() if login is None else _login_scheme(prefix))
     with problems.collected():
         mount_actions(router, runtime, prefix=prefix, scheme=scheme)
     with problems.collected():

@@ -15,7 +15,7 @@ from servey.calls.outcomes import Stream
 from servey.core.actions import Action
 from servey.core.errors import NotFound
 from servey.http.errors import known_error
-from servey.http.web import bearer_of
+from servey.http.tokens import token_in
 from servey.runtime.runtime import Runtime
 
 
@@ -165,5 +165,8 @@ def _token(event: Mapping[str, Any], runtime: Runtime) -> str | None:
     request = event.get("request")
     headers = request.get("headers") if isinstance(request, Mapping) else None
     items = headers.items() if isinstance(headers, Mapping) else ()
-    given = next((str(value) for name, value in items if str(name).lower() == "authorization"), "")
-    return bearer_of(given, runtime.settings.token_schemes)
+    raw = [
+        (str(name).lower().encode("latin-1", "replace"), str(value).encode("latin-1", "replace"))
+        for name, value in items
+    ]
+    return token_in(raw, {"method": "POST", "headers": raw}, runtime)

@@ -18,7 +18,7 @@ from servey.core.channels import WebsocketEventChannel
 from servey.core.errors import ActionError, Forbidden, NotFound, ServeyError, Unauthenticated
 from servey.events.subscriptions import authorize_subscriber, check_access
 from servey.http.origins import origin_is_known
-from servey.http.web import bearer_of
+from servey.http.tokens import caller_token
 from servey.runtime.runtime import Runtime
 
 logger: logging.Logger = logging.getLogger("servey")
@@ -64,7 +64,7 @@ async def _connect(
     if not origin_is_known(scope, runtime.settings.cors_allowed_origins):
         return {"statusCode": 403}
     offered = [part.strip() for part in headers.get("sec-websocket-protocol", "").split(",") if part.strip()]
-    bearer = bearer_of(headers.get("authorization", ""), runtime.settings.token_schemes)
+    bearer = caller_token(scope, runtime)
     if bearer is None:
         bearer = frames.token_of(offered)
     try:

@@ -10,8 +10,9 @@ from starlette.types import Scope
 from servey.core.access import Authorization, AuthorizationError
 from servey.core.errors import Forbidden, Unauthenticated
 from servey.http.origins import is_own_origin
+from servey.http.tokens import SAFE_METHODS
 from servey.http.web import bearer_token, request_id_of
-from servey.routers.pages.csrf import SAFE_METHODS, page_token
+from servey.routers.pages.csrf import page_token
 from servey.runtime.runtime import Runtime
 
 logger: logging.Logger = logging.getLogger("servey.audit")
@@ -25,7 +26,7 @@ async def operator_of(runtime: Runtime, request: Request) -> Authorization | Non
     """Return the caller of the console; None for an anonymous caller in development. Errors: Unauthenticated, Forbidden."""
     scope = request.scope
     check_origin(runtime, scope)
-    token = page_token(scope, runtime.settings)
+    token = page_token(scope, runtime)
     if token is None and runtime.settings.is_dev:
         return None
     if token is None:

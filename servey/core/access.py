@@ -103,6 +103,21 @@ class Authorizer(Protocol):
     async def authorize(self, token: str) -> Authorization: ...
 
 
+class TokenSource(Protocol):
+    """Says where a caller's token is: for HTTP requests, websockets and ``connection_init`` alike.
+
+    Shape: ``vary`` names the request headers that it reads, ``Cookie`` for cookies. It may have an attribute ``scheme``, a
+    security scheme of FastAPI that OpenAPI shows.
+    """
+
+    @property
+    def vary(self) -> tuple[str, ...]: ...
+
+    def token_of(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> str | None:
+        """Return the token, or None. The names of ``headers`` are in lower case."""
+        ...
+
+
 class PasswordAuthenticator(Protocol):
     """Checks a user name and a password; returns None if they are wrong."""
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from servey.core.access import Authorizer
+from servey.core.access import Authorizer, TokenSource
 from servey.core.messages import Bus, Message, Submitted
 from servey.core.payloads import Payload
 from servey.core.queues import Queue
@@ -60,6 +60,7 @@ class Process(Protocol):
     """
 
     authorizer: Authorizer
+    token_source: TokenSource
     observer: Any
     catalog: Any
     app: Any

@@ -24,7 +24,8 @@ from servey.graphql.view import encoded
 from servey.http import close_codes, sending
 from servey.http.errors import known_error
 from servey.http.origins import origin_is_known
-from servey.http.web import bearer_of, bearer_token, request_id_of
+from servey.http.tokens import caller_token, names_of, token_in
+from servey.http.web import request_id_of
 
 logger: logging.Logger = logging.getLogger("servey")
 
@@ -79,7 +80,7 @@ class _Connection:
         self._engine = engine
         self._websocket = websocket
         self._settings = engine.runtime.settings
-        self._token = bearer_token(websocket.scope, self._settings)
+        self._token = caller_token(websocket.scope, engine.runtime)
         self._headers: list[tuple[bytes, bytes]] = list(websocket.scope["headers"])
         self._operations: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -191,13 +192,15 @@ class _Connection:
             raise _Closed(close_codes.TOO_MANY, "Too many initialisation requests")
         if payload is not None and not isinstance(payload, dict):
             raise _Closed(close_codes.BAD_MESSAGE, "The payload of connection_init must be an object")
+        accepted = names_of(self._engine.runtime.token_source)
         for source in (payload or {}, (payload or {}).get("headers") or {}):
             for name, value in source.items() if isinstance(source, dict) else ():
-                if name.lower() == "authorization" and isinstance(value, str):
-                    self._token = bearer_of(value, self._settings.token_schemes)
+                if name.lower() in accepted and isinstance(value, str):
                     # A browser cannot send it in the handshake; security schemes of a host read it from these headers.
-                    others = [pair for pair in self._headers if pair[0] != b"authorization"]
-                    self._headers = [*others, (b"authorization", value.encode("latin-1", "replace"))]
+                    header = name.lower().encode("latin-1", "replace")
+                    others = [pair for pair in self._headers if pair[0] != header]
+                    self._headers = [*others, (header, value.encode("latin-1", "replace"))]
+                    self._token = token_in(self._headers, self._websocket.scope, self._engine.runtime)
         self._is_ready = True
         await self._send({"type": "connection_ack"})
 

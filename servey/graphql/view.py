@@ -37,7 +37,8 @@ from servey.graphql.requests import (
 from servey.http.bodies import whole_body
 from servey.http.errors import known_error, shown_response
 from servey.http.sending import SSE_PING, send_chunks
-from servey.http.web import Answer, bearer_token, exception_of, header, replay, request_id_of
+from servey.http.tokens import caller_token
+from servey.http.web import Answer, exception_of, header, replay, request_id_of
 
 logger: logging.Logger = logging.getLogger("servey")
 
@@ -134,7 +135,7 @@ async def _parse_body(
 
 def _context(engine: Engine, scope: Scope) -> Context:
     return Context(
-        engine.runtime, "graphql", request_id=request_id_of(scope), token=bearer_token(scope, engine.runtime.settings)
+        engine.runtime, "graphql", request_id=request_id_of(scope), token=caller_token(scope, engine.runtime)
     )
 
 

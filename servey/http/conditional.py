@@ -30,7 +30,7 @@ def with_cache_control(
     runtime: Process,
     *,
     made_at: float | None = None,
-    vary: Sequence[str] = ("Authorization",),
+    vary: Sequence[str],
     reads: Sequence[str] | None = (),
 ) -> Response:
     """Return the response with its cache headers, or a 304 or 412 according to the request's preconditions.

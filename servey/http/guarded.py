@@ -30,7 +30,8 @@ from servey.core.process import Process
 from servey.http.bodies import parse_json
 from servey.http.errors import error_response, known_error, shown_response
 from servey.http.handlers import error_for_handlers
-from servey.http.web import bearer_token, exception_of, operation_id_of, request_id_of
+from servey.http.tokens import caller_token
+from servey.http.web import exception_of, operation_id_of, request_id_of
 
 logger: logging.Logger = logging.getLogger("servey")
 
@@ -65,7 +66,7 @@ def filled_route(runtime: Process) -> type[FilledRoute]:
 
 
 def _context(runtime: Process, scope: Scope) -> Context:
-    return Context(runtime, "rest", request_id=request_id_of(scope), token=bearer_token(scope, runtime.settings))
+    return Context(runtime, "rest", request_id=request_id_of(scope), token=caller_token(scope, runtime))
 
 
 async def _raise_or_answer(error: ActionError, runtime: Process, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,7 +14,8 @@ from servey.core.errors import ActionError, NotFound
 from servey.core.queues import State
 from servey.http.errors import error_response
 from servey.http.guarded import filled_route
-from servey.http.web import bearer_token, json_response, operation_id_of, request_id_of
+from servey.http.tokens import caller_token
+from servey.http.web import json_response, operation_id_of, request_id_of
 from servey.runtime.runtime import Runtime
 
 
@@ -34,7 +35,7 @@ def mount_jobs(router: APIRouter, runtime: Runtime, *, prefix: str = "", scheme:
 
     async def answer(request: Request, job_id: str, *, cancel: bool) -> Response:
         async with runtime.context(
-            "rest", token=bearer_token(request.scope, runtime.settings), request_id=request_id_of(request.scope)
+            "rest", token=caller_token(request.scope, runtime), request_id=request_id_of(request.scope)
         ) as context:
             try:
                 caller = await context.authorize()

@@ -21,7 +21,8 @@ from servey.http.bodies import parse_json, whole_body
 from servey.http.disconnects import cancelled_on_disconnect
 from servey.http.errors import known_error
 from servey.http.origins import origin_is_known
-from servey.http.web import JSON, Answer, bearer_token, exception_of, request_id_of
+from servey.http.tokens import caller_token
+from servey.http.web import JSON, Answer, exception_of, request_id_of
 from servey.mcp.calls import Exchange
 from servey.mcp.messages import (
     HANDSHAKE_VERSIONS,
@@ -151,7 +152,7 @@ def _decoded(value: str) -> str | None:
 
 
 async def _respond(server: Server, request: Request, scope: Scope, receive: Receive, reply: Reply) -> None:
-    token = bearer_token(scope, server.runtime.settings)
+    token = caller_token(scope, server.runtime)
     context = Context(server.runtime, "mcp", request_id_of(scope), token)
     progress = progress_of(request) if _accepts_events(scope) else None
     exchange = Exchange(context, scope, receive, progress, answers_of(request) if request.is_modern else None)

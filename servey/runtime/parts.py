@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from weakref import ref
 
-from servey.core.access import Authorizer, PasswordAuthenticator
+from servey.core.access import Authorizer, PasswordAuthenticator, TokenSource
 from servey.core.errors import ConfigError
 from servey.core.queues import Queue
 from servey.core.settings import Settings
@@ -28,6 +28,7 @@ class Parts:
     """The parts of an app. A plugin is a function that receives this object and sets its own parts."""
 
     authorizer: Part = "servey.auth.tokens:authorizer_of"
+    token_source: Part = "servey.http.tokens:token_source_of"
     password_authenticator: Part = "servey.routers.login:password_authenticator_of"
     bus: Part = "servey.ws.bus:bus_of"
     queue: Part = "servey.jobs.queue:queue_of"
@@ -37,6 +38,13 @@ class Parts:
     def make_authorizer(self, settings: Settings) -> Authorizer:
         """Make the part that verifies tokens. Errors: ConfigError."""
         made: Authorizer = _made(self.authorizer, settings, "authorizer", "authorize")
+        return made
+
+    def make_token_source(self, settings: Settings) -> TokenSource:
+        """Make the part that says where a caller's token is. Errors: ConfigError."""
+        made: TokenSource = _made(self.token_source, settings, "token_source", "token_of")
+        if not isinstance(getattr(made, "vary", None), tuple):
+            raise ConfigError(f"the part 'token_source' made {made!r}, which has no vary, e.g. vary = ('Cookie',)")
         return made
 
     def make_password_authenticator(self, settings: Settings) -> PasswordAuthenticator:

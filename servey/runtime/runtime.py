@@ -19,7 +19,7 @@ from servey.calls.in_flight import InFlight
 from servey.calls.invoke import Plan, plan_of
 from servey.calls.resources import Resources
 from servey.calls.threads import Threads
-from servey.core.access import Authorization, Authorizer
+from servey.core.access import Authorization, Authorizer, TokenSource
 from servey.core.actions import Action, get_action
 from servey.core.cache import TtlCacheControl
 from servey.core.catalog import Catalog
@@ -62,6 +62,7 @@ class Runtime:
         self.settings: Settings = settings
         self.parts = parts
         self.authorizer: Authorizer
+        self.token_source: TokenSource
         self.services: list[Service] = []
         self.in_flight: InFlight = InFlight(settings.max_in_flight)
         self.metrics: Metrics = Metrics()
@@ -86,6 +87,7 @@ class Runtime:
         """Use these settings, before the app runs. Errors: ConfigError."""
         self.settings = settings
         self.authorizer = self.parts.make_authorizer(settings)
+        self.token_source = self.parts.make_token_source(settings)
         maker = PartMaker(self.parts, settings, self, self._slow_parts)
         self._states = LoopStates(settings, maker.make_for_lifespan, maker.make_outside)
 

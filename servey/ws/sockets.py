@@ -31,7 +31,7 @@ from servey.events.items import Item, Lost
 from servey.events.subscriptions import Subscription, authorize_subscriber, open_subscription
 from servey.http import close_codes
 from servey.http.origins import origin_is_known
-from servey.http.web import bearer_token
+from servey.http.tokens import caller_token
 from servey.observability.metrics import SUBSCRIBERS_DROPPED
 from servey.runtime.runtime import Runtime
 from servey.ws.frames import (
@@ -273,9 +273,7 @@ async def _serve(connections: Connections, scope: Scope, receive: Receive, send:
         if not runtime.is_running:
             raise ServeyError("The mounted Servey app is not running; see running()")
         held.enter_context(connections.place())
-        authorization = await authorize_subscriber(
-            runtime, bearer_token(scope, runtime.settings) or token_of(subprotocols)
-        )
+        authorization = await authorize_subscriber(runtime, caller_token(scope, runtime) or token_of(subprotocols))
         socket = Socket(runtime, receive, sender, authorization)
         connections.add(socket)
         sender.watch(socket.closing, give_up)

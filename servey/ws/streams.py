@@ -16,7 +16,8 @@ from servey.events.items import Event, Item
 from servey.events.subscriptions import Subscription, authorize_subscriber, open_subscription
 from servey.http.errors import error_response, shown_error
 from servey.http.sending import SSE_PING, send_chunks
-from servey.http.web import bearer_token, header
+from servey.http.tokens import caller_token
+from servey.http.web import header
 from servey.ws.sockets import Connections
 
 _HEADERS = [
@@ -34,7 +35,7 @@ async def serve_stream(connections: Connections, scope: Scope, receive: Receive,
     with ExitStack() as held:
         try:
             held.enter_context(connections.place())
-            authorization = await authorize_subscriber(runtime, bearer_token(scope, runtime.settings))
+            authorization = await authorize_subscriber(runtime, caller_token(scope, runtime))
             subscription = await open_subscription(
                 runtime,
                 path["channel"],

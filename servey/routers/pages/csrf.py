@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from starlette.types import Scope
 
+from servey.core.process import Process
 from servey.core.settings import Settings
 from servey.http.origins import is_own_origin
+from servey.http.tokens import SAFE_METHODS, caller_token
 from servey.http.web import bearer_token
 from servey.routers.pages.cookies import cookie_of
 
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
-
-def page_token(scope: Scope, settings: Settings) -> str | None:
-    """Return the token of a page request: from the header, else from the cookie unless `is_csrf`."""
-    token = bearer_token(scope, settings)
-    return token if token is not None or is_csrf(scope, settings) else cookie_of(scope)
+def page_token(scope: Scope, runtime: Process) -> str | None:
+    """Return the token of a page request: that of an API request, else from the cookie of pages unless `is_csrf`."""
+    token = caller_token(scope, runtime)
+    return token if token is not None or is_csrf(scope, runtime.settings) else cookie_of(scope)
 
 
 def is_csrf(scope: Scope, settings: Settings) -> bool:

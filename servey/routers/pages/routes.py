@@ -188,7 +188,7 @@ class PageRoute(ActionRoute):
         runtime, scope = self.served.runtime, request.scope
         opened = runtime.context(
             "page",
-            token=page_token(scope, self.served.runtime.settings),
+            token=page_token(scope, self.served.runtime),
             request_id=request_id_of(scope),
             request=request,
             app=self.dependency_overrides_provider,
@@ -236,9 +236,9 @@ class PageRoute(ActionRoute):
             page_headers(response, self.served.runtime.settings.page_csp)
         made_at = context.made_at
         reads = self._plan.injection.vary_of(scope.get("app")) if self._plan.injection is not None else ()
-        return with_cache_control(
-            response, control, result, scope, self.page.runtime, made_at=made_at, vary=VARY, reads=reads
-        )
+        runtime = self.page.runtime
+        vary = tuple(dict.fromkeys((*VARY, *runtime.token_source.vary)))
+        return with_cache_control(response, control, result, scope, runtime, made_at=made_at, vary=vary, reads=reads)
 
     def _template_of(self, result: Any) -> str:
         own = result.template_name if isinstance(result, WebPageResponse) else None

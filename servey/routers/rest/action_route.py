@@ -46,7 +46,8 @@ from servey.http.disconnects import cancelled_on_disconnect
 from servey.http.errors import error_response, log_unexpected, shown_error, shown_response
 from servey.http.handlers import PARSED_BODY, error_for_handlers, keep_failure
 from servey.http.observe import OBSERVED, observe_request
-from servey.http.web import Answer, bearer_token, exception_of, header, request_id_of
+from servey.http.tokens import caller_token
+from servey.http.web import Answer, exception_of, header, request_id_of
 from servey.routers.rest import describe
 from servey.routers.rest.compiled import compile_route
 from servey.routers.rest.decode import RequestDecoder
@@ -286,7 +287,7 @@ class ActionRoute(RequestDecoder, APIRoute):
         runtime, scope = self.served.runtime, request.scope
         app = self.dependency_overrides_provider
         if admitted is None:
-            token = bearer_token(scope, runtime.settings)
+            token = caller_token(scope, runtime)
             opened = runtime.context("rest", token=token, request_id=request_id_of(scope), request=request, app=app)
         else:
             opened = runtime.reopen_context(admitted, request=request, app=app)

@@ -21,6 +21,7 @@ from servey.core.context import Context
 from servey.core.errors import InvalidParams
 from servey.http.errors import as_action_error, error_response
 from servey.http.handlers import has_handler, late_error
+from servey.http.tokens import is_default
 from servey.http.web import Answer, exception_of, replay
 from servey.routers.rest.query import Places
 from servey.routers.rest.shapes import Shape
@@ -84,6 +85,8 @@ def why_generic(spec: RouteSpec) -> str | None:
         return "it is cancelled when its client disconnects"
     if action.cursor is not None:
         return "it returns a Page, and its response a link to the next one"
+    if not is_default(spec.runtime.token_source):
+        return "tokens come from a source of the app's own"
     injection = spec.plan.injection
     if injection is not None and (injection.in_body or injection.takes_form):
         return "FastAPI injects parts of its body"

@@ -61,7 +61,8 @@ def with_cache_headers(
 ) -> Response:
     """Return the response with the headers of its action's cache control, or the 304 or 412 of a conditional request."""
     reads = plan.injection.vary_of(scope.get("app")) if plan.injection is not None else ()
-    return with_cache_control(response, plan.action.cache_control, result, scope, runtime, made_at=made_at, reads=reads)
+    control, vary = plan.action.cache_control, runtime.token_source.vary
+    return with_cache_control(response, control, result, scope, runtime, made_at=made_at, vary=vary, reads=reads)
 
 
 Headers = list[tuple[bytes, bytes]]
