@@ -22,7 +22,8 @@ from servey.routers.rest.examples import filled_path, flat
 from servey.routers.rest.fallback import why_generic
 
 METHODS = ("GET", "HEAD", "DELETE", "OPTIONS", "POST", "PUT", "PATCH")
-TRANSPORTS = ("REST", "GraphQL", "page", "schedule", "channel")
+TRANSPORTS = ("REST", "GraphQL", "MCP", "page", "schedule", "channel")
+_TOOL = "MCP tool "
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,10 @@ def matching(exposures: Iterable[Exposure], query: Mapping[str, str]) -> list[Ex
     return [each for each in exposures if fits(each)]
 
 
-def details_of(action: Action, routes: Iterable[Any], fields: Fields | None, base: str) -> Details:
-    """Return what the console shows of an action; ``base`` is the URL of the app."""
+def details_of(
+    action: Action, exposure: Exposure, routes: Iterable[Any], fields: Fields | None, base: str, mcp: str
+) -> Details:
+    """Return what the console shows of an action; ``base`` is the URL of the app, ``mcp`` that of its MCP endpoint."""
     params = example_params(action)
     found = [_route(route, params or {}) for route in routes if _serves(route, action)]
     operations, inputs = _operations(action, fields, params or {}), _inputs(action, params or {})
@@ -126,7 +129,7 @@ def details_of(action: Action, routes: Iterable[Any], fields: Fields | None, bas
         ],
         routes=found,
         operations=operations,
-        code=_code(action, found, operations, params or {}, base),
+        code=_code(action, found, operations, params or {}, base) | _tool_code(exposure, params or {}, mcp),
     )
 
 
@@ -269,3 +272,12 @@ def _code(
     if operations:
         made["GraphQL"] = operations[0].text + (f"\n\n{operations[0].variables}" if operations[0].variables else "")
     return made
+
+
+def _tool_code(exposure: Exposure, params: Mapping[str, Any], mcp: str) -> dict[str, str]:
+    """Return the call of the action as a tool of agents, as text to copy, if it is one."""
+    name = next((place.removeprefix(_TOOL) for place in exposure.places if place.startswith(_TOOL)), None)
+    if name is None:
+        return {}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": params}}
+    return {"MCP": f"curl {shlex.quote(mcp)} \\\n  --json {shlex.quote(json.dumps(call, ensure_ascii=False))}"}

@@ -214,8 +214,9 @@ async def show_action(console: Console, request: Request, caller: Authorization 
     if action is None or exposure is None:
         raise NotFound("There is no such action")
     base = str(request.base_url).rstrip("/")
+    mcp = base + console.runtime.settings.mcp_path
     details = await console.runtime.threads.run(
-        lambda: actions.details_of(action, console.app.routes, console.fields, base), lambda: None
+        lambda: actions.details_of(action, exposure, console.app.routes, console.fields, base, mcp), lambda: None
     )
     graphql = console.runtime.settings.graphql_path if console.fields is not None else ""
     return await _render(

@@ -167,7 +167,10 @@ async def _respond(server: Server, request: Request, scope: Scope, receive: Rece
 
 
 def _accepts_events(scope: Scope) -> bool:
-    return any(name == b"accept" and b"text/event-stream" in value.lower() for name, value in scope["headers"])
+    # A Lambda function cannot stream.
+    return "aws.event" not in scope and any(
+        name == b"accept" and b"text/event-stream" in value.lower() for name, value in scope["headers"]
+    )
 
 
 async def _until_disconnect(

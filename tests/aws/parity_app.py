@@ -10,10 +10,12 @@ from fastapi import Cookie, Header, Request, Response, UploadFile
 from pydantic import Field
 
 from servey import (
+    MCP_TOOL,
     WEB_GET,
     WEB_POST,
     Authorization,
     Conflict,
+    Context,
     NotFound,
     ScopeAccessControl,
     Settings,
@@ -36,9 +38,15 @@ class Point:
     label: str = "none"
 
 
-@action(triggers=(WEB_GET, WebTrigger("POST", "/echo")))
+@action(triggers=(WEB_GET, WebTrigger("POST", "/echo"), MCP_TOOL))
 async def echo(text: str = "") -> str:
     return text
+
+
+@action(triggers=MCP_TOOL)
+async def count(context: Context) -> int:
+    context.progress(1, 2)
+    return 2
 
 
 @action(triggers=WebTrigger("GET", "/things/{name}/parts/{number}"))
@@ -171,7 +179,7 @@ async def only_root() -> str:
 
 
 ACTIONS = [
-    echo, thing, file, words, nested, post_point, put_point, patch_point, delete_point, cookies, one_cookie, set_cookies,
+    echo, count, thing, file, words, nested, post_point, put_point, patch_point, delete_point, cookies, one_cookie, set_cookies,
     picture, latin, problem, svg, empty, redirect, twice, upload, raw, headers_seen, address, fail, who, only_root,
 ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 """A client of each gateway receives the same status, headers and body as a client of the server."""
 
 import http.client
+import json
 
 import pytest
 
@@ -40,6 +41,12 @@ def preflight(origin: str, method: str = "POST", target: str = "/echo", more: st
         ("access-control-request-headers", more),
     )
     return Request("OPTIONS", target, asked, kind="CORS")
+
+
+def tool_call(name: str, accept: str = "application/json", **arguments: str) -> Request:
+    params = {"name": name, "arguments": arguments, "_meta": {"progressToken": 1}}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+    return send("MCP", "POST", "/mcp", body, (*JSON, ("accept", accept)))
 
 
 TABLE = [
@@ -98,6 +105,11 @@ TABLE = [
     send("body", "PUT", "/points/7", b'{"label": "seven"}'),
     send("body", "PATCH", "/points/7", b"{}"),
     send("body", "DELETE", "/points/7", headers=()),
+    # Agents.
+    tool_call("echo", text="ä"),
+    tool_call("count"),
+    tool_call("nothing"),
+    Request("GET", "/mcp", kind="MCP"),
     # 404.
     get("404", "/nothing"),
     get("404", "/actions/nothing%20here?x=1"),
@@ -190,6 +202,15 @@ def test_every_gateway_answers_as_the_server_does(request_, server, handler, tok
     expected = over_http(server.port, request_)
     for name, event_of in GATEWAYS.items():
         assert answer_of(handler(event_of(request_), None)) == expected, name
+
+
+def test_a_tool_that_reports_progress_has_one_answer(handler):
+    """Lambda cannot stream, so there an agent that would read progress gets the result only."""
+    request = tool_call("count", "application/json, text/event-stream")
+    for name, event_of in GATEWAYS.items():
+        answer = answer_of(handler(event_of(request), None))
+        assert answer.status == 200, name
+        assert json.loads(answer.body)["result"]["structuredContent"] == {"result": 2}
 
 
 def test_the_table_is_large_enough():

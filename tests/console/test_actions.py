@@ -1,10 +1,13 @@
 """``/_servey``: every action, with links that lead somewhere."""
 
+import html
+import json
 import re
 
 import pytest
 
 from servey import (
+    MCP_TOOL,
     WEB_GET,
     WEB_POST,
     Example,
@@ -18,7 +21,7 @@ from servey import (
 from servey.testing import client
 
 
-@action(triggers=(WEB_GET, WebPageTrigger()), examples=(Example("one", {"name": "<Ada>"}, "Hello <Ada>!"),))
+@action(triggers=(WEB_GET, WebPageTrigger(), MCP_TOOL), examples=(Example("one", {"name": "<Ada>"}, "Hello <Ada>!"),))
 async def say_hello(name: str) -> str:
     """Greet <somebody>."""
     return f"Hello {name}!"
@@ -57,6 +60,7 @@ def test_filters(http):
     assert found("") == ["say_hello", "tick"]
     assert found("q=GREET") == ["say_hello"]
     assert found("transport=schedule") == ["tick"]
+    assert found("transport=MCP") == ["say_hello"]
     assert found("transport=page&access=everyone") == ["say_hello"]
     assert found("access=guarded") == []
     assert "No action fits" in http.get("/_servey?q=nothing").text
@@ -73,6 +77,15 @@ def test_an_action_has_every_way_in(http):
     ):
         assert text in page.text, text
     assert "<Ada>" not in page.text
+
+
+def test_the_call_of_a_tool_can_be_copied(http):
+    page = http.get("/_servey/actions/say_hello").text
+    assert '<code>MCP tool say_hello</code> <a href="#code">call it</a>' in page
+    shown = html.unescape(re.search(r"<h3>MCP</h3>.*?<pre[^>]*>(.*?)</pre>", page, re.DOTALL)[1])
+    url, body = re.fullmatch(r"curl (\S+) \\\n  --json '(.*)'", shown).groups()
+    assert http.post(url, json=json.loads(body)).json()["result"]["structuredContent"] == {"result": "Hello <Ada>!"}
+    assert "MCP" not in http.get("/_servey/actions/tick").text
 
 
 def test_its_links_lead_somewhere(http):
