@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from servey.cli.output import AppPlace, fail, use_app
+from servey.cli.output import AppPlace, fail, progress_line, use_app
 
 Check = Annotated[bool, typer.Option("--check", help="write nothing; exit with 1 if a file would change")]
 
@@ -41,13 +41,18 @@ def package(
         str | None, typer.Option(help="arm64 or x86_64 [default: that of serverless.yml, else arm64]")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = Path(".servey/lambda.zip"),
+    group: Annotated[list[str] | None, typer.Option("--group", help="also install this dependency group")] = None,
+    extra: Annotated[list[str] | None, typer.Option("--extra", help="also install this extra of the project")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="print each file and why it is in the package")] = False,
+    no_check: Annotated[bool, typer.Option("--no-check", help="do not start the package")] = False,
     named: AppPlace = None,
 ) -> None:
-    """Build the zip of the Lambda function: the project, Servey and their dependencies, compiled and reproducible."""
+    """Build the zip of the Lambda function: the project, Servey and their dependencies, and prove that it starts."""
     from servey.core.triggers import WebPageTrigger
     from servey.graphql.mount import is_installed
     from servey.project import load_project
-    from servey.sls.package import Architecture, build_package, deployed_as, needed_at_start
+    from servey.sls.contents import Included, summary
+    from servey.sls.package import Architecture, Wanted, build_package, deployed_as
 
     known: dict[str | None, Architecture | None] = {None: None, "arm64": "arm64", "x86_64": "x86_64"}
     if architecture not in known:
@@ -55,14 +60,23 @@ def package(
     use_app(named)
     app = load_project().required
     settings = app.runtime.settings
-    wanted = deployed_as(settings.serverless_yml, known[architecture])
-    needed = {"mangum", *needed_at_start()}
+    processor = deployed_as(settings.serverless_yml, known[architecture])
     # These modules are imported on first use.
-    if any(app.runtime.catalog.triggered_by(WebPageTrigger)):
-        needed.add("jinja2")
+    needed = {"jinja2"} if any(app.runtime.catalog.triggered_by(WebPageTrigger)) else set()
     if settings.serves_docs:
         needed.add("fastapi-offline")
     if is_installed():
         needed |= {"graphql-core", "strawberry-graphql"}
-    zipped, unzipped = build_package(output, wanted, needed)
-    print(f"wrote {output} for {wanted}: {zipped / 2**20:.1f} MB, {unzipped / 2**20:.1f} MB unzipped", file=sys.stderr)
+    wanted = Wanted(processor, settings.aws_handler, needed, group or (), extra or (), not no_check)
+    with progress_line() as progress:
+        built = build_package(output, wanted, progress)
+    for entry in sorted(built.entries, key=lambda entry: entry.name) if explain else ():
+        reason = entry.reason if isinstance(entry, Included) else f"left out: {entry.reason}"
+        print(f"{entry.name}: {reason}")
+    for line in summary(built.entries):
+        print(line, file=sys.stderr)
+    for warning in built.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    size = f"{built.zipped / 2**20:.1f} MB, {built.unzipped / 2**20:.1f} MB unzipped"
+    checked = "" if no_check else "; it starts"
+    print(f"wrote {output} for {processor}: {size}{checked}", file=sys.stderr)

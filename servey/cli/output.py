@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -43,6 +45,25 @@ def write(output: str, text: str) -> None:
     except OSError as error:
         fail(f"{output} cannot be written: {error.strerror}", 1)
     print(f"wrote {output}", file=sys.stderr)
+
+
+@contextmanager
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows what a command is doing, on one line that is erased at the end.
+
+    It shows nothing if standard error is not a terminal.
+    """
+    began = time.monotonic()
+
+    def show(text: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\033[K{time.monotonic() - began:3.0f} s  {text} ...", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:

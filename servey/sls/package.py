@@ -6,45 +6,103 @@ Source: Lambda developer guide, "Working with .zip file archives for Python Lamb
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, TypeAlias
 
 import servey
 from servey.core.errors import ConfigError
+from servey.sls.contents import (
+    Entry,
+    Included,
+    OutsideModule,
+    copy_files,
+    module_files,
+    outside_modules,
+    project_files,
+    why_left_out,
+    without_modules,
+)
+from servey.sls.installing import Plan, copy_installed, install, local_distributions, plan_of
+from servey.sls.proof import IN_THE_RUNTIME, prove, start_here
+from servey.sls.requirements import Requirement, Requirements, name_of, normalized, read_requirements
 
 Architecture: TypeAlias = Literal["arm64", "x86_64"]
 
 LARGEST_BYTES = 250 * 1024 * 1024
 """Source: Lambda quotas, deployment package, unzipped."""
 _MOMENT = (1980, 1, 1, 0, 0, 0)
-_IN_THE_RUNTIME = ("boto3", "botocore", "s3transfer")
-"""Packages that the Lambda runtime includes."""
-_NOT_DEPLOYED = {"node_modules", "tests", "build", "dist", "serverless_servey", "__pycache__"}
 _NOT_NEEDED = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
+_MACHINES = {"arm64": {"aarch64", "arm64"}, "x86_64": {"x86_64", "AMD64"}}
 
 
-def build_package(target: Path, architecture: Architecture, needed: Iterable[str]) -> tuple[int, int]:
-    """Write the zip of the project in the working directory; return its compressed and uncompressed size in bytes.
+@dataclass(frozen=True)
+class Wanted:
+    """What to package: for which processor, the function's handler, and what of the project's requirements.
 
-    ``needed`` are the names of the optional requirements of Servey that the app uses. Versions are the installed ones.
-    Errors: ConfigError if a requirement cannot be installed or the package is too large for Lambda.
+    Shape: ``needed`` are optional requirements of Servey that the app uses but imports on first use; with ``check`` the
+    package is started before it is written.
     """
+
+    architecture: Architecture
+    handler: str
+    needed: Collection[str] = ()
+    groups: Collection[str] = ()
+    extras: Collection[str] = ()
+    check: bool = True
+
+
+@dataclass(frozen=True)
+class Package:
+    """What was packaged. Units: sizes in bytes. Shape: ``entries`` are all files with their reasons."""
+
+    zipped: int
+    unzipped: int
+    entries: tuple[Entry, ...]
+    warnings: tuple[str, ...]
+
+
+def build_package(target: Path, wanted: Wanted, progress: Callable[[str], None]) -> Package:
+    """Write the zip of the project in the working directory. Versions are the installed ones.
+
+    Errors: ConfigError if a requirement cannot be installed, if the package is too large for Lambda, or if it does not
+    start; then nothing is written.
+    """
+    top = Path.cwd()
+    progress("starting the project")
+    started = start_here(wanted.handler)
+    if wanted.check and started["error"] is not None:
+        raise ConfigError(f"the function does not start: {started['error']}")
+    loaded: Mapping[str, str] = started["modules"]
+    entries, modules = project_entries(top, loaded, wanted.handler, target)
+    declared = read_requirements(top, wanted.groups, wanted.extras)
+    needed = {"mangum", *wanted.needed, *_distributions_of(loaded)}
+    known = [*_servey_needs(needed), *_of_outside(modules)]
+    plan = plan_of(declared, known, {*IN_THE_RUNTIME, "servey"})
     with TemporaryDirectory() as scratch:
         root = Path(scratch, "task")
         root.mkdir()
-        _install(root, Path(scratch), architecture, set(needed))
-        _copy_project(root)
-        _copy_servey(root)
+        progress(f"installing requirements for {wanted.architecture}")
+        install(plan, root, Path(scratch), _platforms(wanted.architecture), wanted.architecture)
+        for distribution in plan.copied:
+            copy_installed(distribution, root)
+        entries = [*_installed_entries(root, plan), *entries]
+        progress("copying the project")
         _leave_out(root)
+        own = [entry for entry in entries if isinstance(entry, Included) and entry.source.is_relative_to(root) is False]
+        _make_room(root, own)
+        copy_files(own, root)
+        _copy_servey(root)
+        progress("compiling")
         _compile(root)
         sizes = _sizes(root)
         if sum(sizes.values()) > LARGEST_BYTES:
@@ -54,9 +112,28 @@ def build_package(target: Path, architecture: Architecture, needed: Iterable[str
                 f"the package has {sum(sizes.values()) // 2**20} MB; Lambda's limit is {LARGEST_BYTES // 2**20} MB; "
                 f"the largest parts are {shown}"
             )
+        archive = Path(scratch, "lambda.zip")
+        progress("compressing")
+        _zip(root, archive)
+        warnings: tuple[str, ...] = ()
+        if wanted.check:
+            progress("starting the package elsewhere")
+            names = {entry.name for entry in own}
+            is_foreign = not _runs_here(wanted.architecture)
+            proof = prove(
+                archive,
+                wanted.handler,
+                names,
+                lambda place: _overlay(place) if is_foreign else None,
+                lambda module: why_missing(module, top, entries, declared),
+            )
+            if proof.problems:
+                raise ConfigError(list(proof.problems))
+            warnings = proof.warnings
         target.parent.mkdir(parents=True, exist_ok=True)
-        _zip(root, target)
-        return target.stat().st_size, sum(sizes.values())
+        shutil.move(archive, target)
+        kept = [entry for entry in entries if not isinstance(entry, Included) or (root / entry.name).is_file()]
+        return Package(target.stat().st_size, sum(sizes.values()), tuple(kept), warnings)
 
 
 def deployed_as(place: str, architecture: Architecture | None) -> Architecture:
@@ -81,22 +158,23 @@ def deployed_as(place: str, architecture: Architecture | None) -> Architecture:
 # --------------------------------------------------------------------------------------------------- what goes in
 
 
-def _install(root: Path, scratch: Path, architecture: Architecture, needed: set[str]) -> None:
-    if importlib.util.find_spec("pip") is None:
-        raise ConfigError("building the package requires pip, which is not installed; run python -m ensurepip")
-    wanted = scratch / "requirements.txt"
-    wanted.write_text("\n".join([*_servey_needs(needed), *_project_needs()]) + "\n", encoding="utf-8")
-    constraints = scratch / "constraints.txt"
-    constraints.write_text("\n".join(_installed_versions()) + "\n", encoding="utf-8")
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--no-compile"]
-    command += ["--target", str(root), "--only-binary=:all:", "--implementation=cp", f"--python-version={version}"]
-    command += [f"--platform={each}" for each in _platforms(architecture)]
-    command += ["--requirement", str(wanted), "--constraint", str(constraints)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-3:]
-        raise ConfigError(f"pip cannot install the package's requirements for {architecture}: {' '.join(lines)}")
+def project_entries(
+    top: Path, loaded: Mapping[str, str], handler: str, target: Path
+) -> tuple[list[Entry], list[OutsideModule]]:
+    """Return the files of the project in ``top``, those of the modules that it imports from elsewhere, and these modules."""
+    entries = project_files(top, [Path(file) for file in loaded.values() if file], target)
+    sources = [entry.source for entry in entries if isinstance(entry, Included) and entry.source.suffix == ".py"]
+    tops = {name.partition(".")[0] for name in (*loaded, handler)}
+    modules = outside_modules(top, sources, tops)
+    entries = without_modules(entries, modules, top)
+    return [*entries, *(entry for module in modules for entry in module_files(module, top))], modules
+
+
+def _of_outside(modules: Collection[OutsideModule]) -> Iterator[Requirement]:
+    """Yield the distributions that modules from elsewhere belong to: editable installs."""
+    for name, (_, folder) in local_distributions().items():
+        if any(module.origin.is_relative_to(folder.resolve()) for module in modules):
+            yield Requirement(name, str(folder))
 
 
 def _platforms(architecture: Architecture) -> list[str]:
@@ -106,52 +184,35 @@ def _platforms(architecture: Architecture) -> list[str]:
     return [f"manylinux_2_{minor}_{machine}" for minor in range(newest, 4, -1)] + [f"manylinux2014_{machine}"]
 
 
-def _servey_needs(needed: set[str]) -> Iterator[str]:
+def _servey_needs(needed: set[str]) -> Iterator[Requirement]:
     """Yield Servey's requirements, and those of its optional requirements that the app uses."""
     for line in importlib.metadata.requires("servey") or ():
         requirement, _, marker = line.partition(";")
-        if "extra ==" not in marker or _name_of(requirement) in needed:
-            yield requirement.strip()
+        if "extra ==" not in marker or name_of(requirement) in needed:
+            yield Requirement(requirement.strip(), "servey")
 
 
-def _project_needs() -> Iterator[str]:
-    file = Path("requirements.txt")
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-        if _name_of(line) not in {*_IN_THE_RUNTIME, "servey"}:
-            yield line
+def _distributions_of(loaded: Mapping[str, str]) -> set[str]:
+    """Return the names of the distributions that these modules belong to."""
+    of_module = importlib.metadata.packages_distributions()
+    tops = {name.partition(".")[0] for name in loaded}
+    return {normalized(each) for module in tops for each in of_module.get(module, ())}
 
 
-def _installed_versions() -> Iterator[str]:
-    for found in importlib.metadata.distributions():
-        name = found.metadata["Name"]
-        # A package installed from a folder has a version that a package index may not have.
-        if name and found.read_text("direct_url.json") is None:
-            yield f"{name}=={found.version}"
-
-
-def _name_of(requirement: str) -> str:
-    found = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", requirement)
-    return re.sub(r"[-_.]+", "-", found[1]).lower() if found else ""
-
-
-def _copy_project(root: Path) -> None:
-    """Copy the working directory without hidden files, generated folders and tests."""
-    for folder, folders, files in os.walk("."):
-        inside = Path(folder)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".")
-            and name not in _NOT_DEPLOYED
-            and not name.endswith(".egg-info")
-            and not (inside / name / "pyvenv.cfg").exists()
-        )
-        for name in files:
-            if not (
-                name.startswith(".") or name.endswith(".pyc") or (inside == Path(".") and name.startswith("test_"))
-            ):
-                (root / inside).mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(inside / name, root / inside / name)
+def _installed_entries(root: Path, plan: Plan) -> Iterator[Entry]:
+    """Yield what was installed into ``root``, with the distribution of each file and who requires it."""
+    found = {normalized(each.name): each for each in importlib.metadata.distributions(path=[str(root)])}
+    origins: dict[str, str] = {}
+    for name, distribution in sorted(found.items()):
+        for line in distribution.requires or ():
+            origins.setdefault(name_of(line), name)
+    for requirement in reversed(plan.requirements):
+        origins[requirement.name] = requirement.origin
+    for name, distribution in found.items():
+        reason = f"{distribution.name} {distribution.version}"
+        reason += f", required by {origins[name]}" if name in origins else ""
+        for file in distribution.files or ():
+            yield Included(root / file, str(file), reason)
 
 
 def _copy_servey(root: Path) -> None:
@@ -160,11 +221,24 @@ def _copy_servey(root: Path) -> None:
 
 
 def _leave_out(root: Path) -> None:
-    for path in [root / "bin", *(path for name in _IN_THE_RUNTIME for path in root.glob(f"{name}*"))]:
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove what was installed but is not needed: programs, records, what the runtime has."""
+    shutil.rmtree(root / "bin", ignore_errors=True)
+    for name in IN_THE_RUNTIME:
+        for path in [root / name, *root.glob(f"{name}-*.dist-info")]:
+            shutil.rmtree(path, ignore_errors=True)
     for path in list(root.rglob("*")):
         if path.name == "__pycache__" or (path.parent.name.endswith(".dist-info") and path.name in _NOT_NEEDED):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _make_room(root: Path, own: Collection[Included]) -> None:
+    """Remove installed packages that the project has a module of the same name for: here, the project's is imported."""
+    for entry in own:
+        name, _, rest = entry.name.partition("/")
+        if rest == "__init__.py":
+            shutil.rmtree(root / name, ignore_errors=True)
+        elif not rest and name.endswith(".py"):
+            shutil.rmtree(root / name.removesuffix(".py"), ignore_errors=True)
 
 
 def _compile(root: Path) -> None:
@@ -173,6 +247,26 @@ def _compile(root: Path) -> None:
     command += ["-p", "/var/task", str(root)]
     # Files that do not compile, such as code templates, are packaged as source only.
     subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, check=False)
+
+
+def why_missing(module: str, top: Path, entries: Collection[Entry], declared: Requirements) -> str:
+    """Return why a module is not in the package, and what to do."""
+    path = top.joinpath(*module.split("."))
+    for file in (path.with_suffix(".py"), path / "__init__.py", path):
+        reason = why_left_out(entries, file, top)
+        if reason is not None and file.exists():
+            return f"{reason}; rename or move it"
+    place = "pyproject.toml" if (top / "pyproject.toml").is_file() else "requirements.txt"
+    names = importlib.metadata.packages_distributions().get(module.partition(".")[0], ())
+    if not names:
+        return f"it is not installed here either; correct the name, or install it and add it to {place}"
+    name = normalized(names[0])
+    if name in declared.elsewhere:
+        option = declared.elsewhere[name]
+        return f"only {option} requires {names[0]}; call servey package {option}, or add it to the dependencies"
+    if any(each.name == name for each in declared.requirements):
+        return f"{names[0]} was not installed, because its marker excludes this platform; correct it in {place}"
+    return f"it is of the package {names[0]}, which the project does not require; add {names[0]} to {place}"
 
 
 # ------------------------------------------------------------------------------------------------------- the zip
@@ -192,40 +286,33 @@ def _zip(root: Path, target: Path) -> None:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(path for path in root.rglob("*") if path.is_file()):
             entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), _MOMENT)
-            entry.external_attr = 0o644 << 16
+            entry.external_attr = (0o755 if path.stat().st_mode & 0o100 else 0o644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes())
 
 
-_START = "import sys; from servey.aws import handler; handler.start(); print(*sorted(sys.modules))"
-_AS_IF_DEPLOYED = {
-    "SERVEY_ENV": "prod",
-    "SERVEY_KMS_KEY_ID": "arn:aws:kms:us-east-1:123456789012:key/none",
-    "SERVEY_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/none",
-    "SERVEY_CONNECTION_TABLE": "none",
-    "SERVEY_WEBSOCKET_ENDPOINT": "https://none.execute-api.us-east-1.amazonaws.com/none",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
+# ------------------------------------------------------------------------------------------ for another processor
 
 
-def needed_at_start() -> set[str]:
-    """Return the names of the distributions that the function imports when it starts.
+def _runs_here(architecture: Architecture) -> bool:
+    """Whether the compiled modules of the package can be imported by this Python."""
+    is_linux = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+    return is_linux and platform.machine() in _MACHINES[architecture]
 
-    Errors: ConfigError if it does not start.
-    """
-    dropped = {name: "" for name in ("JWT_SECRET_KEY", "SERVEY_JWT_SECRET_KEY") if name in os.environ}
-    environment = {name: value for name, value in os.environ.items() if name not in dropped}
-    done = subprocess.run(
-        [sys.executable, "-c", _START],
-        env={**environment, **_AS_IF_DEPLOYED},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if done.returncode != 0:
-        raise ConfigError(
-            f"the function does not start: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
-        )
-    modules = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
-    of_module = importlib.metadata.packages_distributions()
-    return {_name_of(each) for module in modules for each in of_module.get(module, ())}
+
+def _overlay(root: Path) -> None:
+    """Replace the compiled modules of another processor with those of the same distributions that are installed here."""
+    for distribution in importlib.metadata.distributions(path=[str(root)]):
+        if "Tag: " not in (distribution.read_text("WHEEL") or "") or "-none-any" in (
+            distribution.read_text("WHEEL") or ""
+        ):
+            continue
+        try:
+            here = importlib.metadata.distribution(distribution.name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # then it was not imported here either
+        for file in here.files or ():
+            source = Path(str(here.locate_file(file)))
+            if ".." not in file.parts and file.suffix not in (".py", ".pyc") and source.is_file():
+                (root / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, root / file)

@@ -19,64 +19,6 @@ from tests.aws.lambda_runtime import LambdaFunction
 from tests.aws.tools import python_of
 from tests.serving import run
 
-ACTIONS = """
-import asyncio
-import threading
-import time
-from datetime import datetime
-from pathlib import Path
-
-from servey import WEB_GET, action
-
-BEATS: list[float] = []
-
-
-def beat() -> None:
-    while True:
-        time.sleep(0.02)
-        BEATS.append(time.monotonic())
-
-
-@action(triggers=WEB_GET)
-def say_hello(name: str) -> str:
-    return f"Hello {name}!"
-
-
-@action
-async def start_beating() -> None:
-    threading.Thread(target=beat, daemon=True).start()
-
-
-@action
-async def longest_silence() -> float:
-    await asyncio.sleep(0.1)
-    return max(after - before for before, after in zip(BEATS, BEATS[1:], strict=False))
-
-
-@action(timeout=300)
-async def slow(seconds: float) -> str:
-    await asyncio.sleep(seconds)
-    return "done"
-
-
-@action
-async def large(size: int) -> str:
-    return "x" * size
-"""
-BARE = """
-from fastapi import FastAPI
-from mangum import Mangum
-
-app = FastAPI()
-
-
-@app.get("/actions/say-hello")
-def say_hello(name: str) -> str:
-    return f"Hello {name}!"
-
-
-handler = Mangum(app, lifespan="off")
-"""
 HELLO = http_api(Request("GET", "/actions/say-hello?name=World"))
 
 
@@ -118,40 +60,14 @@ def test_what_is_too_large_is_refused(tmp_path, monkeypatch):
     (tmp_path / "large.bin").write_bytes(bytes(3 << 20))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(package, "LARGEST_BYTES", 1 << 20)
-    monkeypatch.setattr(package, "_install", lambda *args: None)
+    monkeypatch.setattr(package, "install", lambda *args: None)
+    monkeypatch.setattr(package, "start_here", lambda handler: {"error": None, "modules": {}})
     with pytest.raises(ConfigError, match=r"Lambda's limit is 1 MB; the largest parts are .*large.bin 3 MB"):
-        package.build_package(tmp_path / "x.zip", "arm64", ())
+        package.build_package(tmp_path / "x.zip", package.Wanted("arm64", "servey.aws.handler"), lambda text: None)
     assert not (tmp_path / "x.zip").exists()
 
 
 # ------------------------------------------------------------------------------------------------------------ the zip
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("package") / "shop"
-    files = {
-        "actions.py": ACTIONS,
-        "bare.py": BARE,
-        "requirements.txt": "servey\nboto3\npyyaml  # for the shop\n",
-        "templates/a.j2": "a",
-        ".env": "SECRET=1",
-        "tests/test_a.py": "",
-        "test_b.py": "",
-        "node_modules/a.js": "",
-        "venv/pyvenv.cfg": "",
-        "venv/lib/a.py": "",
-    }
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    for architecture in ("arm64", "x86_64"):
-        for number in (1, 2) if architecture == "x86_64" else (1,):
-            output = f".servey/{architecture}-{number}.zip"
-            words = ("package", "--architecture", architecture, "--output", output)
-            done = run("-m", "servey", *words, cwd=folder, timeout=400)
-            assert done.returncode == 0, done.stderr
-    return folder
 
 
 slow = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -160,12 +76,12 @@ slow = [pytest.mark.slow, pytest.mark.timeout(900)]
 class TestPackaged:
     pytestmark = slow
 
-    def test_it_is_the_same_each_time(self, project):
-        one, two = (project / ".servey" / f"x86_64-{number}.zip" for number in (1, 2))
+    def test_it_is_the_same_each_time(self, packaged):
+        one, two = (packaged / ".servey" / f"x86_64-{number}.zip" for number in (1, 2))
         assert one.read_bytes() == two.read_bytes()
 
-    def test_what_is_in_it(self, project):
-        names = set(zipfile.ZipFile(project / ".servey" / "arm64-1.zip").namelist())
+    def test_what_is_in_it(self, packaged):
+        names = set(zipfile.ZipFile(packaged / ".servey" / "arm64-1.zip").namelist())
         tops = {name.partition("/")[0] for name in names}
         cache = f"__pycache__/actions.cpython-3{sys.version_info.minor}.pyc"
         assert {
@@ -176,21 +92,29 @@ class TestPackaged:
             "mangum/__init__.py",
             "yaml/__init__.py",
         } <= names
-        assert not tops & {"boto3", "botocore", "s3transfer", "uvicorn", "typer", "arq", "redis"}
+        assert {
+            "library_of_ours.py",
+            "servey_test_included.py",
+            "servey_test_constrained.py",
+            "servey_test_hashed.py",
+            "servey_test_grouped.py",
+            "bin/tool",
+        } <= names
+        assert not tops & {
+            "boto3",
+            "botocore",
+            "s3transfer",
+            "uvicorn",
+            "typer",
+            "arq",
+            "redis",
+            "servey_test_unmarked.py",
+        }
         assert {"graphql", "strawberry"} <= tops  # they are installed here, so the app serves /graphql
-        assert not tops & {".env", "tests", "test_b.py", "node_modules", "venv", ".servey", "bin"}
+        assert not tops & {".env", "tests", "test_b.py", "node_modules", "venv", ".servey"}
         libraries = {name for name in names if name.endswith(".so")}
         assert libraries
         assert all("aarch64" in name or "x86" not in name for name in libraries)
-
-
-@pytest.fixture(scope="module")
-def task(project: Path) -> Path:
-    """The unpacked zip."""
-    folder = project.parent / "task"
-    with zipfile.ZipFile(project / ".servey" / "x86_64-1.zip") as archive:
-        archive.extractall(folder)
-    return folder
 
 
 @pytest.fixture
@@ -201,6 +125,40 @@ def function(task: Path):
 
 def direct(action: str, **params: Any) -> dict[str, Any]:
     return {"servey": {"action": action, "params": params}}
+
+
+class TestExplained:
+    pytestmark = slow
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "actions.py: file of the project",
+            "library_of_ours.py: module 'library_of_ours' is imported from ../library",
+            "servey_test_hashed.py: servey_test_hashed 1.0, required by requirements.txt:7",
+            "servey_test_grouped.py: servey_test_grouped 1.0, required by pyproject.toml (--group extra)",
+            ".env: left out: it may contain a secret",
+            "left out, because it is a virtual environment: venv/",
+            "left out, because it contains tests: test_b.py, tests/",
+        ],
+    )
+    def test_each_file_has_a_reason(self, packaged, line):
+        assert line in (packaged / ".servey" / "x86_64.txt").read_text(encoding="utf-8").splitlines()
+
+    def test_what_does_not_start_is_not_written(self, tmp_path):
+        (tmp_path / "actions.py").write_text("import sqlalchemy\nimport argon2\n", encoding="utf-8")
+        done = run("-m", "servey", "package", "--architecture", "x86_64", cwd=tmp_path, timeout=400)
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == [
+            f"error: actions.py:{line} imports '{module}', which is not in the package: it is of the package {package}, "
+            f"which the project does not require; add {package} to requirements.txt"
+            for line, module, package in ((1, "sqlalchemy", "SQLAlchemy"), (2, "argon2", "argon2-cffi"))
+        ]
+        assert not (tmp_path / ".servey" / "lambda.zip").exists()
+
+    def test_a_program_stays_one(self, packaged):
+        with zipfile.ZipFile(packaged / ".servey" / "x86_64-1.zip") as archive:
+            assert archive.getinfo("bin/tool").external_attr >> 16 == 0o755
 
 
 class TestRuntime:
