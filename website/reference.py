@@ -1,10 +1,11 @@
-"""The parts of the docs that are generated from the code: settings, commands, metrics.
+"""The parts of the docs that are generated from the code: settings, commands, metrics; and the index for agents.
 
 A part stands on its page between ``<!-- generated: NAME -->`` and ``<!-- end -->``. ``python3 dev.py docs --write``
 writes all of them; a test fails if a page differs from the code.
 """
 
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,21 @@ def shown(value: object) -> str:
     return "none" if value in (None, "") else f"`{int(value) if isinstance(value, bool) else value}`"
 
 
+def pages_of_the_docs() -> str:
+    """The pages of docs/index.md with addresses that lead there from anywhere. Source: llmstxt.org."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    base = project["urls"]["Documentation"].removesuffix("index.md")
+    lines = []
+    for line in (ROOT / "docs" / "index.md").read_text(encoding="utf-8").splitlines():
+        found = re.fullmatch(r"(?:\| )?\[(.+?)\]\((\w[\w/-]*\.md)\) (?:\| )?(.+?)(?: \|)?", line)
+        if line.startswith("## "):
+            lines += ["", line, ""]
+        elif found:
+            words = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", found[3])
+            lines.append(f"- [{found[1]}]({base}{found[2]}): {words}")
+    return "\n".join(lines).strip() + "\n"
+
+
 def table(header: list[str], rows: list[list[Any]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines)
@@ -88,6 +104,7 @@ GENERATED: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("docs/settings.md", settings_table),
     "metrics": ("docs/operating.md", metrics_table),
     "commands": ("docs/reference/commands.md", commands),
+    "pages": ("servey/guide/llms.txt", pages_of_the_docs),
 }
 """Each generated part: its page, and the function that returns it."""
 

@@ -14,7 +14,7 @@ try:
 except ImportError:
     sys.exit('error: the command line needs the extra "standard"; in a clone: pip install -e ".[standard]"')
 
-from servey.cli import aws, call, dashboard, describe, doctor, jobs, kubernetes, mcp, migrate5, new, serve
+from servey.cli import aws, call, dashboard, describe, doctor, guide, jobs, kubernetes, mcp, migrate5, new, serve
 from servey.cli.output import fail
 from servey.core.errors import ConfigError
 from servey.core.settings.env_file import read_env_file
@@ -40,6 +40,7 @@ cli.command(name="graphql-schema")(describe.graphql_schema)
 cli.add_typer(jobs.jobs)
 cli.add_typer(dashboard.dashboard, name="dashboard")
 cli.command()(new.new)
+cli.command()(guide.guide)
 cli.command()(migrate5.migrate5)
 cli.command()(doctor.doctor)
 cli.command()(aws.sls)

@@ -69,6 +69,7 @@ def test_new_makes_a_project_that_runs_and_whose_tests_pass(servey, tmp_path):
     code, output, _ = servey(tmp_path, "new", "shop")
     assert (code, "servey dev" in output, "python -m unittest discover -s tests" in output) == (0, True, True)
     folder = tmp_path / "shop"
+    assert (folder / "AGENTS.md").read_text(encoding="utf-8") == servey(folder, "guide", "--agents")[1]
     assert servey(folder, "call", "say_hello", "name=You")[1] == '"Hello You!"\n'
     done = run("-m", "unittest", "discover", "-s", "tests", cwd=folder)
     assert (done.returncode, "Ran 5 tests" in done.stderr) == (0, True), done.stderr

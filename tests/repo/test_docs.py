@@ -21,6 +21,7 @@ PAGES = [
     README,
     *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "VERSIONING.md")),
     ROOT / "examples" / "tour" / "README.md",
+    ROOT / "servey" / "guide" / "SKILL.md",
     *sorted(DOCS.rglob("*.md")),
 ]
 TUTORIAL = sorted(DOCS.glob("tutorial/*.md"), key=lambda path: int(path.name.partition("-")[0]))
