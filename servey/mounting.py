@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fastapi import APIRouter, FastAPI
 
 from servey.auth.tokens import JwtAuthorizer
+from servey.auth.tries import Throttle
 from servey.building import Problems
 from servey.core.access import PasswordAuthenticator
 from servey.core.channels import WebsocketEventChannel
@@ -23,13 +24,14 @@ from servey.jobs.routes import mount_jobs
 from servey.layout.frame import stylesheet
 from servey.routers.rest.describe import default_scheme
 from servey.routers.rest.routes import mount_actions
+from servey.runtime.parts import Parts
 from servey.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
     from servey.exposure import Exposure
     from servey.mcp.offers import Offers
 
-Login: TypeAlias = tuple[JwtAuthorizer, PasswordAuthenticator]
+Login: TypeAlias = tuple[JwtAuthorizer, PasswordAuthenticator, Throttle]
 
 
 def mount_shared(
@@ -59,8 +61,8 @@ def mount_shared(
     if login is not None:
         from servey.routers.login import mount_login
 
-        authorizer, authenticator = login
-        mount_login(router, authorizer, authenticator, runtime, prefix=prefix)
+        authorizer, authenticator, throttle = login
+        mount_login(router, authorizer, authenticator, runtime, prefix=prefix, throttle=throttle)
     return fields, offers
 
 
@@ -105,11 +107,17 @@ def _login_scheme(prefix: str) -> Any:
 
 
 def login_of(runtime: Runtime) -> Login | None:
-    """Return what the login needs, or None if there is no login: in production without a password, or without a key."""
-    authorizer = runtime.authorizer
-    if not (runtime.settings.serves_login and isinstance(authorizer, JwtAuthorizer) and authorizer.can_sign):
+    """Return what the login needs, or None if there is no login: without a key that signs, or in production with neither a
+    password nor a `password_authenticator`.
+    """
+    authorizer, settings, parts = runtime.authorizer, runtime.settings, runtime.parts
+    if not (settings.serves_login or parts.password_authenticator != Parts.password_authenticator):
         return None
-    return authorizer, runtime.parts.make_password_authenticator(runtime.settings)
+    if not (isinstance(authorizer, JwtAuthorizer) and authorizer.can_sign):
+        return None
+    throttle = Throttle(settings)
+    runtime.services.append(throttle.running)
+    return authorizer, parts.make_password_authenticator(settings), throttle
 
 
 @asynccontextmanager

@@ -10,9 +10,7 @@ import asyncio
 import hmac
 import logging
 import secrets
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -25,13 +23,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import request_response
 
 from servey.auth.tokens import JwtAuthorizer
+from servey.auth.tries import Throttle
 from servey.core.access import Authorization, PasswordAuthenticator
 from servey.core.errors import (
     ActionError,
     ActionTimeout,
     Forbidden,
     InvalidParams,
-    Overloaded,
     Unauthenticated,
     UnsupportedMediaType,
 )
@@ -53,9 +51,6 @@ logger: logging.Logger = logging.getLogger("servey")
 TOKEN_SECONDS = 3600
 LOGIN_BYTES = 1 << 16
 LOGIN_SECONDS = 15
-MAX_WAITING = 100
-TRIES = 5
-TRIES_SECONDS = 60
 
 
 class Token(BaseModel):
@@ -96,59 +91,6 @@ def login_scheme(prefix: str) -> Any:
     )
 
 
-class Throttle:
-    """Counts failed logins of all clients, and refuses logins for up to a minute after too many.
-
-    A login in progress counts as a possible failure, so concurrent logins cannot exceed the limit: the others wait.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._wrong: list[float] = []
-        self._running = 0
-        self._waiting: set[asyncio.Future[None]] = set()
-
-    def check(self) -> None:
-        """Errors: ActionError 429 with ``Retry-After``."""
-        now = self._clock()
-        self._wrong = [moment for moment in self._wrong if now - moment < TRIES_SECONDS]
-        if len(self._wrong) >= TRIES:
-            wait = int(TRIES_SECONDS - (now - self._wrong[0])) + 1
-            raise ActionError(429, "http_429", "Too many wrong tries", headers={"Retry-After": str(wait)})
-
-    def wrong(self) -> None:
-        """Record a failed login."""
-        self._wrong.append(self._clock())
-
-    @asynccontextmanager
-    async def one_try(self) -> AsyncIterator[None]:
-        """Hold a place for one login. Errors: ActionError 429, Overloaded if too many logins wait."""
-        self.check()
-        while len(self._wrong) + self._running >= TRIES:
-            if len(self._waiting) >= MAX_WAITING:
-                raise Overloaded("Too many logins at once; try again shortly")
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiting.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiting.discard(waiter)
-            self.check()
-        self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
-            for waiter in self._waiting:
-                if not waiter.done():
-                    waiter.get_loop().call_soon(_wake, waiter)
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
 def _bounded(limit_bytes: int, timeout: float) -> type[APIRoute]:
     """Return a route class that reads the request body within these limits before FastAPI parses it."""
 
@@ -179,17 +121,18 @@ def mount_login(
     runtime: Process,
     *,
     prefix: str = "",
-    throttle: Throttle | None = None,
+    throttle: Throttle,
 ) -> None:
     """Add ``POST /login``. Tokens are valid for an hour; browsers receive the token as the cookie of pages."""
-    tries, settings = throttle or Throttle(), runtime.settings
+    settings = runtime.settings
 
-    async def token_of(username: str, password: str) -> str:
+    async def token_of(request: Request, username: str, password: str) -> str:
+        caller = request.client.host if request.client is not None else ""
         try:
-            async with asyncio.timeout(LOGIN_SECONDS), tries.one_try():
+            async with asyncio.timeout(LOGIN_SECONDS), throttle.one_try(caller, username) as succeed:
                 authorization = await authenticator.authenticate(username, password)
-                if authorization is None:
-                    tries.wrong()
+                if authorization is not None:
+                    succeed()
         except TimeoutError:
             raise ActionTimeout(LOGIN_SECONDS) from None
         if authorization is None:
@@ -199,7 +142,7 @@ def mount_login(
     async def login(request: Request, username: Annotated[str, Form()], password: Annotated[str, Form()]) -> Any:
         """Get a token for a name and a password."""
         if not accepts_html(request.scope):
-            return Token(access_token=await token_of(username, password))
+            return Token(access_token=await token_of(request, username, password))
         wanted = (await request.form()).get("next")
         target = wanted if isinstance(wanted, str) and wanted.startswith("/") else _home(request)
         if not leads_to_known(target, request.scope):
@@ -207,7 +150,7 @@ def mount_login(
         try:
             if not origin_is_known(request.scope, ()):
                 raise Forbidden("This form was sent from another site and was refused")
-            token = await token_of(username, password)
+            token = await token_of(request, username, password)
         except ActionError as error:
             return _login_page(runtime, request, target, error)
         answer = RedirectResponse(target, 303, headers={"Cache-Control": "no-store"})

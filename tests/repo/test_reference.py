@@ -98,7 +98,7 @@ def test_every_header_is_in_its_table():
 def test_every_redis_key_is_in_its_table():
     text = "".join(
         path.read_text(encoding="utf-8")
-        for name in ("jobs", "ws", "caching")
+        for name in ("auth", "jobs", "ws", "caching")
         for path in (PACKAGE / name).rglob("*.py")
     )
     made = set(re.findall(r'f"\{(?:self\.|queue\.)?_?prefix\}:?(\w+):', text))

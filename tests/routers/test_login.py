@@ -6,9 +6,11 @@ import logging
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 from servey import WEB_GET, ActionError, Authorization, ScopeAccessControl, Servey, Settings, action, create_app
-from servey.routers.login import OnePassword, Throttle
+from servey.auth.tries import CountsInMemory, Throttle
+from servey.routers.login import OnePassword
 from servey.runtime.parts import Parts
 from servey.testing import client
 
@@ -65,14 +67,64 @@ def test_too_many_wrong_tries():
     assert 0 < int(answer.headers["retry-after"]) <= 61
 
 
-def test_tries_are_forgiven_after_a_minute():
-    moments = iter([0.0] * 5 + [30.0, 61.0])
-    throttle = Throttle(lambda: next(moments))
+@pytest.mark.anyio
+async def test_tries_are_forgiven_after_a_minute():
+    now = 0.0
+    throttle = Throttle(counts=CountsInMemory(lambda: now))
+
+    async def wrong() -> None:
+        async with throttle.one_try("1.2.3.4", "ada"):
+            pass
+
     for _ in range(5):
-        throttle.wrong()
-    with pytest.raises(Exception, match="Too many"):
-        throttle.check()
-    throttle.check()
+        await wrong()
+    now = 59.0
+    with pytest.raises(ActionError, match="Too many") as refused:
+        await wrong()
+    assert refused.value.headers["Retry-After"] == "2"
+    now = 60.0
+    await wrong()
+
+
+def wrong_status(http, username="root"):
+    return http.post("/login", data={"username": username, "password": "x"}).status_code
+
+
+def test_one_caller_does_not_lock_out_another():
+    served = app()
+    with TestClient(served, client=("1.2.3.4", 1)) as http, TestClient(served, client=("5.6.7.8", 1)) as other:
+        assert [wrong_status(http) for _ in range(6)] == [401] * 5 + [429]
+        assert wrong_status(http, "ada") == 401
+        assert other.post("/login", data=RIGHT).status_code == 200
+
+
+def test_many_names_of_one_caller_and_many_callers_of_one_name():
+    served = app()
+    with TestClient(served, client=("1.2.3.4", 1)) as http:
+        assert [wrong_status(http, f"user {number}") for number in range(21)] == [401] * 20 + [429]
+    # All addresses of such a network can be of one caller.
+    with TestClient(served, client=("2001:db8::1", 1)) as one, TestClient(served, client=("2001:db8::2", 1)) as two:
+        assert [wrong_status(one), *[wrong_status(two) for _ in range(5)]] == [401] * 5 + [429]
+    statuses = []
+    for number in range(60):
+        with TestClient(served, client=(f"10.0.0.{number}", 1)) as http:
+            statuses.append(wrong_status(http, "ada"))
+    assert statuses == [401] * 50 + [429] * 10
+
+
+def test_processes_share_the_tries_over_redis(redis):
+    first, second = (app(redis_url=redis.url, namespace="login-tries") for _ in range(2))
+    with client(first) as http, client(second) as other:
+        assert [wrong_status(http) for _ in range(3)] == [401] * 3
+        assert other.post("/login", data=RIGHT).status_code == 200
+        assert [wrong_status(other) for _ in range(3)] == [401] * 2 + [429]
+        assert wrong_status(http) == 429
+
+
+def test_without_its_redis_nobody_logs_in():
+    with client(app(redis_url="redis://127.0.0.1:1", namespace="login-tries")) as http:
+        answer = http.post("/login", data=RIGHT)
+    assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
 
 
 def test_another_name():
@@ -110,9 +162,9 @@ def test_an_authenticator_of_ones_own():
         async def authenticate(self, username: str, password: str) -> Authorization | None:
             return Authorization(username, frozenset({"root"})) if password == username[::-1] else None
 
-    made = create_app(
-        actions=[guarded], settings=Settings(env="dev"), parts=Parts(password_authenticator=lambda _: Users())
-    )
+    # In production too, without a password in the settings.
+    settings = Settings(jwt_secret_key=SECRET)
+    made = create_app(actions=[guarded], settings=settings, parts=Parts(password_authenticator=lambda _: Users()))
     with client(made) as http:
         token = http.post("/login", data={"username": "ada", "password": "ada"}).json()["access_token"]
         assert http.get("/actions/guarded", headers={"Authorization": f"Bearer {token}"}).json()["subject"] == "ada"
@@ -168,8 +220,9 @@ async def test_a_place_is_given_back_where_a_try_was_right():
     throttle = Throttle()
 
     async def one() -> None:
-        async with throttle.one_try():
+        async with throttle.one_try("", "ada") as succeed:
             await asyncio.sleep(0)
+            succeed()
 
     await asyncio.gather(*(one() for _ in range(50)))
 
@@ -179,8 +232,9 @@ async def test_too_many_that_wait():
     throttle, held = Throttle(), asyncio.Event()
 
     async def one() -> None:
-        async with throttle.one_try():
+        async with throttle.one_try("", "ada") as succeed:
             await held.wait()
+            succeed()
 
     tasks = [asyncio.create_task(one()) for _ in range(105)]
     await asyncio.sleep(0)
