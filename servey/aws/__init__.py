@@ -25,13 +25,13 @@ def build_handler(app: Servey, *, host: FastAPI | None = None) -> LambdaHandler:
 
     Errors: ConfigError if ``SERVEY_AWS_ACTION`` names an action that does not exist.
     """
-    from servey.aws.dispatch import LambdaHandler, TransportHooks
+    from servey.aws.dispatch import NO_QUEUE, LambdaHandler, TransportHooks
     from servey.jobs.service import jobs_and_schedules_here
     from servey.runtime.parts import Parts
 
     # SQS and EventBridge invoke the function. Lambda freezes the process between invocations, so no worker may run in it.
     if app.runtime.settings.queue_url is None and app.runtime.parts.queue == Parts().queue:
-        app.runtime.parts.queue = "servey.aws.queue:no_queue_of"
+        app.runtime.parts.queue = NO_QUEUE
     services = app.runtime.services
     services[:] = [service for service in services if service is not jobs_and_schedules_here]
     return LambdaHandler(host or app, app.runtime, TransportHooks(_perform, _frames, _fields))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from servey.aws.events import Kind, kind_of
 from servey.aws.http import Requests, seconds_left
 from servey.core.actions import Action
 from servey.core.errors import ConfigError
+from servey.core.settings import Settings
+from servey.observability.logs import installed_writer, log_as_json
 from servey.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ logger: logging.Logger = logging.getLogger("servey")
 
 EventHandler: TypeAlias = Callable[[Any, Any, str], Any]
 """Handles one kind of event. Arguments: the event, Lambda's context, the request id."""
+
+NO_QUEUE = "servey.aws.queue:no_queue_of"
+"""The part that refuses jobs, since Lambda would freeze a worker in the process."""
 
 _DEFAULT_SECONDS = 60.0
 """The time for a batch of messages if there is no Lambda context."""
@@ -67,6 +73,7 @@ class LambdaHandler:
             "websocket": self._socket,
             "appsync": self._appsync,
             "appsync_batch": self._appsync_batch,
+            "warmup": self._warmup,
         }
 
     def __call__(self, event: Any, lambda_context: Any = None) -> Any:
@@ -74,12 +81,23 @@ class LambdaHandler:
         kind = kind_of(event, plain_params=self.action is not None)
         asyncio.set_event_loop(self.loop)  # Mangum uses the event loop of the thread
         self.start()
-        return self._handlers[kind](event, lambda_context, str(getattr(lambda_context, "aws_request_id", "") or ""))
+        try:
+            return self._handlers[kind](event, lambda_context, str(getattr(lambda_context, "aws_request_id", "") or ""))
+        finally:
+            # Lambda freezes the process, and with it the thread that writes the log.
+            writer = installed_writer()
+            if writer is not None:
+                writer.flush()
 
     def start(self) -> None:
         """Start the app's lifespan, if it has not started."""
         if self._requests is not None:
             return
+        _log_as_json_in_lambda(self.runtime.settings)
+        if self._offers_later():
+            logger.info(
+                "this function has no job queue, so requests with `Prefer: respond-async` get 501; set SERVEY_QUEUE_URL"
+            )
         state = self.run(self._lifespan.enter_async_context(self.app.router.lifespan_context(self.app)))
         self._requests = Requests(self.app, state or {})
 
@@ -93,6 +111,14 @@ class LambdaHandler:
     def run(self, work: Any) -> Any:
         """Run a coroutine on the handler's event loop and return its result."""
         return self.loop.run_until_complete(work)
+
+    def _offers_later(self) -> bool:
+        """Whether a client can ask for a job that no queue would take."""
+        queue = self.runtime.parts.queue
+        return queue == NO_QUEUE and any("respond-async" not in action.hidden for action in self.runtime.catalog)
+
+    def _warmup(self, event: Any, lambda_context: Any, request_id: str) -> None:
+        """Do nothing: the app has started."""
 
     def _http(self, event: Any, lambda_context: Any, request_id: str) -> Any:
         assert self._requests is not None
@@ -134,6 +160,15 @@ class LambdaHandler:
         from servey.aws.sockets import answer_socket
 
         return self.run(answer_socket(self.runtime, self._hooks.frames(), event))
+
+
+def _log_as_json_in_lambda(settings: Settings) -> None:
+    """Write JSON lines, the access log included, unless the app has configured its own logging."""
+    handlers = logging.getLogger().handlers
+    is_own = any(type(each).__name__ not in ("LambdaLoggerHandler", "LogWriter") for each in handlers)
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ and settings.logs_json and not is_own:
+        log_as_json(settings.log_level)
+        logging.getLogger("mangum.http").setLevel(logging.WARNING)  # it repeats the access log
 
 
 def _only_action(runtime: Runtime) -> Action | None:

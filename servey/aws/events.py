@@ -10,7 +10,10 @@ from typing import Any, Literal, TypeAlias
 
 from servey.core.errors import ServeyError
 
-Kind: TypeAlias = Literal["http", "websocket", "sqs", "direct", "appsync", "appsync_batch", "params"]
+Kind: TypeAlias = Literal["http", "websocket", "sqs", "direct", "appsync", "appsync_batch", "params", "warmup"]
+
+_WARMERS = ("serverless-plugin-warmup", "serverless-plugin-lambda-warmup")
+"""The sources of events that keep a function warm. Source: the READMEs of these plugins, and of lambda-warmer."""
 
 
 class UnknownEvent(ServeyError):
@@ -59,9 +62,21 @@ def kind_of(event: Any, *, plain_params: bool = False) -> Kind:
     # can write parts of it.
     if set(event) == {"servey"} and isinstance(event["servey"], Mapping):
         return "direct"
+    if _is_warmup(event):
+        return "warmup"
     if plain_params and "servey" not in event and not _may_be_from_a_service(event):
         return "params"
     raise UnknownEvent(event)
+
+
+def _is_warmup(event: Mapping[str, Any]) -> bool:
+    """Whether an event only keeps the function warm: whoever sends it, the answer is nothing."""
+    return event.get("source") in _WARMERS or (
+        event.get("warmer") is True and {name for name in event if not name.startswith("__WARMER")} <= _WARMER_KEYS
+    )
+
+
+_WARMER_KEYS = {"warmer", "concurrency", "target"}
 
 
 def _may_be_from_a_service(event: Mapping[str, Any]) -> bool:

@@ -40,6 +40,8 @@ STREAM_TYPES = (b"text/event-stream", b"application/jsonl", b"multipart/mixed")
 
 LARGEST_RESPONSE_BYTES = 6 * 1024 * 1024
 """Source: Lambda quotas, synchronous invocations. The limit counts the whole JSON, with headers and base64."""
+LARGEST_BALANCED_BYTES = 1024 * 1024
+"""Source: Elastic Load Balancing user guide, "Lambda functions as targets", limits."""
 
 _RESERVE_SECONDS = 0.5
 """Time reserved at the end of an invocation to send the timeout error."""
@@ -61,9 +63,12 @@ class Requests:
         if event.get("isBase64Encoded") and not _is_base64(event.get("body")):
             event = {**event, "body": None, "isBase64Encoded": False, "servey.bad_body": True}
         answer: dict[str, Any] = self._mangum(_complete(event), lambda_context)
-        if _is_too_large(answer):
-            logger.error("a response is larger than Lambda's limit of %d bytes", LARGEST_RESPONSE_BYTES)
-            text = f"The response is larger than AWS Lambda's limit of {LARGEST_RESPONSE_BYTES} bytes"
+        is_balanced = "elb" in event["requestContext"]
+        limit = LARGEST_BALANCED_BYTES if is_balanced else LARGEST_RESPONSE_BYTES
+        if _is_too_large(answer, limit):
+            whose = "the load balancer's" if is_balanced else "AWS Lambda's"
+            logger.error("a response is larger than %s limit of %d bytes", whose, limit)
+            text = f"The response is larger than {whose} limit of {limit} bytes"
             answer = _error_event(ActionError(500, "internal", text), like=answer)
         elif not self._has_content_type and answer.get("headers"):
             # For an HTTP API, Mangum adds a JSON content type to a response that has none.
@@ -74,6 +79,7 @@ class Requests:
         event, lambda_context = scope["aws.event"], scope["aws.context"]
         scope["state"] = dict(self._state)
         _correct(scope, event)
+        _identify(scope, lambda_context)
 
         async def note(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -210,6 +216,16 @@ def _correct(scope: Scope, event: Mapping[str, Any]) -> None:
     scope["root_path"] = root
 
 
+def _identify(scope: Scope, lambda_context: Any) -> None:
+    """Give a request without an id that of its invocation, by which CloudWatch finds the other lines of Lambda.
+
+    It becomes a header, because the app reads the id there in each of its forms.
+    """
+    invocation = str(getattr(lambda_context, "aws_request_id", "") or "")
+    if invocation and not any(name == b"x-request-id" for name, _ in scope["headers"]):
+        scope["headers"] = [*scope["headers"], (b"x-request-id", invocation.encode("latin-1", "replace"))]
+
+
 def seconds_left(lambda_context: Any) -> float | None:
     """Return the remaining seconds of the invocation, minus a reserve for the response; None without a Lambda context."""
     remaining = getattr(lambda_context, "get_remaining_time_in_millis", None)
@@ -224,11 +240,11 @@ def _is_base64(body: Any) -> bool:
     return True
 
 
-def _is_too_large(answer: Mapping[str, Any]) -> bool:
+def _is_too_large(answer: Mapping[str, Any], limit: int) -> bool:
     # A character takes at most 6 bytes in JSON, so a short body needs no serialization to be measured.
-    if len(answer.get("body") or "") * 6 < LARGEST_RESPONSE_BYTES - 64 * 1024:
+    if len(answer.get("body") or "") * 6 < limit - 64 * 1024:
         return False
-    return len(to_json(answer)) > LARGEST_RESPONSE_BYTES
+    return len(to_json(answer)) > limit
 
 
 def _error_event(error: ActionError, *, like: Mapping[str, Any]) -> dict[str, Any]:
