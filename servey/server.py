@@ -27,7 +27,7 @@ from weakref import WeakKeyDictionary
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
-from servey.compat.uvicorn import in_headers, supervise
+from servey.compat.uvicorn import in_headers, is_websocket, supervise
 from servey.core.context import running_processes
 from servey.core.errors import ConfigError
 from servey.core.settings import Settings
@@ -42,6 +42,8 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than the idle timeout of common reverse proxies, so that the server never closes a connection first."""
 START_SECONDS = 60
 """How long a worker process may take to start or to answer its parent before it is replaced."""
+UNREAD_SECONDS = 60
+"""How long a client may read nothing of what was sent to it before its connection is aborted."""
 _LONGEST_SOCKET_PATH = 103
 """Source: sys/un.h; macOS has 104 bytes with the last zero, Linux 108."""
 RELOADED = ("*.py", "*.j2", "*.html")
@@ -187,7 +189,9 @@ def _check(runtime: Runtime, workers: int) -> None:
 
 
 class GracefulServer(uvicorn.Server):
-    """uvicorn's server with a drain time before shutdown and a timeout for request headers."""
+    """uvicorn's server with a drain time before shutdown, a timeout for request headers, and one for clients that do not
+    read.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -195,6 +199,8 @@ class GracefulServer(uvicorn.Server):
         self._draining = False
         self._end: Any = None
         self._in_headers_since: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        # The bytes that a client has not read yet, and since when it has read none of them.
+        self._unread_since: WeakKeyDictionary[Any, tuple[int, float]] = WeakKeyDictionary()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal arrives; the exit code is 0 after SIGTERM."""
@@ -237,10 +243,30 @@ class GracefulServer(uvicorn.Server):
         loop.call_later(self._settings.drain, self._end, number, None)
 
     async def on_tick(self, counter: int) -> bool:
-        """Close connections with slow headers; runs once a second."""
+        """End connections with slow headers and of clients that do not read; runs once a second."""
         if counter % 10 == 0:
-            self._end_slow_headers(asyncio.get_running_loop().time())
+            now = asyncio.get_running_loop().time()
+            self._end_slow_headers(now)
+            self._end_stalled(now)
         return await super().on_tick(counter)
+
+    def _end_stalled(self, now: float) -> None:
+        """Abort connections whose client reads nothing: closing them would wait for it.
+
+        An open websocket has a bound of its own for what is not read.
+        """
+        since = self._unread_since
+        for connection in tuple(self.server_state.connections):
+            transport = connection.transport
+            unread = transport.get_write_buffer_size() if transport is not None else 0
+            if not unread or (is_websocket(connection) and not transport.is_closing()):
+                since.pop(connection, None)
+                continue
+            before, at = since.get(connection, (None, now))
+            if unread != before:
+                since[connection] = unread, now
+            elif now - at > UNREAD_SECONDS:
+                transport.abort()
 
     def _end_slow_headers(self, now: float) -> None:
         since = self._in_headers_since

@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.server import Server
 from uvicorn.supervisors import multiprocess
 
-__all__ = ["in_headers", "supervise"]
+__all__ = ["in_headers", "is_websocket", "supervise"]
 
 if list(inspect.signature(multiprocess.Process.__init__).parameters) != ["self", "config", "sockets"]:
     raise ImportError(
@@ -43,9 +43,14 @@ def supervise(config: uvicorn.Config, make_server: Callable[[uvicorn.Config], Se
     multiprocess.Multiprocess(config, [config.bind_socket()]).run()
 
 
+def is_websocket(connection: Any) -> bool:
+    """Whether a connection is a websocket, and not HTTP."""
+    return not hasattr(connection, "cycle")
+
+
 def in_headers(connection: Any) -> bool:
     """Whether a connection has not sent complete request headers yet."""
-    if not hasattr(connection, "cycle"):
-        return False  # a websocket
+    if is_websocket(connection):
+        return False
     cycle = connection.cycle
     return (cycle is None or cycle.response_complete) and connection.timeout_keep_alive_task is None
