@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import threading
 import time
 import tracemalloc
+from collections import Counter
 from dataclasses import dataclass, make_dataclass
 from functools import reduce
 from typing import Any
@@ -265,3 +267,30 @@ def test_a_cached_document_takes_as_much_memory_as_its_weight_says():
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size / cache._tokens < 600
+
+
+def test_large_variables_are_read_one_after_the_other_and_only_some_wait():
+    app = app_of(total, number)
+    query = {"query": "query($ids: [Int!]!) { total(ids: $ids) }", "variables": {"ids": [1] * 30_000}}
+    transport = httpx.ASGITransport(app)
+    others = set(threading.enumerate())
+
+    async def run() -> Any:
+        async with app.runtime.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            await http.post("/graphql", json={"query": "{ number }"})
+            asked = asyncio.gather(*(http.post("/graphql", json=query) for _ in range(12)))
+            readers = set()
+            while not asked.done():
+                readers |= {each for each in threading.enumerate() if each.name.startswith("servey graphql")} - others
+                await asyncio.sleep(0.001)
+            answers = await asked
+            again = await http.post("/graphql", json=query)
+        return answers, again, readers
+
+    answers, again, readers = asyncio.run(run())
+    statuses = Counter(answer.status_code for answer in answers)
+    assert statuses[200] >= 8
+    assert statuses[503] == 12 - statuses[200] > 0
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 503} == {"overloaded"}
+    assert again.json() == {"data": {"total": 30_000}}
+    assert len(readers) == 1

@@ -1,4 +1,4 @@
-"""Runs sibling fields concurrently, and lets all of them finish when one fails.
+"""Runs sibling fields concurrently, and lets all of them finish when one fails. Runs long computations one at a time.
 
 graphql-core cancels the siblings of a failed field, or leaves them running in the background. A cancelled database call
 costs a connection, and a call in the background outlives the resources of its operation.
@@ -6,13 +6,43 @@ costs a connection, and a call in the background outlives the resources of its o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from threading import BoundedSemaphore
+from typing import Any, TypeVar
 
 from graphql.pyutils import Undefined
 
 from servey.compat.graphql import Executor, Path
+from servey.core.errors import Overloaded
 from servey.graphql.execution.siblings import Siblings
+
+T = TypeVar("T")
+
+MOST_WAITING = 8
+"""How many long computations may run or wait in a process."""
+
+
+class OneAtATime:
+    """Runs long computations in one thread: with several, the event loop would wait for all of them at every step."""
+
+    def __init__(self, refusal: str) -> None:
+        self._refusal = refusal
+        self._places = BoundedSemaphore(MOST_WAITING)
+        self._thread = ThreadPoolExecutor(1, "servey graphql")
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Return the result of a call. It keeps its place until it ends, also if the caller stops waiting.
+
+        Errors: Overloaded if too many are waiting; whatever the call raises.
+        """
+        if not self._places.acquire(blocking=False):
+            raise Overloaded(self._refusal)
+        future: Future[T] = self._thread.submit(copy_context().run, call)
+        future.add_done_callback(lambda _: self._places.release())
+        return await asyncio.wrap_future(future)
 
 
 class FinishingExecutor(Executor[Any]):

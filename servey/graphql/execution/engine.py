@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from servey.compat.graphql import create_source_event_stream
 from servey.core.context import Context
 from servey.core.errors import ActionError, Overloaded
 from servey.graphql.execution.completion import CompilingExecutor, is_awaitable
+from servey.graphql.execution.concurrency import OneAtATime
 from servey.graphql.execution.documents import BadDocument, Document, Documents
 from servey.graphql.execution.limits import LimitExceeded
 from servey.graphql.execution.operation import Operation, verify_token
@@ -56,6 +56,7 @@ class Engine:
         self._websocket = websocket
         self.schema: GraphQLSchema = build_schema(fields, lambda each: resolver_of(runtime, each))
         self._documents = Documents(self.schema, runtime.settings)
+        self._large = OneAtATime("The server reads other large variables at the moment; try again shortly")
         self._subscriptions = 0
         self.sockets: dict[Socket, None] = {}
 
@@ -157,7 +158,7 @@ class Engine:
         if not has_many_values(request.variables):
             return self._executor(document, request, operation)
         # Each value takes graphql-core about ten microseconds; in a thread the event loop stays responsive.
-        return await asyncio.to_thread(self._executor, document, request, operation)
+        return await self._large.run(lambda: self._executor(document, request, operation))
 
     def _executor(
         self, document: Document, request: GraphQLRequest, operation: Operation
