@@ -41,7 +41,20 @@ PYTHON = os.path.join(VENV, "Scripts", "python.exe") if os.name == "nt" else os.
 REQUIREMENTS = {"run": ("requirements.txt",), "dev": ("requirements-dev.txt", "requirements.txt")}
 OLDEST = (3, 11)
 SHIFTING = ("fastapi", "starlette", "pydantic", "strawberry-graphql")
-VERSIONED = ["tests/routers", "tests/contract", "tests/graphql", "tests/calls"]
+FAST = "not slow and not drill and not docs and not browser and not docker"
+VERSIONED = [
+    "tests/contract/test_contract.py",
+    "tests/calls/test_dependencies.py",
+    "tests/calls/test_injected_access.py",
+    "tests/http/test_serializers.py",
+] + [
+    "tests/%s/test_%s.py" % (folder, name)
+    for folder, names in (
+        ("routers", "twins parsing handlers openapi guards types queries rest request_bodies errors dispatch linked_types"),
+        ("graphql", "types fields inputs errors batches object_types"),
+    )
+    for name in names.split()
+]
 
 
 def run(words):
@@ -54,7 +67,7 @@ def test(words):
     os.environ["PYTHONWARNDEFAULTENCODING"] = "1"  # a file that is opened without an encoding fails the test
     words = with_seed(words)
     whole = len(words) == 1
-    tiers = [] if "-m" in words else ["-m", "not slow and not drill and not browser and not docker"]
+    tiers = [] if "-m" in words else ["-m", FAST]
     side_by_side = ["-q", "-n", "2", "--dist", "loadfile"] if whole else []
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SKIPPED_TESTS_FILE"] = skipped = os.path.join(folder, "skipped.txt")
@@ -106,7 +119,9 @@ def docs(words):
     """The site of the docs, then their snippets; --serve and --write serve the site, write what is generated."""
     if {"--serve", "--write"} & set(words):
         return call([PYTHON, "-m", "website"] + words)
-    return call([PYTHON, "-m", "website"]) or call([PYTHON, "-m", "pytest", "tests/repo/test_docs.py"] + words)
+    return call([PYTHON, "-m", "website"]) or call(
+        [PYTHON, "-m", "pytest", "-q", "-n", "2", "tests/repo/test_docs.py"] + words
+    )
 
 
 def browser(words):
@@ -155,7 +170,7 @@ def versions(name, wanted, words):
     tier = "not drill" if name == "oldest" else "not slow and not drill"
     return call(pytest + ["-m", tier, "tests/differential"]) or call(
         pytest
-        + ["-n", "2", "--dist", "loadfile", "-m", "not slow and not drill and not browser and not docker"]
+        + ["-n", "2", "--dist", "loadfile", "-m", FAST]
         + VERSIONED
     )
 

@@ -33,6 +33,7 @@ def test_peers_of_their_own_are_pinned():
         assert name not in (ROOT / "requirements.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_they_run():
     done = run("-m", "benchmarks", "middleware", "--quick", timeout=110)
     assert done.returncode == 0, done.stderr
@@ -45,6 +46,7 @@ def test_they_run():
     assert run("-m", "benchmarks", "nonsense").returncode == 2
 
 
+@pytest.mark.slow
 def test_tools_are_measured_beside_rest():
     from benchmarks.mcp import CASES, measure
 

@@ -154,11 +154,11 @@ def test_an_app_of_ones_own(project):
         (["run", "--fd", "77"], "error: --fd 77 is not an open socket of this process"),
     ],
 )
-def test_what_can_not_be_served(project, words, error):
-    done = run("-m", "servey", *words, cwd=project)
-    assert done.returncode != 0
-    assert error in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_can_not_be_served(project, command_line, words, error):
+    code, _, errors = command_line.run(*words, cwd=project)
+    assert code != 0
+    assert error in errors
+    assert "Traceback" not in errors
 
 
 def test_production_refuses_a_guarded_action_without_a_key(project):

@@ -6,6 +6,7 @@ They are rendered on the server; a small script adds live updates and forms that
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import secrets
 import time
@@ -49,7 +50,6 @@ PAGES = {
     "Settings": f"{PATH}/settings",
 }
 _FOLDER = Path(__file__).parent
-_TEMPLATES = ("actions", "action", "jobs", "job", "schedules", "cache", "settings")
 _LIVE_SECONDS = 600
 """How long a stream of changes lasts before the browser reconnects, so that tokens are verified again."""
 
@@ -62,7 +62,8 @@ class Console:
     runtime: Runtime
     exposures: Callable[[], list[Exposure]]
     fields: Fields | None
-    environment: Environment | None
+    has_templates: bool
+    """Whether Jinja is installed."""
 
 
 Page = Callable[[Console, Request, Authorization | None], Awaitable[Response]]
@@ -72,8 +73,8 @@ def mount_console(
     app: FastAPI, runtime: Runtime, exposures: Callable[[], list[Exposure]], fields: Fields | None
 ) -> None:
     """Add the console. Without Jinja its pages say which extra they need."""
-    console = Console(app, runtime, exposures, fields, _environment())
-    runtime.shipped |= PAGES if console.environment is not None else {"Actions": PATH}
+    console = Console(app, runtime, exposures, fields, importlib.util.find_spec("jinja2") is not None)
+    runtime.shipped |= PAGES if console.has_templates else {"Actions": PATH}
     script = (_FOLDER / "console.js").read_bytes()
 
     async def file(request: Request) -> Response:
@@ -99,9 +100,9 @@ def mount_console(
         app.add_route(path, _guarded(console, page), methods=[method], include_in_schema=False)
 
 
-def _environment() -> Environment | None:
-    if importlib.util.find_spec("jinja2") is None:
-        return None
+@functools.cache
+def _environment() -> Environment:
+    """Return the templates of the console, each compiled at its first use. It reads files: not on the event loop."""
     from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined
 
     layout = PrefixLoader({"servey": FileSystemLoader(FILES)})
@@ -109,14 +110,12 @@ def _environment() -> Environment | None:
     made = Environment(
         loader=loader,
         autoescape=True,
-        auto_reload=False,  # or it would look at files on the event loop
+        auto_reload=False,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters |= {"when": _when, "ago": _ago}
-    for name in (*_TEMPLATES, "servey/layout"):
-        made.get_template(f"{name}.j2")
     return made
 
 
@@ -124,7 +123,7 @@ def _guarded(console: Console, page: Page) -> Callable[[Request], Awaitable[Resp
     async def serve(request: Request) -> Response:
         try:
             caller = await operator_of(console.runtime, request)
-            if console.environment is None:
+            if not console.has_templates:
                 return _without_jinja(console, request)
             return await page(console, request, caller)
         except ActionError as error:
@@ -162,10 +161,11 @@ async def _render(console: Console, request: Request, template: str, label: str,
         "is_dev": console.runtime.settings.is_dev,
         **variables,
     }
-    environment = console.environment
-    assert environment is not None
-    made = environment.get_template(f"{template}.j2")
-    text: str = await console.runtime.threads.run(lambda: made.render(known), lambda: None)
+
+    def render() -> str:
+        return _environment().get_template(f"{template}.j2").render(known)
+
+    text = await console.runtime.threads.run(render, lambda: None)
     answer = HTMLResponse(text, headers={"Cache-Control": "no-store"})
     return page_headers(answer, policy_of(LIVE, nonce))
 

@@ -152,6 +152,7 @@ def documents_of(*actions) -> Documents:
     return Documents(engine_of(runtime, fields_of(runtime)).schema, runtime.settings)
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(monkeypatch):
     """Memory does not grow beyond the document cache, with valid and invalid documents."""
     monkeypatch.setattr("servey.graphql.execution.documents._MAX_CACHED", 30)

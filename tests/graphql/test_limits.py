@@ -236,6 +236,7 @@ def cache_of(app: Any) -> Documents:
     return Documents(engine_of(app.runtime, fields_of(app.runtime)).schema, Settings())
 
 
+@pytest.mark.slow
 def test_the_document_cache_is_bounded_by_tokens():
     cache = cache_of(app_of(total, number))
     cache.get("{ number }")
@@ -256,6 +257,7 @@ def test_the_document_cache_is_bounded_by_tokens():
         cache.get(f"{{ total(ids: [{'1 ' * 2000}]) }}")
 
 
+@pytest.mark.slow
 def test_a_cached_document_takes_as_much_memory_as_its_weight_says():
     cache = cache_of(app_of(total))
     cache.get("{ total(ids: []) }")

@@ -64,6 +64,7 @@ def project(tmp_path, processes):
     project.close()
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_its_snippets_run(path, project):
     for earlier in TUTORIAL[: TUTORIAL.index(path)] if path in TUTORIAL else ():
