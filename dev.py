@@ -50,7 +50,10 @@ VERSIONED = [
 ] + [
     "tests/%s/test_%s.py" % (folder, name)
     for folder, names in (
-        ("routers", "twins parsing handlers openapi guards types queries rest request_bodies errors dispatch linked_types"),
+        (
+            "routers",
+            "twins parsing handlers openapi guards types queries rest request_bodies errors dispatch linked_types",
+        ),
         ("graphql", "types fields inputs errors batches object_types"),
     )
     for name in names.split()
@@ -169,9 +172,7 @@ def versions(name, wanted, words):
     # `slow` runs the slow tests on the versions of requirements.txt, which are nearly the newest.
     tier = "not drill" if name == "oldest" else "not slow and not drill"
     return call(pytest + ["-m", tier, "tests/differential"]) or call(
-        pytest
-        + ["-n", "2", "--dist", "loadfile", "-m", FAST]
-        + VERSIONED
+        pytest + ["-n", "2", "--dist", "loadfile", "-m", FAST] + VERSIONED
     )
 
 
