@@ -24,6 +24,8 @@ from servey.core.settings import Settings
 LARGEST_BYTES = 1024 * 1024
 LONGEST_DELAY_SECONDS = 900
 LONGEST_WAIT_SECONDS = 43_200
+LONGEST_JOB_SECONDS = 899.5
+"""A function may run for 15 minutes; the last half second stores the outcome. Source: Lambda quotas."""
 
 Claim: TypeAlias = Literal["claimed", "running elsewhere", "finished"]
 
@@ -43,6 +45,8 @@ class Outcome(Protocol):
 
 class SqsQueue:
     """A queue in SQS. AWS invokes the function with its messages. Units: ``keep`` in seconds."""
+
+    longest_job: float = LONGEST_JOB_SECONDS
 
     def __init__(self, url: str, client: Client, table: Table | None, *, dead_url: str | None, keep: float) -> None:
         self._url = url

@@ -161,6 +161,7 @@ async def _job_of(
     request: RequestPart | None = None,
 ) -> _Prepared:
     action = plan.action
+    _check_longest(context.runtime, action)
     names = {name: param.name for param in action.signature.client for name in param.names}
     try:
         payload = payload_of(given, values, names, action.params.validator.validate_python)
@@ -185,6 +186,16 @@ async def _job_of(
         unique_for=unique_for,
     )
     return _Prepared(context.runtime, job, delay, None if key is None else _key_of_caller(job, key))
+
+
+def _check_longest(runtime: Process, action: Action) -> None:
+    """Errors: ServeyError for an action that the queue's workers would stop before its own timeout."""
+    longest = getattr(runtime.queue, "longest_job", None)
+    if longest is not None and action.timeout > longest:
+        raise ServeyError(
+            f"action '{action.name}' ({action.place}) cannot be a job here: its timeout is {action.timeout:g} s, and Lambda "
+            f"stops a job after {longest:g} s; use a shorter timeout, or split the work into several jobs"
+        )
 
 
 async def enqueue_event(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,13 @@ Check = Annotated[bool, typer.Option("--check", help="write nothing; exit with 1
 Appsync = Annotated[bool, typer.Option("--appsync", help="also generate an AppSync API, like SERVEY_APPSYNC=1")]
 
 
-def sls(check: Check = False, appsync: Appsync = False, app: AppPlace = None) -> None:
+Stage = Annotated[
+    list[str] | None,
+    typer.Option("--stage", help="check the names of this stage [default: that of serverless.yml]"),
+]
+
+
+def sls(check: Check = False, appsync: Appsync = False, stage: Stage = None, app: AppPlace = None) -> None:
     """Write serverless.yml and its includes in serverless_servey/; unchanged projects give unchanged files."""
     from servey.project import load_project
     from servey.sls import serverless
@@ -27,7 +34,7 @@ def sls(check: Check = False, appsync: Appsync = False, app: AppPlace = None) ->
     settings = served.runtime.settings
     if appsync:
         settings = served.runtime.settings = settings.model_copy(update={"appsync": True})
-    stack = build_stack(served)
+    stack = build_stack(served, stage or ())
     changed = serverless.changes(serverless.wanted_files(stack, settings.serverless_yml))
     if check and changed:
         fail(f"run `servey sls`: {', '.join(changed)} would change", 1)
@@ -51,13 +58,17 @@ def package(
     from servey.core.triggers import WebPageTrigger
     from servey.graphql.mount import is_installed
     from servey.project import load_project
-    from servey.sls.contents import Included, summary
+    from servey.sls.own import read_own
     from servey.sls.package import Architecture, Wanted, build_package, deployed_as
+    from servey.sls.packaging.contents import Included, summary
 
     known: dict[str | None, Architecture | None] = {None: None, "arm64": "arm64", "x86_64": "x86_64"}
     if architecture not in known:
         fail("--architecture must be arm64 or x86_64", 2)
     use_app(named)
+    for name, value in read_own(Path.cwd()).environment.items():
+        # The app may read its own variables when it starts; a value from elsewhere is not known here.
+        os.environ.setdefault(name, value if isinstance(value, str) and "${" not in value else "unknown")
     app = load_project().required
     settings = app.runtime.settings
     processor = deployed_as(settings.serverless_yml, known[architecture])

@@ -21,7 +21,7 @@ from typing import Literal, TypeAlias
 
 import servey
 from servey.core.errors import ConfigError
-from servey.sls.contents import (
+from servey.sls.packaging.contents import (
     Entry,
     Included,
     OutsideModule,
@@ -32,9 +32,9 @@ from servey.sls.contents import (
     why_left_out,
     without_modules,
 )
-from servey.sls.installing import Plan, copy_installed, install, local_distributions, plan_of
-from servey.sls.proof import IN_THE_RUNTIME, prove, start_here
-from servey.sls.requirements import Requirement, Requirements, name_of, normalized, read_requirements
+from servey.sls.packaging.installing import Plan, copy_installed, install, local_distributions, plan_of
+from servey.sls.packaging.proof import IN_THE_RUNTIME, prove, start_here
+from servey.sls.packaging.requirements import Requirement, Requirements, name_of, normalized, read_requirements
 
 Architecture: TypeAlias = Literal["arm64", "x86_64"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from servey.core.errors import ConfigError
 from servey.sls.model import Event, Function, HttpEvent, QueueEvent, ScheduleEvent, SocketEvent, Stack, arn_of
-from servey.sls.stack import service_name
+from servey.sls.names import service_name
 from servey.sls.yaml import dump
 
 FOLDER = "serverless_servey"

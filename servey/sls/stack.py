@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from servey.core.channels import BackgroundActionChannel, WebhookEventChannel, W
 from servey.core.errors import ConfigError
 from servey.core.queues import Retry
 from servey.core.settings import Settings
+from servey.core.settings.sources import names_of
 from servey.core.triggers import CronTrigger, FixedRateTrigger, WebTrigger
 from servey.routers.rest.routes import path_of
 from servey.sls import resources
@@ -31,8 +33,9 @@ from servey.sls.model import (
     Stack,
     Statement,
     arn_of,
-    named,
 )
+from servey.sls.names import name_problems
+from servey.sls.own import PLACE, read_own
 from servey.sls.schedules import expression_of
 from servey.sls.site import site_resources
 
@@ -40,7 +43,6 @@ GATEWAY_SECONDS = 29
 """How long API Gateway waits for a function."""
 LONGEST_SECONDS = 900
 LONGEST_DELAY_SECONDS = 900
-LONGEST_NAME_CHARACTERS = 64
 MOST_RESOURCES = 500
 _RESOURCES_OF_A_FUNCTION = 6
 _TRIES_OF_A_QUEUE = 3
@@ -52,8 +54,11 @@ _TIMES_VISIBLE = 6
 _Jobs: TypeAlias = BackgroundActionChannel[Any] | WebhookEventChannel[Any]
 
 
-def build_stack(app: Servey) -> Stack:
-    """Return the stack of an app. Errors: ConfigError with one line for each thing that AWS would reject."""
+def build_stack(app: Servey, stages: Collection[str] = ()) -> Stack:
+    """Return the stack of an app, for these stages; without any, for that of `serverless.yml`.
+
+    Errors: ConfigError with one line for each thing that AWS would reject.
+    """
     runtime = app.runtime
     settings, catalog = runtime.settings, runtime.catalog
     jobs: tuple[_Jobs, ...] = (
@@ -98,9 +103,15 @@ def build_stack(app: Servey) -> Stack:
     outputs: dict[str, Any] = {}
     site, site_outputs = site_resources(app, problems)
     graphql, graphql_outputs = appsync_resources(app, problems)
+    own = read_own(Path.cwd())
+    for name in sorted(set(own.environment) & set(environment)):
+        problems.append(f"{PLACE}: environment: {name} is written by `servey sls` already; remove it")
+    environment |= own.environment
+    statements += own.statements
     made |= site | graphql
     outputs |= site_outputs | graphql_outputs
     functions = _functions(app, events, schedules, timeout, problems)
+    problems += name_problems(functions, stages, settings.serverless_yml, has_site=bool(site))
     size = _RESOURCES_OF_A_FUNCTION * len(functions) + 2 * sum(map(len, schedules.values())) + len(made)
     if size > MOST_RESOURCES:
         problems.append(
@@ -111,16 +122,6 @@ def build_stack(app: Servey) -> Stack:
         raise ConfigError(problems)
     made["ServeyRole"] = resources.role([function.name for function in functions], statements)
     return Stack(functions, environment, tuple(statements), dict(sorted(made.items())), outputs, {})
-
-
-def service_name() -> str:
-    """Return the service name, derived from the folder's name. Errors: ConfigError if that is not possible."""
-    name = re.sub(r"[^A-Za-z0-9]+", "-", Path.cwd().name).strip("-").lower()
-    if not name or not name[0].isalpha():
-        raise ConfigError(
-            f"the folder is named '{Path.cwd().name}', but a service name must start with a letter; rename the folder"
-        )
-    return name[:30].rstrip("-")
 
 
 def _schedules(catalog: Iterable[Action], problems: list[str]) -> dict[Action, list[ScheduleEvent]]:
@@ -173,9 +174,12 @@ def _environment(settings: Settings) -> dict[str, Any]:
     for name, field in type(settings).model_fields.items():
         if name in _NOT_DEPLOYED or name not in settings.model_fields_set:
             continue
-        variable = next(iter(getattr(field.validation_alias, "choices", [f"SERVEY_{name.upper()}"])))
+        variables = names_of(name, field)
+        variable = variables[0]
         value = getattr(settings, name)
         if not field.repr:
+            # The variable that is set here is the one that is set at deployment.
+            variable = next((each for each in variables if {each, f"{each}_FILE"} & set(os.environ)), variable)
             found[variable] = "${env:" + variable + "}"
         elif value is not None:
             found[variable] = _text(value)
@@ -229,12 +233,6 @@ def _functions(
                     f"its Lambda function '{name}' has the name of another function; rename the action"
                 ).problems
             taken.add(name)
-            length = len(named(name).replace("${self:service}", service_name()).replace("${sls:stage}", "stage"))
-            if length > LONGEST_NAME_CHARACTERS:
-                text = (
-                    f"its function's name has {length} characters, the maximum is {LONGEST_NAME_CHARACTERS}; rename it"
-                )
-                problems += action.problem(text).problems
             own.append(
                 Function(
                     name,

@@ -371,6 +371,22 @@ def test_a_job_ends_with_a_timeout_before_lambda_stops_the_function(aws, act):
         RELEASED.set()
 
 
+@action(timeout=1000)
+async def takes_too_long() -> None: ...
+
+
+@action(triggers=WEB_POST)
+async def starts_what_takes_too_long(context: Context) -> str:
+    return await context.enqueue(takes_too_long, {})
+
+
+def test_what_lambda_would_stop_is_no_job(aws, caplog):
+    app = create_app(actions=[takes_too_long, starts_what_takes_too_long], settings=Settings(env="prod", **SETTINGS))
+    with closing(build_handler(app)) as handler:
+        assert post(handler, "/actions/starts-what-takes-too-long", {}).status == 500
+    assert "its timeout is 1000 s, and Lambda stops a job after 899.5 s; use a shorter timeout" in caplog.text
+
+
 def test_messages_of_a_group_that_cannot_start_in_time_are_not_tried(aws):
     DONE.clear()
     jobs = [Job(name, "waits", {}, trusted=True, retry=Retry(max_tries=1)) for name in ("one", "two")]

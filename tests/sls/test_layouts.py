@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from servey import ConfigError
-from servey.sls.contents import Included, LeftOut, copy_files, outside_modules, project_files
-from servey.sls.installing import plan_of
 from servey.sls.package import project_entries, why_missing
-from servey.sls.proof import prove_folder, start_here
-from servey.sls.requirements import Requirement, poetry_version, read_requirements
+from servey.sls.packaging.contents import Included, LeftOut, copy_files, outside_modules, project_files
+from servey.sls.packaging.installing import plan_of
+from servey.sls.packaging.proof import prove_folder, start_here
+from servey.sls.packaging.requirements import Requirement, poetry_version, read_requirements
 from tests.aws.gateways import Request, http_api
 from tests.aws.lambda_runtime import LambdaFunction
 from tests.aws.tools import python_of

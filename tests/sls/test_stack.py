@@ -68,7 +68,7 @@ def test_settings_go_along_but_secrets_do_not(project):
         "SERVEY_MAIN": "shop",
         "SERVEY_STRICT_SCHEMA": "1",
         "SERVEY_CORS_ALLOWED_ORIGINS": "https://a.example,https://b.example",
-        "SERVEY_JWT_SECRET_KEY": "${env:SERVEY_JWT_SECRET_KEY}",
+        "JWT_SECRET_KEY": "${env:JWT_SECRET_KEY}",
     }
     assert secret not in "".join(written(project.folder).values())
 

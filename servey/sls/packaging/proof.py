@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from servey.core.errors import ConfigError
-from servey.sls import isolated
-from servey.sls.contents import imports_of
+from servey.sls.packaging import isolated
+from servey.sls.packaging.contents import imports_of
 
 IN_THE_RUNTIME = ("boto3", "botocore", "s3transfer")
 """Packages that the Lambda runtime includes."""

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from servey.core.errors import ConfigError
-from servey.sls.requirements import Requirement, Requirements, extras_of, normalized, read_requirements
+from servey.sls.packaging.requirements import Requirement, Requirements, extras_of, normalized, read_requirements
 
 
 @dataclass(frozen=True)
