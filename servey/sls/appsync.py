@@ -14,8 +14,9 @@ from servey.app import Servey
 from servey.core.errors import ConfigError
 from servey.graphql.schema.fields import Fields, fields_of
 from servey.graphql.schema.shapes import EnumOf, Field, Leaf, ListOf, Member, ObjectOf, Place, Shape, UnionOf
-from servey.sls.model import MAIN_FUNCTION, Statement, arn_of, named
-from servey.sls.resources import function_id, lambda_role
+from servey.sls.iam import CALL_FUNCTION, service_role
+from servey.sls.model import MAIN_FUNCTION, arn_of, named
+from servey.sls.resources import function_id
 
 LARGEST_BATCH = 2000
 """Source: CloudFormation template reference, AWS::AppSync::Resolver, MaxBatchSize."""
@@ -92,11 +93,7 @@ def appsync_resources(app: Servey, problems: list[str]) -> tuple[dict[str, Any],
                 "LambdaConfig": {"LambdaFunctionArn": arn_of(function_id(MAIN_FUNCTION))},
             },
         },
-        "ServeyAppsyncRole": lambda_role(
-            [Statement(("lambda:InvokeFunction",), (arn_of(function_id(MAIN_FUNCTION)),))],
-            "appsync.amazonaws.com",
-            named("appsync"),
-        ),
+        "ServeyAppsyncRole": service_role([CALL_FUNCTION], "appsync.amazonaws.com", named("appsync")),
     }
     for parent, each in _resolved(fields):
         made[f"ServeyAppsync{parent}{each.name[:1].upper()}{each.name[1:]}"] = _resolver(api_id, parent, each)

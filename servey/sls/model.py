@@ -1,4 +1,4 @@
-"""A model of an app's AWS resources: functions and their events, IAM statements, other resources.
+"""A model of an app's AWS resources: functions and their events, other resources.
 
 It depends on no deployment tool; `serverless.py` writes it as files of the Serverless Framework.
 """
@@ -59,26 +59,16 @@ class Function:
 
 
 @dataclass(frozen=True)
-class Statement:
-    """An IAM statement: allowed actions on exact resources."""
-
-    actions: tuple[str, ...]
-    resources: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
 class Stack:
     """All AWS resources of one app in one stage.
 
-    Shape: ``resources`` are CloudFormation resources by logical id; ``texts`` are additional files.
+    Shape: ``resources`` are CloudFormation resources by logical id.
     """
 
     functions: tuple[Function, ...]
     environment: Mapping[str, Any]
-    statements: tuple[Statement, ...]
     resources: Mapping[str, Any]
     outputs: Mapping[str, Any]
-    texts: Mapping[str, str]
 
 
 def named(name: str) -> str:

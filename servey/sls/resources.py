@@ -5,33 +5,12 @@ Source: the AWS CloudFormation template reference.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from servey.sls.model import Statement, arn_of, named
+from servey.sls.model import arn_of, named
 
 LONGEST_MESSAGE_SECONDS = 14 * 24 * 3600
 WEBSOCKET_ENDPOINT = {"Fn::Sub": "https://${WebsocketsApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}/${sls:stage}"}
-WEBSOCKET_CONNECTIONS = {
-    "Fn::Sub": "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:"
-    "${WebsocketsApi}/${sls:stage}/POST/@connections/*"
-}
-"""Connection ids are not known in advance, so the resource cannot be more exact."""
-
-QUEUE_ACTIONS = (
-    "sqs:ChangeMessageVisibility",
-    "sqs:DeleteMessage",
-    "sqs:GetQueueAttributes",
-    "sqs:ReceiveMessage",
-    "sqs:SendMessage",
-)
-TABLE_ACTIONS = (
-    "dynamodb:DeleteItem",
-    "dynamodb:GetItem",
-    "dynamodb:PutItem",
-    "dynamodb:Query",
-)
-TABLE_INDEX: dict[str, Any] = {"Fn::Join": ["/", [arn_of("ServeyTable"), "index", "by_channel"]]}
 
 
 def queue(*, visible: int, tries: int) -> dict[str, Any]:
@@ -106,31 +85,6 @@ def key() -> dict[str, Any]:
         "ServeyKeyAlias": {
             "Type": "AWS::KMS::Alias",
             "Properties": {"AliasName": "alias/" + named("tokens"), "TargetKeyId": {"Ref": "ServeyKey"}},
-        },
-    }
-
-
-def role(functions: Iterable[str], statements: Iterable[Statement]) -> dict[str, Any]:
-    """Return the role of the functions: it allows writing their logs, and these statements."""
-    logs = Statement(
-        ("logs:CreateLogStream", "logs:PutLogEvents"), tuple(arn_of(log_group_id(name)) for name in functions)
-    )
-    return lambda_role([logs, *statements], "lambda.amazonaws.com", named("servey"))
-
-
-def lambda_role(statements: Iterable[Statement], service: str, name: str) -> dict[str, Any]:
-    """Return a role that an AWS service can assume."""
-    trust = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
-    rights = [
-        {"Effect": "Allow", "Action": list(each.actions), "Resource": list(each.resources)} for each in statements
-    ]
-    return {
-        "Type": "AWS::IAM::Role",
-        "Properties": {
-            "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [trust]},
-            "Policies": [
-                {"PolicyName": name, "PolicyDocument": {"Version": "2012-10-17", "Statement": rights}},
-            ],
         },
     }
 

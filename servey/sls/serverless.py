@@ -34,7 +34,6 @@ def files_of(stack: Stack) -> dict[str, str]:
         f"{FOLDER}/environment.yml": _NOTICE + dump(stack.environment),
         f"{FOLDER}/functions.yml": _NOTICE + dump(functions),
         f"{FOLDER}/resources.yml": _NOTICE + dump(resources),
-        **{f"{FOLDER}/{name}": text for name, text in stack.texts.items()},
     }
 
 

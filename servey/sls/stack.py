@@ -20,7 +20,7 @@ from servey.core.settings import Settings
 from servey.core.settings.sources import names_of
 from servey.core.triggers import CronTrigger, FixedRateTrigger, WebTrigger
 from servey.routers.rest.routes import path_of
-from servey.sls import resources
+from servey.sls import iam, resources
 from servey.sls.appsync import appsync_resources
 from servey.sls.model import (
     MAIN_FUNCTION,
@@ -31,7 +31,6 @@ from servey.sls.model import (
     ScheduleEvent,
     SocketEvent,
     Stack,
-    Statement,
     arn_of,
 )
 from servey.sls.names import name_problems
@@ -71,12 +70,12 @@ def build_stack(app: Servey, stages: Collection[str] = ()) -> Stack:
     problems += _delay_problems(jobs)
     made: dict[str, Any] = {}
     environment = _environment(settings)
-    statements: list[Statement] = []
+    statements: list[iam.Statement] = []
     events: list[Event] = [HttpEvent()]
     if sockets:
         events += [SocketEvent("$connect"), SocketEvent("$default"), SocketEvent("$disconnect")]
         environment["SERVEY_WEBSOCKET_ENDPOINT"] = resources.WEBSOCKET_ENDPOINT
-        statements.append(Statement(("execute-api:ManageConnections",), (resources.WEBSOCKET_CONNECTIONS,)))
+        statements.append(iam.SEND_TO_WEBSOCKETS)
     retries = [*(channel.retry for channel in jobs), *(action.retry for action in catalog if action.retry is not None)]
     # An action can enqueue jobs through its context.
     enqueues = any(app.runtime.plan(action).reads_context for action in catalog)
@@ -88,18 +87,17 @@ def build_stack(app: Servey, stages: Collection[str] = ()) -> Stack:
         events.append(QueueEvent("ServeyJobs"))
         environment["SERVEY_QUEUE_URL"] = {"Ref": "ServeyJobs"}
         environment["SERVEY_DEAD_QUEUE_URL"] = {"Ref": "ServeyDeadJobs"}
-        statements.append(Statement(resources.QUEUE_ACTIONS, (arn_of("ServeyJobs"),)))
-        statements.append(Statement(("sqs:SendMessage",), (arn_of("ServeyDeadJobs"),)))
+        statements += [iam.USE_QUEUE, iam.SEND_TO_DEAD_LETTER_QUEUE]
     if sockets or has_queue or schedules:
         made |= resources.table(by_channel=bool(sockets))
         environment["SERVEY_CONNECTION_TABLE"] = {"Ref": "ServeyTable"}
-        statements.append(Statement(resources.TABLE_ACTIONS, (arn_of("ServeyTable"),)))
+        statements.append(iam.USE_TABLE)
     if sockets:
-        statements.append(Statement(("dynamodb:Query",), (resources.TABLE_INDEX,)))
+        statements.append(iam.FIND_SUBSCRIBERS)
     if _needs_key(app):
         made |= resources.key()
         environment["SERVEY_KMS_KEY_ID"] = arn_of("ServeyKey")
-        statements.append(Statement(("kms:GetPublicKey", "kms:Sign"), (arn_of("ServeyKey"),)))
+        statements.append(iam.SIGN_TOKENS)
     outputs: dict[str, Any] = {}
     site, site_outputs = site_resources(app, problems)
     graphql, graphql_outputs = appsync_resources(app, problems)
@@ -120,8 +118,8 @@ def build_stack(app: Servey, stages: Collection[str] = ()) -> Stack:
         )
     if problems:
         raise ConfigError(problems)
-    made["ServeyRole"] = resources.role([function.name for function in functions], statements)
-    return Stack(functions, environment, tuple(statements), dict(sorted(made.items())), outputs, {})
+    made["ServeyRole"] = iam.role([function.name for function in functions], statements)
+    return Stack(functions, environment, dict(sorted(made.items())), outputs)
 
 
 def _schedules(catalog: Iterable[Action], problems: list[str]) -> dict[Action, list[ScheduleEvent]]:
