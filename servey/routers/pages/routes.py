@@ -51,8 +51,8 @@ from servey.routers.pages.failures import Failure, failure_page
 from servey.routers.pages.templates import Templates, url_for
 from servey.routers.rest.action_route import ActionRoute, Served, endpoint_of
 from servey.routers.rest.decode import FORMS
-from servey.routers.rest.query import check_shapes, places_of, shapes_of
-from servey.routers.rest.routes import path_of
+from servey.routers.rest.query import shapes_of
+from servey.routers.rest.routes import checked_places, path_of, route_key
 from servey.routers.rest.shapes import Shape
 from servey.runtime.runtime import Runtime
 
@@ -90,11 +90,11 @@ def mount_pages(router: APIRouter, runtime: Runtime, *, prefix: str = "", login:
     problems = list(templates.problems(templates.error_templates()).values())
     taken: dict[tuple[str, str], Action] = {}
     for action, web in runtime.catalog.triggered_by(WebTrigger):
-        taken.setdefault(_key(web.method.value, path_of(action, web)), action)
+        taken.setdefault(route_key(web.method.value, path_of(action, web)), action)
     for action, trigger in pages:
         path = page_path(action, trigger)
         try:
-            other = taken.setdefault(_key(trigger.method.value, path), action)
+            other = taken.setdefault(route_key(trigger.method.value, path), action)
             if not path.startswith("/"):
                 raise action.problem(f"path is {path!r}; begin it with '/'")
             if other is not action or _has_route(action, trigger, path):
@@ -113,16 +113,12 @@ def mount_pages(router: APIRouter, runtime: Runtime, *, prefix: str = "", login:
         raise ConfigError(problems)
 
 
-def _key(method: str, path: str) -> tuple[str, str]:
-    return method, re.sub(r"\{[^}]*\}", "{}", path)
-
-
 def _has_route(action: Action, trigger: WebPageTrigger, path: str) -> bool:
     """Whether another trigger of the same action has the path of this page."""
-    key = _key(trigger.method.value, path)
+    key = route_key(trigger.method.value, path)
     others = [each for each in action.triggers if each is not trigger]
     return any(
-        isinstance(each, WebTrigger) and _key(each.method.value, path_of(action, each)) == key for each in others
+        isinstance(each, WebTrigger) and route_key(each.method.value, path_of(action, each)) == key for each in others
     )
 
 
@@ -137,17 +133,7 @@ class ServedPage(Served):
 
 def _add_page(router: APIRouter, served: ServedPage, path: str) -> None:
     action = served.action
-    injection = served.runtime.plan(action).injection
-    path_keys = re.findall(r"\{([a-zA-Z_]\w*)(?::\w+)?\}", path)
-    places = places_of(action, path_keys, takes_body=served.takes_body)
-    known = places.path | (injection.in_address if injection is not None else frozenset())
-    unknown = [key for key in path_keys if key not in known]
-    if unknown:
-        raise action.problem(f"path {path!r} has '{unknown[0]}', which is not a parameter of the function")
-    in_body = injection.in_body if injection is not None else ()
-    if not served.takes_body and in_body:
-        raise action.problem("comes from the body; use a method with one, e.g. WebPageTrigger('POST')", in_body[0].name)
-    check_shapes(action, places.query, "a query string")
+    checked_places(served, path, "WebPageTrigger('POST')")
     router.add_api_route(
         served.prefix + path,
         endpoint_of(served),

@@ -17,7 +17,7 @@ from servey.core.triggers import WebTrigger
 from servey.http.web import has_body, operation_id_of
 from servey.routers.rest import describe
 from servey.routers.rest.action_route import ActionRoute, Served, endpoint_of
-from servey.routers.rest.query import check_shapes, places_of
+from servey.routers.rest.query import Places, check_shapes, places_of
 from servey.runtime.runtime import Runtime
 
 
@@ -47,8 +47,7 @@ def mount_actions(router: APIRouter, runtime: Runtime, *, prefix: str = "", sche
     taken_paths: dict[tuple[str, str], Action] = {}
     for action, trigger in runtime.catalog.triggered_by(WebTrigger):
         path = path_of(action, trigger)
-        key = (trigger.method.value, re.sub(r"\{[^}]*\}", "{}", path))
-        other = taken_paths.setdefault(key, action)
+        other = taken_paths.setdefault(route_key(trigger.method.value, path), action)
         try:
             if not path.startswith("/"):
                 raise action.problem(f"path is {path!r}; begin it with '/'")
@@ -64,20 +63,38 @@ def mount_actions(router: APIRouter, runtime: Runtime, *, prefix: str = "", sche
         raise ConfigError(problems)
 
 
+def route_key(method: str, path: str) -> tuple[str, str]:
+    """Return what two routes for the same requests have in common: the method, and the path without names."""
+    return method, re.sub(r"\{[^}]*\}", "{}", path)
+
+
+def checked_places(served: Served, path: str, example: str) -> Places:
+    """Return where the parameters of a new route come from.
+
+    Shape: ``example`` is a trigger whose method has a body.
+    Errors: ConfigError if the path or the method does not fit the parameters.
+    """
+    action = served.action
+    injection = served.runtime.plan(action).injection
+    path_keys = re.findall(r"\{([a-zA-Z_]\w*)(?::\w+)?\}", path)
+    places = places_of(action, path_keys, takes_body=served.takes_body)
+    known = places.path | (injection.in_address if injection is not None else frozenset())
+    unknown = [key for key in path_keys if key not in known]
+    if unknown:
+        raise action.problem(f"path {path!r} has '{unknown[0]}', which is not a parameter of the function")
+    in_body = injection.in_body if injection is not None else ()
+    if in_body and not served.takes_body:
+        raise action.problem(f"comes from the body; use a method with one, e.g. {example}", in_body[0].name)
+    check_shapes(action, places.query, "a query string")
+    return places
+
+
 def _add_route(router: APIRouter, served: Served, path: str, taken_ids: set[str]) -> None:
     action = served.action
     plan = served.runtime.plan(action)
     injection = plan.injection
-    path_keys = re.findall(r"\{([a-zA-Z_]\w*)(?::\w+)?\}", path)
-    places = places_of(action, path_keys, takes_body=served.takes_body)
-    injected_names = injection.in_address if injection is not None else frozenset[str]()
-    unknown = [key for key in path_keys if key not in places.path | injected_names]
-    if unknown:
-        raise action.problem(f"path {path!r} has '{unknown[0]}', which is not a parameter of the function")
+    places = checked_places(served, path, "WEB_POST")
     in_body = injection.in_body if injection is not None else ()
-    if not served.takes_body and in_body:
-        raise action.problem("comes from the body; use a method with one, e.g. WEB_POST", in_body[0].name)
-    check_shapes(action, places.query, "a query string")
     if injection is not None and injection.takes_form:
         check_shapes(action, places.body, "a form")
     describe.check_result(action)
