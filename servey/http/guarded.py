@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import fastapi
@@ -90,6 +91,19 @@ def more_dependencies(router: APIRouter, dependencies: Sequence[Any]) -> Iterato
 # ---------------------------------------------------------------------------------------------------------------- HTTP
 
 
+@dataclass(frozen=True, eq=False)
+class GuardedApp:
+    """An ASGI app as the endpoint of a `GuardedRoute`; `include_router` makes a route again from its endpoint alone."""
+
+    app: ASGIApp
+    runtime: Process
+    is_direct: bool
+
+    def __call__(self) -> None:
+        """Fail: the route calls the app, and FastAPI only reads this signature."""
+        raise AssertionError("the route serves the ASGI app")
+
+
 def add_guarded(
     router: APIRouter,
     path: str,
@@ -105,14 +119,9 @@ def add_guarded(
     With ``is_direct`` requests skip middleware that has nothing to do; the ASGI app must answer every error itself and add
     the request id.
     """
-
-    def endpoint() -> None:
-        raise AssertionError("the route serves the ASGI app")
-
-    endpoint.served = (app, runtime, is_direct)  # type: ignore[attr-defined]
     router.add_api_route(
         path,
-        endpoint,
+        GuardedApp(app, runtime, is_direct),
         methods=[*methods, "HEAD"] if "GET" in methods else list(methods),
         name=name,
         operation_id=operation_id_of(name, path),
@@ -125,8 +134,8 @@ def add_guarded(
 class GuardedRoute(APIRoute):
     """The route of an ASGI app that FastAPI's dependencies guard."""
 
-    def __init__(self, path: str, endpoint: Any, **kwargs: Any) -> None:
-        self._app, self._runtime, self._is_direct = endpoint.served
+    def __init__(self, path: str, endpoint: GuardedApp, **kwargs: Any) -> None:
+        self._app, self._runtime, self._is_direct = endpoint.app, endpoint.runtime, endpoint.is_direct
         super().__init__(path, endpoint, **kwargs)
 
     def get_route_handler(self) -> Any:
@@ -268,7 +277,8 @@ def add_guarded_socket(router: APIRouter, path: str, app: ASGIApp, runtime: Proc
             name=name,
             dependencies=router.dependencies,
             dependency_overrides_provider=router.dependency_overrides_provider,
-            served=(app, runtime),
+            guarded=app,
+            runtime=runtime,
         )
     )
 
@@ -276,8 +286,8 @@ def add_guarded_socket(router: APIRouter, path: str, app: ASGIApp, runtime: Proc
 class GuardedSocketRoute(APIWebSocketRoute):
     """The route of a websocket that FastAPI's dependencies guard."""
 
-    def __init__(self, path: str, endpoint: Any, *, served: tuple[ASGIApp, Process], **kwargs: Any) -> None:
-        self._app, self._runtime = served
+    def __init__(self, path: str, endpoint: Any, *, guarded: ASGIApp, runtime: Process, **kwargs: Any) -> None:
+        self._app, self._runtime = guarded, runtime
         super().__init__(path, endpoint, **kwargs)
         fill_route(self.dependant)
 
