@@ -102,23 +102,23 @@ class SqsQueue:
         most: int | None = None,
     ) -> list[JobState]:
         """Errors: ServeyError; SQS cannot list its messages."""
-        raise _cannot("list its jobs")
+        raise _not_possible("list its jobs")
 
     async def queues(self) -> list[QueueState]:
         """Errors: ServeyError; SQS cannot list its messages."""
-        raise _cannot("list its jobs")
+        raise _not_possible("list its jobs")
 
     async def depth(self) -> Depth:
         """Errors: ServeyError; SQS knows its size only roughly."""
-        raise _cannot("count its jobs")
+        raise _not_possible("count its jobs")
 
     async def retry(self, job_id: str) -> bool:
         """Errors: ServeyError; SQS cannot find a message."""
-        raise _cannot("find a dead job")
+        raise _not_possible("find a dead job")
 
     async def drop(self, job_id: str) -> bool:
         """Errors: ServeyError; SQS cannot find a message."""
-        raise _cannot("find a job")
+        raise _not_possible("find a job")
 
     async def pause(self, queue: str) -> None:
         """Errors: ServeyError; the trigger of the function is disabled in AWS instead."""
@@ -131,7 +131,7 @@ class SqsQueue:
     async def cancel(self, job_id: str) -> bool:
         """Cancel a queued or running job; return False if there is no such job.
 
-        A running job learns of it within a second. Errors: ServeyError without a table for the states of jobs.
+        A running job is notified within a second. Errors: ServeyError without a table for the states of jobs.
         """
         if self._table is None:
             raise ServeyError(
@@ -142,7 +142,7 @@ class SqsQueue:
             return False
         now = time.time()
         await self._table.put({"pk": f"job#{job_id}", "sk": "cancel", "expires_at": now + self._keep})
-        # If it has been claimed meanwhile, it runs, and finds the item.
+        # If a function has claimed it meanwhile, it runs and finds this item.
         cancelled = replace(known, state="cancelled", ended_at=now)
         await self._table.put(self._item(cancelled, self._keep), unless_newer_than=now, field="leased_until")
         return True
@@ -210,7 +210,7 @@ class SqsQueue:
         return {"pk": f"job#{state.job.id}", "sk": "state", "data": data, **times}
 
 
-def _cannot(what: str) -> ServeyError:
+def _not_possible(what: str) -> ServeyError:
     return ServeyError(f"SQS cannot {what}; open the job queue and the dead-letter queue in the AWS console")
 
 

@@ -21,7 +21,7 @@ logger: logging.Logger = logging.getLogger("servey")
 Perform: TypeAlias = Callable[[Runtime, Job, int, CancelRequest, float | None], Awaitable[Outcome]]
 """Runs one attempt of a job: its number, and how many seconds it may take. Failures are outcomes and are not raised."""
 _LOOK_SECONDS = 0.5
-"""How often a running job looks whether somebody has cancelled it."""
+"""How often a running job checks whether it was cancelled."""
 
 
 async def run_records(

@@ -1,4 +1,4 @@
-"""Batched actions: their keys, and what their batch functions take besides the keys."""
+"""Batched actions: their keys, and the other arguments of their batch functions."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class BatchCall:
     injection: Injection | None
 
     async def filled(self, context: Context) -> Mapping[str, Any]:
-        """Return the values that the function receives of the call itself. Errors: Unauthenticated."""
+        """Return the `Authorization` and the `Context` that the function receives. Errors: Unauthenticated."""
         if any(wanted.kind == "authorization" for _, wanted in self.wanted):
             await context.authorize()
         return {name: filled_in(wanted, context) for name, wanted in self.wanted}

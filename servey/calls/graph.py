@@ -1,8 +1,8 @@
 """Dependency graphs, compiled: FastAPI's ``Depends`` as straight-line code, written once for each action.
 
-What FastAPI's solver decides on each request is decided when the graph is compiled: the order of the dependencies, which
-of them are shared, where each parameter comes from, and how each function is called. The order of calls and of clean-up,
-scopes, ``use_cache``, ``Security`` scopes, concurrency limits and validation errors are FastAPI's.
+FastAPI's solver decides on each request in which order dependencies run, which of them are shared, where each parameter
+comes from, and how each function is called. Here these decisions are made once, when the graph is compiled. The order of
+calls and of clean-up, scopes, ``use_cache``, ``Security`` scopes, concurrency limits and validation errors are FastAPI's.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class _Writer:
         )
 
     def _is_done(self, dependant: Dependant) -> bool:
-        """Whether solving a dependency once more calls nothing."""
+        """Whether solving a dependency again has no effect, because it calls no function."""
         return (
             dependant.use_cache
             and compat.cache_key(dependant) in self._results

@@ -111,8 +111,8 @@ def fill(dependant: compat.Dependant) -> None:
 class Injection:
     """What FastAPI injects into an action, read once from its signature.
 
-    Shape: ``own_guards`` is how many dependencies without a parameter are the action's own, the last of those; the others
-    are those of the surrounding app or router.
+    Shape: ``own_guards`` is how many of the dependencies without a parameter belong to the action; they are the last ones.
+    The others belong to the surrounding app or router.
     """
 
     dependant: compat.Dependant
@@ -136,7 +136,7 @@ class Injection:
 
     @cached_property
     def needed_in_job(self) -> str | None:
-        """What even a job made from an HTTP request cannot have, as text, or None if there is nothing."""
+        """A required input that not even a job made from an HTTP request has, as text, or None if there is none."""
         return compat.requests_needed(self.dependant, in_job=True)
 
     @cached_property

@@ -194,7 +194,7 @@ async def perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
 
 
 async def _until_success(performed: Coroutine[Any, Any, Any], plan: Plan, context: Context) -> Any:
-    """Await a call, then do what it held back until its success."""
+    """Await a call; after a success, run what it deferred until then."""
     is_nested = running_context() is context  # then the call around it succeeds or fails as a whole
     if not is_nested:
         context.forget_held()

@@ -1,4 +1,4 @@
-"""What one call holds open until its response is sent."""
+"""The resources that one call keeps open until its response is sent."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Resources:
         return value
 
     def detach(self) -> list[Any] | None:
-        """Hand over what is open, so that another task can close it; None if a dependency has a cancel scope open."""
+        """Return the open context managers for another task to close; None if a dependency has a cancel scope open."""
         if self.cleanup is not None:
             try:
                 self.cleanup.__exit__(None, None, None)
@@ -166,7 +166,7 @@ class _ScopeExit:
 
 
 async def unwind(exits: list[Any] | None, error: BaseException | None) -> BaseException | None:
-    """Close what is open, the last one first; return the exception that is left, or None."""
+    """Close open context managers in reverse order; return the exception that remains, or None."""
     while exits and error is None:
         try:
             await exits.pop().__aexit__(None, None, None)

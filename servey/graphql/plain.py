@@ -21,7 +21,8 @@ from servey.graphql.schema.unions import member_of
 from servey.runtime.runtime import Runtime
 
 WHOLE = "_servey"
-"""The key with the whole object, if its class has methods and its fields do not tell it all. No schema has this field."""
+"""The key of the whole object, for a class with methods whose visible fields are not enough to restore it. No schema has
+this field."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,7 @@ def _shown_object(value: Any, shape: ObjectOf) -> dict[str, Any]:
     made = {name: _shown(_value_of(value, each, shape), each.place) for name, each in shape.members.items()}
     whole = _whole(value) if shape.actions else None
     if whole is not None and whole.params != _members(shape, made):
-        # A method needs what serializers hide or change.
+        # A method needs the values that serializers hide or change.
         made[WHOLE] = {"params": whole.params, "tagged": whole.tagged}
     return made
 

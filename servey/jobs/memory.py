@@ -31,7 +31,7 @@ from servey.jobs.perform import Outcome
 from servey.jobs.waiting import WaitingJobs
 
 _OVERHEAD_BYTES = 1000
-"""What a job takes beside its parameters and its result, roughly."""
+"""The approximate size of a job without its parameters and its result."""
 
 
 class MemoryQueue:
@@ -177,7 +177,7 @@ class MemoryQueue:
         self._something.set()
 
     async def aclose(self) -> None:
-        """Do nothing; nothing is open."""
+        """Do nothing; the queue holds no connection open."""
 
     # ------------------------------------------------------------------------------------------------- for its worker
 
@@ -201,7 +201,7 @@ class MemoryQueue:
                 pass
 
     def started(self, job_id: str, request: CancelRequest) -> None:
-        """Note how a running job is cancelled."""
+        """Register how to cancel a running job."""
         self._running[job_id] = request
 
     def finish(self, running: JobState, outcome: Outcome) -> None:

@@ -57,7 +57,7 @@ class Outcome:
     tried: bool = True
 
 
-class _Hopeless(Exception):
+class _PermanentError(Exception):
     """Another try would fail in the same way: the caller may not call, or the input is invalid."""
 
     def __init__(self, error: ActionError) -> None:
@@ -74,7 +74,7 @@ async def perform_job(
     Errors: only CancelledError; any other error is an outcome.
     """
     if job.channel is not None and runtime.deliveries[job.channel] >= runtime.settings.webhook_concurrency:
-        # A receiver that hangs must not occupy every place of this worker.
+        # A webhook receiver that hangs must not use all of this worker's concurrency.
         return Outcome("queued", wait=uniform(*_PUT_OFF_SECONDS), tried=False)
     outcome = "returned"
     try:
@@ -113,9 +113,9 @@ async def _tried(runtime: Runtime, job: Job, tries: int, cancel: CancelRequest, 
         if (task := asyncio.current_task()) is None or task.cancelling():
             raise
         failure: Exception = ServeyError("the job was cancelled from within")
-    except _Hopeless as raised:
+    except _PermanentError as raised:
         shown, _ = shown_error(raised.error, runtime, job.request_id, "job")
-        return after_failure(job, tries, shown, hopeless=True)
+        return after_failure(job, tries, shown, permanent=True)
     except GeneratorExit:
         raise
     except Exception as raised:
@@ -143,10 +143,10 @@ async def _within(seconds: float | None, work: Awaitable[Any]) -> Any:
         raise ActionTimeout(round(seconds, 1)) from None
 
 
-def after_failure(job: Job, tries: int, error: ActionError, *, hopeless: bool = False) -> Outcome:
-    """Return the outcome of a job whose ``tries``-th try has failed. A ``hopeless`` job is not tried again."""
+def after_failure(job: Job, tries: int, error: ActionError, *, permanent: bool = False) -> Outcome:
+    """Return the outcome of a job whose ``tries``-th try has failed. A ``permanent`` error is not retried."""
     body = _error_of(error)
-    if hopeless or tries >= job.retry.max_tries:
+    if permanent or tries >= job.retry.max_tries:
         logger.error("job '%s' (%s) is given up after try %d: %s", job.title, job.id, tries, _printable(error.detail))
         return Outcome("failed" if job.retry.max_tries == 1 else "dead", error=body)
     wait = job.retry.wait_after(tries)
@@ -172,7 +172,7 @@ def worker_lost(job: Job) -> Outcome:
 
 
 def _printable(detail: Any) -> str:
-    """Return an error's detail such that every log can hold it: no half of a surrogate pair."""
+    """Return an error's detail without lone surrogates, which a log in UTF-8 cannot contain."""
     return str(detail).encode("utf-8", "replace").decode()
 
 
@@ -181,7 +181,7 @@ def _error_of(error: ActionError) -> dict[str, Any]:
 
 
 def _encodable(body: dict[str, Any]) -> dict[str, Any]:
-    """Return an error's body such that JSON can hold it; what JSON cannot hold is replaced."""
+    """Return an error's body as JSON-compatible values; values that JSON cannot represent are replaced."""
     try:
         to_json(body)
         return body
@@ -203,17 +203,17 @@ async def _result_of(runtime: Runtime, job: Job, cancel: CancelRequest) -> Any:
             await deliver(runtime, job)
         except ActionError as error:
             if error.status < 500 and error.status not in _TRY_LATER:
-                raise _Hopeless(error) from error
+                raise _PermanentError(error) from error
             raise
         return None
     if job.action not in runtime.catalog:
-        # While versions change, another worker may have it.
+        # During a rolling update, another worker may have the action.
         raise NotFound(f"There is no action '{job.action}'")
     action = runtime.catalog[job.action]
     authorization = job.authorization
     if authorization is not None and not await _is_active(runtime, authorization):
         if not job.trusted:
-            raise _Hopeless(Unauthenticated("The enqueuer may no longer call"))
+            raise _PermanentError(Unauthenticated("The enqueuer may no longer call"))
         authorization = None
     async with runtime.context(
         "job", authorization=authorization, trusted=job.trusted, request_id=job.request_id or None
@@ -226,7 +226,7 @@ async def _result_of(runtime: Runtime, job: Job, cancel: CancelRequest) -> Any:
         except ActionError as error:
             # Without a deadline the action has not begun: access control or validation refused the call.
             if context.deadline is None or isinstance(error, InvalidParams):
-                raise _Hopeless(error) from error
+                raise _PermanentError(error) from error
             raise
         await runtime.flush_progress(job.id)
         assert action.result is not None  # nothing else becomes a job

@@ -29,7 +29,7 @@ _LONGEST_HOLD = 15.0
 
 
 class Slots(Protocol):
-    """Grants every slot of every schedule once, and none while the schedule's last run goes on."""
+    """Grants each slot of a schedule at most once, and no slot while the schedule's previous run is still running."""
 
     def take(self, schedule: str, slot_ms: int, hold: float, longest: float) -> AbstractAsyncContextManager[bool]:
         """Yield whether the caller may run a slot; the schedule counts as running until the block ends.
@@ -79,7 +79,7 @@ async def _run(runtime: Runtime, schedule: Schedule, slots: Slots, group: asynci
 
 
 async def _until(moment_ms: int) -> None:
-    # One long sleep would not notice that the clock is set meanwhile.
+    # Sleep in short steps: a long sleep would not notice that the system clock was changed.
     while (left := moment_ms / 1000 - time.time()) > 0:  # noqa: ASYNC110 - time is what is waited for
         await asyncio.sleep(min(left, _LONGEST_NAP))
 
@@ -102,7 +102,7 @@ async def _run_slot(runtime: Runtime, schedule: Schedule, slot_ms: int, slots: S
                 async with runtime.context("schedule", trusted=True) as context:
                     await _call(runtime, schedule, slot_ms, context)
     except Exception:
-        # A schedule goes on, whatever happened to one slot.
+        # An error in one slot must not stop the schedule.
         logger.exception("schedule '%s' could not run its slot %d", schedule.name, slot_ms)
 
 
@@ -133,7 +133,7 @@ async def _call(runtime: Runtime, schedule: Schedule, slot_ms: int, context: Con
         )
     finally:
         runtime.metrics.add(SCHEDULED, action.name, outcome)
-    # Over its timeout, a plain function runs on in its thread; the next run must not overlap with it.
+    # A plain function that exceeds its timeout keeps running in its thread; the next run must not overlap with it.
     await context.resources.wait_for_thread()
 
 

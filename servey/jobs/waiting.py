@@ -62,7 +62,7 @@ class WaitingJobs:
         return self._ready.keys()
 
     def add(self, state: JobState) -> None:
-        """Add a queued job, or add it anew."""
+        """Add a queued job. A job that is already waiting is replaced."""
         job = state.job
         self._number += 1
         entry = self._entries[job.id] = _Entry(-job.priority, state.due_at, self._number, state)
@@ -74,7 +74,7 @@ class WaitingJobs:
         self._entries.pop(job_id, None)
 
     def left(self, job_id: str, limit: JobLimit | None) -> None:
-        """Note that a job runs no more."""
+        """Record that a job is no longer running."""
         if limit is not None and (usage := self._usage.get(limit.key)) is not None:
             usage.running.discard(job_id)
 
@@ -103,7 +103,7 @@ class WaitingJobs:
         return None
 
     def next_at(self, now: float) -> float | None:
-        """Return when a job may run that may not yet; None if only another event, such as the end of a job, can tell."""
+        """Return when the next waiting job may start; None if that depends on another event, such as the end of a job."""
         times = [self._later[0][0]] if self._later else []
         for usage in self._usage.values():
             if usage.held:
@@ -114,7 +114,7 @@ class WaitingJobs:
         return None if first == math.inf else first
 
     def is_due(self, now: float) -> bool:
-        """Whether a job waits that is due and whose queue is not paused, also if it waits for its limit."""
+        """Whether a job of a queue that is not paused is due, including jobs that wait for a limit."""
         return any(entry.due_at <= now and entry.state.job.queue not in self.paused for entry in self._entries.values())
 
     def _waits(self, entry: _Entry) -> bool:

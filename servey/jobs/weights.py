@@ -1,4 +1,4 @@
-"""Which queues a worker looks at first: in random order, so that each gets its share."""
+"""The order in which a worker checks its queues: random by weight, so that each queue gets its share."""
 
 from __future__ import annotations
 

@@ -53,25 +53,28 @@ _BATCH = 100
 
 @dataclass
 class Connections:
-    """The open websockets and event streams of this process. Shape: ``places`` counts those that are still verified too."""
+    """The open websockets and event streams of this process.
+
+    Shape: ``count`` includes connections whose token is still being verified.
+    """
 
     runtime: Runtime
     open: set[Socket] = field(default_factory=set)
-    places: int = 0
+    count: int = 0
     _watch: asyncio.Task[None] | None = None
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one place of the limit of connections. Errors: Overloaded; Restarting if shutdown was requested."""
+    def count_one(self) -> Iterator[None]:
+        """Count one connection towards the limit. Errors: Overloaded; Restarting if shutdown was requested."""
         if self.runtime.stopping.is_set():
             raise Restarting()
-        if self.places >= self.runtime.settings.channel_connections:
+        if self.count >= self.runtime.settings.channel_connections:
             raise Overloaded("Too many subscribers are connected to this process; try again later")
-        self.places += 1
+        self.count += 1
         try:
             yield
         finally:
-            self.places -= 1
+            self.count -= 1
 
     def add(self, socket: Socket) -> None:
         """Register a socket, to be closed when shutdown is requested."""
@@ -272,7 +275,7 @@ async def _serve(connections: Connections, scope: Scope, receive: Receive, send:
     try:
         if not runtime.is_running:
             raise ServeyError("The mounted Servey app is not running; see running()")
-        held.enter_context(connections.place())
+        held.enter_context(connections.count_one())
         authorization = await authorize_subscriber(runtime, caller_token(scope, runtime) or token_of(subprotocols))
         socket = Socket(runtime, receive, sender, authorization)
         connections.add(socket)

@@ -34,7 +34,7 @@ async def serve_stream(connections: Connections, scope: Scope, receive: Receive,
     path = scope["path_params"]
     with ExitStack() as held:
         try:
-            held.enter_context(connections.place())
+            held.enter_context(connections.count_one())
             authorization = await authorize_subscriber(runtime, caller_token(scope, runtime))
             subscription = await open_subscription(
                 runtime,

@@ -158,7 +158,7 @@ def test_a_failure_waits_for_as_long_as_its_retry_says_and_is_given_up_in_the_en
     assert get(handler, f"/jobs/{job_id}")[1]["state"] == "dead"
 
 
-def test_what_is_hopeless_is_given_up_at_once(aws, handler):
+def test_a_permanent_error_is_given_up_at_once(aws, handler):
     post(handler, "/actions/later", {"width": 5})
     record = aws.sqs.record()
     record["body"] = record["body"].replace('"width":5', '"width":"wide"')

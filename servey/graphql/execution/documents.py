@@ -30,7 +30,7 @@ _MAX_CACHED_TOKENS = 50_000
 _MAX_ERRORS = 20
 
 _CHARACTERS = 50
-"""How many characters a document may have for each token of the limit: the lexer takes a microsecond for each of them."""
+"""How many characters a document may have per allowed token; the lexer takes about a microsecond per character."""
 
 
 class BadDocument(Exception):

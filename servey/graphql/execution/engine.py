@@ -94,7 +94,7 @@ class Engine:
             return document_failures(error.errors)
 
     def failure(self, error: ActionError, operation: Operation | None = None) -> Answer:
-        """Return the response to an operation that an error ended."""
+        """Return the response to an operation that ended with an error."""
         request_id = new_request_id() if operation is None else operation.context.request_id
         return request_failure(shown_error(error, self.runtime, request_id, "graphql")[0])
 
@@ -157,7 +157,7 @@ class Engine:
     ) -> CompilingExecutor | Answer:
         if not has_many_values(request.variables):
             return self._executor(document, request, operation)
-        # Each value takes graphql-core about ten microseconds; in a thread the event loop stays responsive.
+        # graphql-core takes about ten microseconds per value; a thread keeps the event loop responsive.
         return await self._large.run(lambda: self._executor(document, request, operation))
 
     def _executor(

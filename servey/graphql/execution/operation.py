@@ -68,7 +68,7 @@ class Operation:
         raise self.exceeded
 
     def stop(self) -> None:
-        """Start no further call: the operation is cancelled."""
+        """Cancel the operation: no further call starts."""
         self._is_stopped = True
 
     def start_call(self, plan: Plan) -> Context:
@@ -99,7 +99,7 @@ class Operation:
         return Operation(context, self.scope, self.receive, self._max_nodes, self._concurrency)
 
     def require_valid_token(self) -> None:
-        """Errors: Unauthenticated if the token is not valid (any more)."""
+        """Errors: Unauthenticated if the token is invalid or has expired."""
         try:
             self.context.authorization  # noqa: B018 - raises
         except Unauthenticated:
@@ -117,7 +117,7 @@ class Operation:
         return value
 
     def require_room_for(self, objects: int) -> None:
-        """Check that so many more objects fit into the budget. Errors: LimitExceeded."""
+        """Check that this number of objects still fits into the budget. Errors: LimitExceeded."""
         if self.nodes + objects > self._max_nodes:
             self.exceed(f"The response has more than {self._max_nodes} objects; request fewer")
 

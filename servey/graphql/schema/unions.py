@@ -1,4 +1,4 @@
-"""Which member of a union a value is."""
+"""Finds the member of a union that a value belongs to."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 BLOCK_SECONDS = 20
 """How long one blocking read waits."""
 _PASSING = ("OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY")
-"""How the errors of a Redis begin that is full, read-only or starting: the same call may succeed later."""
+"""Prefixes of the errors of a Redis that is full, read-only or starting: the same call may succeed later."""
 
 
 def client_of(url: str, prefix: str) -> redis.Redis:
@@ -70,7 +70,7 @@ class Scripts:
 
 
 async def keep_trying(call: Callable[[], Awaitable[T]]) -> T:
-    """Return what a call to Redis returns, however long Redis does not answer or refuses writes."""
+    """Return the result of a call to Redis; retry for as long as Redis does not answer or refuses writes."""
     wait = 0.05
     while True:
         try:

@@ -25,9 +25,9 @@ _STALLED_SECONDS = 5.0
 class Lease:
     """A lease that is held. The script renews it and returns 1, or 0 if it is lost.
 
-    Shape: ``renewed`` is called on the event loop with every other answer than 1.
+    Shape: ``renewed`` is called on the event loop with any answer except 1.
 
-    Units: ``every`` in seconds; ``until`` on the monotonic clock: how long it is renewed although the loop is blocked.
+    Units: ``every`` in seconds; ``until`` on the monotonic clock: until when it is renewed even if the loop is blocked.
     """
 
     script: str
@@ -42,8 +42,8 @@ class Lease:
 class LeaseKeeper:
     """Renews leases while they are held.
 
-    A loop that is blocked keeps its leases for as long as something on it may still be running by its timeout. One that is
-    blocked for longer hangs: its leases end, and other workers take over.
+    A loop that is blocked keeps its leases for as long as something on it may still be running by its timeout. A loop
+    that is blocked for longer counts as hanging: its leases expire, and other workers take the jobs.
     """
 
     def __init__(self, url: str, prefix: str) -> None:
@@ -60,16 +60,16 @@ class LeaseKeeper:
         """Run the thread until the block ends."""
         self._loop = asyncio.get_running_loop()
         thread = threading.Thread(target=self._run, name="servey leases", daemon=True)
-        beating = asyncio.create_task(self._keep_beating())
+        heartbeats = asyncio.create_task(self._send_heartbeats())
         thread.start()
         try:
             yield
         finally:
-            beating.cancel()
+            heartbeats.cancel()
             self._stopped = True
             self._changed.set()
             with suppress(asyncio.CancelledError):
-                await beating
+                await heartbeats
 
     @contextmanager
     def holding(self, lease: Lease) -> Iterator[None]:
@@ -82,7 +82,7 @@ class LeaseKeeper:
         finally:
             self._leases.discard(lease)
 
-    async def _keep_beating(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
             self._beat = time.monotonic()
             await asyncio.sleep(_BEAT_SECONDS)

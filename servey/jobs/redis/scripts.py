@@ -320,7 +320,7 @@ return 1
 """
 )
 
-BURY = (
+GIVE_UP = (
     LIBRARY
     + """
 local id, error, keep, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])

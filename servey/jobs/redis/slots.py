@@ -60,7 +60,7 @@ class RedisSlots:
         """Yield whether this process may run the slot. While Redis does not answer, no process may."""
         queue, token = self._queue, uuid4().hex
         hold_ms, begun = round(hold * 1000), time.monotonic()
-        # A slot is remembered for longer than any process stalls, so that one that comes late does not run it again.
+        # A slot's key outlives any stall of a process, so that a late process does not run the slot again.
         slot, running = f"{queue.prefix}slot:{schedule}:{slot_ms}", f"{queue.prefix}running:{schedule}"
         try:
             taken = await queue.scripts.run_on(TAKE_SLOT, [slot, running], [token, _SLOT_KEPT_MS, hold_ms])
@@ -81,7 +81,7 @@ class RedisSlots:
         finally:
             with suppress(RedisError, OSError):
                 if time.monotonic() - begun < hold / 3:
-                    # It has never been renewed, and has not expired: the key is this run's own.
+                    # The lease was never renewed and has not expired, so the key belongs to this run.
                     await queue.client.delete(running)
                 else:
                     await queue.scripts.run_on(LEAVE_SLOT, [running, slot], [token, _SLOT_KEPT_MS])

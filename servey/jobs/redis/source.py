@@ -1,4 +1,4 @@
-"""What a worker process asks of the queue in Redis: jobs to run, and a place to record how they ended."""
+"""A worker's side of the queue in Redis: it takes jobs and records their outcomes."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Taken:
 class Batch:
     """The jobs that a worker took in one step.
 
-    Shape: ``queues`` are the names of all queues, if asked for.
-    Units: ``wait`` in seconds, until a job is due that is not yet, or None if there is none.
+    Shape: ``queues`` are the names of all queues if the worker asked for them.
+    Units: ``wait`` in seconds until the next delayed job is due, or None without one.
     """
 
     taken: Sequence[Taken]
@@ -81,8 +81,8 @@ class JobSource:
                 job = job_of(job_id.decode(), body, params)
                 past = history_of(history)
             except (ValueError, ConfigError) as error:
-                with suppress(RedisError, OSError):  # then its lease ends, and it is taken and buried again
-                    await self._bury(job_id, error)
+                with suppress(RedisError, OSError):  # if this fails, it is taken again later
+                    await self._give_up(job_id, error)
             else:
                 started_at = int(now) / 1000
                 if starts > 1:
@@ -90,10 +90,10 @@ class JobSource:
                 taken.append(Taken(job, fence, tries, starts > 1, killed, past, started_at, started_at - due / 1000))
         return Batch(taken, None if wait < 0 else wait / 1000, frozenset(each.decode() for each in names))
 
-    async def _bury(self, job_id: bytes, error: Exception) -> None:
+    async def _give_up(self, job_id: bytes, error: Exception) -> None:
         shown = job_id.decode(errors="replace")
         logger.error("job %s cannot be read and is given up: %s", shown, " ".join(str(error).split())[:500])
-        await self._scripts.run(scripts.BURY, job_id, to_json(UNREADABLE), self._queue.keep_ms, MOST_DEAD)
+        await self._scripts.run(scripts.GIVE_UP, job_id, to_json(UNREADABLE), self._queue.keep_ms, MOST_DEAD)
 
     async def wait_for_jobs(self, queues: Sequence[str]) -> str | None:
         """Wait until one of the queues has a job for a waiting worker, and return its name; None after some seconds."""
@@ -115,7 +115,7 @@ class JobSource:
         return bool(await self._scripts.run(scripts.ALONE, taken.job.id, taken.fence, int(alone)))
 
     async def finish(self, taken: Taken, outcome: Outcome, seconds: float = 0) -> bool:
-        """Record an outcome after so many seconds; return False if the job has ended otherwise and nothing was recorded.
+        """Record the outcome of a try and how long it took; return False, recording nothing, if the job had already ended.
 
         If another worker has taken the job meanwhile, the first success counts, and this worker's failure does not.
         """

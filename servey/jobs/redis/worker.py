@@ -48,13 +48,13 @@ MOST_LOST = 3
 """How many workers a job may kill before it is given up."""
 _TAKEN_AT_ONCE = 100
 _LOOK_SECONDS = 4.0
-"""How often a waiting worker looks at the queues unasked: for jobs whose worker has died, and if a wake-up was lost."""
+"""How often a waiting worker checks the queues without a wake-up: a job's worker may have died, or a wake-up may be lost."""
 _FULL_SECONDS = 1.0
 _ASK_AGAIN_SECONDS = 0.2
 
 
 async def _never_called(ctx: dict[Any, Any]) -> None:
-    """A function for arq, which needs one; `LeaseWorker` calls actions itself."""
+    """Does nothing: arq requires a function, but `LeaseWorker` calls the actions itself."""
 
 
 @dataclass(eq=False)
@@ -110,24 +110,24 @@ class LeaseWorker(Worker):
 
     async def main(self) -> None:
         """Take and run jobs until cancelled, also while Redis does not answer. Errors: whatever else goes wrong."""
-        hearing = asyncio.create_task(_while_redis_answers(self._hear_of_cancelled))
-        hearing.add_done_callback(lambda _: self._news.set())
+        cancellations = asyncio.create_task(_while_redis_answers(self._listen_for_cancellations))
+        cancellations.add_done_callback(lambda _: self._news.set())
         try:
-            await _while_redis_answers(lambda: self._turn(hearing))
+            await _while_redis_answers(lambda: self._turn(cancellations))
         finally:
-            ending = [hearing] if self._listening is None else [hearing, self._listening]
+            ending = [cancellations] if self._listening is None else [cancellations, self._listening]
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
             self._listening = None
             await self._source.aclose()
 
-    async def _turn(self, hearing: asyncio.Task[None]) -> None:
+    async def _turn(self, cancellations: asyncio.Task[None]) -> None:
         """Take jobs if there is room, and wait until there may be something to do."""
-        if hearing.done():
-            hearing.result()  # it ends only by an error
+        if cancellations.done():
+            cancellations.result()  # it only ends with an error
         await self.heart_beat()
-        woken = self._heard()
+        woken = self._woken_for()
         room = self.max_jobs - self.job_counter if self.allow_pick_jobs and self._suspect is None else 0
         if room <= 0:
             self._is_full = True
@@ -161,7 +161,7 @@ class LeaseWorker(Worker):
             self._listening = asyncio.create_task(self._source.wait_for_jobs(list(self._weights)))
             self._listening.add_done_callback(lambda _: self._news.set())
 
-    def _heard(self) -> str | None:
+    def _woken_for(self) -> str | None:
         """Return the queue that this worker was woken for. Errors: redis.RedisError, OSError."""
         if self._listening is None or not self._listening.done():
             return None
@@ -185,14 +185,14 @@ class LeaseWorker(Worker):
         if self._is_full:
             self._news.set()
 
-    async def _hear_of_cancelled(self) -> None:
+    async def _listen_for_cancellations(self) -> None:
         job_id = await self._source.wait_for_cancelled()
         if job_id is not None and not self.cancel(job_id):
             # It may have been taken and not arrived here yet.
             asyncio.get_running_loop().call_later(_ASK_AGAIN_SECONDS, self.cancel, job_id)
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a job that runs here; return False if there is none. A plain ``def`` is only told."""
+        """Cancel a job that runs here; return False if there is none. A plain ``def`` only sees ``context.cancelled``."""
         running = self._running.get(job_id)
         if running is not None:
             running.cancel.set()
@@ -233,7 +233,7 @@ class LeaseWorker(Worker):
         return await perform_job(self._runtime, taken.job, taken.tries + 1, running.cancel)
 
     async def _mark_suspect(self) -> None:
-        """Record whether the suspect is the only thing that runs here: only then it is the cause if the process dies."""
+        """Record whether the suspect is all that runs here: only then is it the cause if the process dies."""
         taken = self._suspect
         if taken is not None and self._suspect_runs:
             with suppress(RedisError, OSError):
@@ -278,7 +278,7 @@ class LeaseWorker(Worker):
                 logger.warning(
                     "job '%s' (%s) lost its lease: another worker has it, or it has ended", job.title, job.id
                 )
-                # What is about to end may end: the first success counts.
+                # Give the job time to complete: the first success counts.
                 loop.call_later(seconds, task.cancel)
 
         until = time.monotonic() + self._longest(job) + self._runtime.settings.job_grace
@@ -286,7 +286,7 @@ class LeaseWorker(Worker):
         return Lease(scripts.RENEW, [queue.prefix], args, seconds / 3, until, renewed)
 
     def _longest(self, job: Job) -> float:
-        """Return how long a job may run by its timeout, in seconds."""
+        """Return the timeout of a job in seconds."""
         catalog = self._runtime.catalog
         if job.channel is None:
             return catalog[job.action].timeout if job.action in catalog else 0
