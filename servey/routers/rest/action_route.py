@@ -101,7 +101,6 @@ def endpoint_of(served: Served) -> Callable[..., Any]:
         setattr(endpoint, name, getattr(action.fn, name, getattr(endpoint, name)))
     endpoint.__doc__ = action.description
     endpoint.__signature__ = signature  # type: ignore[attr-defined]
-    endpoint.servey = served  # type: ignore[attr-defined]
     return endpoint
 
 
