@@ -132,7 +132,7 @@ def serve(host: str | None, port: int | None, workers: int, *, uds: str | None =
         timeout_graceful_shutdown=_whole_seconds(settings.grace),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_worker_healthcheck=START_SECONDS,
-        # Whoever may connect to a Unix socket is on this machine; the kernel tells no address.
+        # A client of a Unix socket is on this machine and has no address.
         forwarded_allow_ips=list(settings.trusted_proxies) if uds is None else "*",
         server_header=False,
         access_log=False,

@@ -109,7 +109,7 @@ class SqsQueue:
         raise _not_possible("list its jobs")
 
     async def depth(self) -> Depth:
-        """Errors: ServeyError; SQS knows its size only roughly."""
+        """Errors: ServeyError; SQS only reports an approximate size."""
         raise _not_possible("count its jobs")
 
     async def retry(self, job_id: str) -> bool:

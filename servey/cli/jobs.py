@@ -275,7 +275,7 @@ def _text_of(error: Any) -> str:
 
 
 def _moment(ago: str | None, option: str) -> float | None:
-    """Return the time that was so long ago, in seconds since 1970."""
+    """Return the time that was this long ago, in seconds since 1970."""
     if ago is None:
         return None
     found = re.fullmatch(r"(\d{1,9})([smhd])", ago)

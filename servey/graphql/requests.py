@@ -55,7 +55,7 @@ _MANY_VALUES = 2000
 
 
 def has_many_values(variables: dict[str, Any]) -> bool:
-    """Whether variables consist of so many values that coercing them takes long."""
+    """Whether variables have so many values that coercing them is slow."""
     count, waiting = 0, [*variables.values()]
     while waiting:
         value = waiting.pop()

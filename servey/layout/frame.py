@@ -104,7 +104,7 @@ def mount_style(router: APIRouter, prefix: str) -> None:
 
 
 def head(style: str) -> Html:
-    """Return what stands in the head of every page, with its styles: a ``<style>`` or a ``<link>`` element."""
+    """Return the head elements of every page, with its styles as a ``<style>`` or a ``<link>`` element."""
     return Html(
         '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n<link rel="icon" href="{_ICON}">\n{style}'

@@ -23,7 +23,7 @@ _SLICE_SECONDS = 0.001
 
 
 class Siblings:
-    """Calls that run concurrently; all of them finish, whatever happens to one.
+    """Calls that run concurrently; all of them finish, even if one fails.
 
     Shape: ``results`` and ``errors`` are by position; ``errors`` has the failed calls only.
     """

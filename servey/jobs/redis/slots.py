@@ -30,7 +30,7 @@ return 0
 HOLD_SLOT = """
 local known = redis.call('GET', KEYS[1])
 if known and known ~= ARGV[1] then return 0 end
--- a renewal that was on its way when the run ended must not begin it anew
+-- a renewal that was on its way when the run ended must not start it again
 if redis.call('GET', KEYS[2]) ~= 'left' then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 return 1
 """

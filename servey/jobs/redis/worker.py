@@ -149,7 +149,7 @@ class LeaseWorker(Worker):
             await self._wait(_LOOK_SECONDS if batch.wait is None else min(batch.wait, _LOOK_SECONDS))
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until this worker is woken, or has room again; at most so long."""
+        """Wait until this worker is woken or has room again, for at most this many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._news.wait()

@@ -235,7 +235,7 @@ class _Writer(InputWriter):
         )
 
     def _emit_resources(self, indent: str) -> None:
-        """Gives the call what its dependencies are opened with."""
+        """Creates the resources that the dependencies of the call are opened with."""
         spec = self.spec
         if spec.plan.injection is None:
             return

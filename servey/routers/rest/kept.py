@@ -80,7 +80,7 @@ def kept_answers(spec: RouteSpec) -> KeptAnswers | None:
 
 
 def why_not_kept(spec: RouteSpec) -> str | None:
-    """Return why the responses of cached results are made anew for each request, or None if their bytes are kept."""
+    """Return why the response of a cached result is encoded for each request, or None if its bytes are kept."""
     plan, action = spec.plan, spec.plan.action
     if spec.method != "GET" or spec.reads_body:
         return "only a GET is recognized by its address"
