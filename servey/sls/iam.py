@@ -1,7 +1,7 @@
 """The IAM roles of an app, and every statement in them: exact actions on exact resources.
 
-The policies of a resource of its own are with that resource: of the KMS key in `servey.sls.resources`, of the bucket in
-`servey.sls.site`.
+Resource policies are with their resources: that of the KMS key in `servey.sls.resources`, that of the bucket in
+`servey.sls.site`. `servey.sls.own` reads the statements that an app adds itself.
 Source: AWS Service Authorization Reference.
 """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from servey.core.errors import ConfigError
-from servey.sls.model import Statement
+from servey.sls.iam import Statement
 
 PLACE = "pyproject.toml, [tool.servey.aws]"
 _RESERVED = re.compile(
