@@ -7,6 +7,8 @@ caller of a private result.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import Context as ContextVariables
+from contextvars import copy_context
 from hashlib import sha256
 from typing import Any
 
@@ -15,15 +17,21 @@ from servey.core.canonical import NotPlainError, canonical, state_of
 from servey.core.context import Context
 from servey.core.errors import Unauthenticated
 
+_NOTHING = object()
+_NOT_OF_DEPENDENCIES = ("servey_", "decimal_context")
+"""Context variables of Servey and of Python's standard library, by the beginnings of their names."""
 _LIFETIME = {"not_before", "expire_at"}
 
 
-async def call_key(policy: ResultCachePolicy, values: Mapping[str, Any], context: Context) -> tuple[str, str]:
+async def call_key(
+    policy: ResultCachePolicy, values: Mapping[str, Any], context: Context, before: ContextVariables | None = None
+) -> tuple[str, str]:
     """The digest of a call's parameters, and of everything that its result depends on. Errors: NotPlainError."""
     given = {name: values[name] for name in policy.params}
     injected = {name: values.get(name) for name in policy.injected}
     caller = await _caller(context, by_token=policy.by_token) if policy.by_caller else None
     parts = [canonical(given), canonical(injected), _dependencies(policy, values, context), caller]
+    parts += _set_variables(before) if before is not None else []
     return params_digest(given), _hash(canonical(parts))
 
 
@@ -55,6 +63,22 @@ def _dependencies(policy: ResultCachePolicy, values: Mapping[str, Any], context:
             if overrides and policy.injection.reads_request(name, overrides):
                 raise
     return found
+
+
+def _set_variables(before: ContextVariables) -> list[tuple[str, str]]:
+    """The context variables that dependencies have set, which the function may read.
+
+    Errors: NotPlainError for one whose value is not plain.
+    """
+    found = []
+    for variable, value in copy_context().items():
+        if before.get(variable, _NOTHING) is value or variable.name.startswith(_NOT_OF_DEPENDENCIES):
+            continue
+        try:
+            found.append((variable.name, canonical(value)))
+        except NotPlainError as error:
+            raise NotPlainError(f"a dependency sets the context variable '{variable.name}': {error}") from None
+    return sorted(found)
 
 
 async def _caller(context: Context, *, by_token: bool) -> Any:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextvars import Context as ContextVariables
 from dataclasses import dataclass, replace
 from math import isinf
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -80,14 +81,17 @@ class Results:
         values: Mapping[str, Any],
         context: Context,
         compute: Callable[[], Awaitable[Any]],
+        *,
+        before: ContextVariables | None = None,
     ) -> Any:
         """The cached result of a call, or the one that ``compute`` returns, which is then cached if possible.
 
+        Shape: ``before`` are the context variables before the dependencies of the call ran.
         For a cached result, the context's ``made_at`` is set.
         Errors: whatever ``compute`` raises; errors are never cached.
         """
         try:
-            key = await self._key(action, policy, values, context)
+            key = await self._key(action, policy, values, context, before)
         except NotPlainError as error:
             self._warn(action, f"its results are not cached on the server, because a call has no cache key: {error}")
             return await compute()
@@ -138,9 +142,14 @@ class Results:
     # ------------------------------------------------------------------------------------------------------- keys
 
     async def _key(
-        self, action: Action, policy: ResultCachePolicy, values: Mapping[str, Any], context: Context
+        self,
+        action: Action,
+        policy: ResultCachePolicy,
+        values: Mapping[str, Any],
+        context: Context,
+        before: ContextVariables | None,
     ) -> _Key:
-        params, whole = await call_key(policy, values, context)
+        params, whole = await call_key(policy, values, context, before)
         stamps = (f"action:{action.name}", f"call:{action.name}:{params}", *(f"tag:{tag}" for tag in action.tags))
         return _Key(f"{self._prefix}:result:{action.name}:{whole}", tuple(map(self.stamp, stamps)))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from servey.calls.validation_errors import holds_many, readable_errors
 from servey.core.access import ALLOW_ALL, AccessControl, AllOf, allows, looks_at_params, refusal
 from servey.core.actions import Action
 from servey.core.actions.paging import cursor_key, verified
-from servey.core.context import Context, _current, running_context
+from servey.core.context import Context, _before_guards, _current, running_context
 from servey.core.errors import ActionTimeout, InvalidParams, Overloaded, Unauthenticated
 from servey.core.params import Wanted
 
@@ -222,11 +223,12 @@ async def _perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
         if plan.cache_policy is None:
             return await _call(action, whole, context)
         return await context.runtime.cache.result_of(
-            action, plan.cache_policy, whole, context, lambda: _call(action, whole, context)
+            action, plan.cache_policy, whole, context, lambda: _call(action, whole, context), before=before
         )
 
     context.deadline = asyncio.get_running_loop().time() + action.timeout
     running = _current.set(context)
+    before = None if plan.cache_policy is None else _before_guards.get(None) or copy_context()
     try:
         if plan.injection is None:
             if plan.is_coroutine and plan.cache_policy is None:

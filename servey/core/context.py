@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextvars import Context as ContextVariables
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 from weakref import ref
@@ -260,6 +261,8 @@ class Context:
 _current: ContextVar[Context] = ContextVar("servey_context")
 _record: ContextVar[Any] = ContextVar("servey_record")
 """The observer's record of the current request; unset without an observer."""
+_before_guards: ContextVar[ContextVariables] = ContextVar("servey_before_guards")
+"""The context variables before the dependencies around GraphQL or MCP ran; unset without such dependencies."""
 
 
 def running_context() -> Context | None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ from servey.calls.injection import Injection, fill_route
 from servey.calls.resources import Resources
 from servey.compat import fastapi as compat
 from servey.compat.fastapi_routes import including_context, is_unwrapped, route_of
-from servey.core.context import Context, _current
+from servey.core.context import Context, _before_guards, _current
 from servey.core.errors import ActionError, TooLarge
 from servey.core.process import Process
 from servey.http.bodies import parse_json
@@ -197,6 +198,7 @@ class GuardedRoute(APIRoute):
         resources = Resources(request=Request(scope, body.receive), app=route.dependency_overrides_provider)
         context.resources = resources
         failure: BaseException | None = None
+        before = _before_guards.set(copy_context())
         try:
             resources.body = await _body_of(injection, resources)
             await call_with_dependencies(injection, context, _pass, timeout=_GUARD_SECONDS)
@@ -206,6 +208,7 @@ class GuardedRoute(APIRoute):
             failure = error
             raise
         finally:
+            _before_guards.reset(before)
             await resources.close(failure)
 
 

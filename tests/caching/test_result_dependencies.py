@@ -1,6 +1,7 @@
 """Cached results of actions with dependencies."""
 
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from typing import Annotated
 
 import pytest
@@ -117,3 +118,58 @@ def test_a_background_task_belongs_to_the_computation():
     with client(create_app(actions=[notes], settings=Settings(env="dev"))) as http:
         assert [http.get("/actions/notes").json() for _ in range(3)] == [1, 1, 1]
     assert RUNS == {"noted": 1}
+
+
+TENANT: ContextVar[str] = ContextVar("tenant", default="none")
+ROW: ContextVar[object] = ContextVar("row")
+
+
+async def choose_tenant(x_tenant: Annotated[str, Header()]) -> None:
+    TENANT.set(x_tenant)
+
+
+async def choose_row(x_tenant: Annotated[str, Header()]) -> None:
+    ROW.set(UserRow(x_tenant))
+
+
+@pytest.mark.parametrize("transport", ["rest", "graphql"])
+@pytest.mark.parametrize("around", [False, True], ids=["own", "around the app"])
+def test_context_variables_that_dependencies_set_are_part_of_the_key(around, transport):
+    @action(triggers=WEB_GET, cache_control=PUBLIC)
+    async def tenant(chosen: Annotated[None, Depends(choose_tenant)] = None) -> str:
+        RUNS["tenant"] += 1
+        return TENANT.get()
+
+    @action(triggers=WEB_GET, cache_control=PUBLIC, name="tenant")
+    async def unaware() -> str:
+        RUNS["tenant"] += 1
+        return TENANT.get()
+
+    app = create_app(
+        actions=[unaware if around else tenant],
+        dependencies=[Depends(choose_tenant)] if around else [],
+        settings=Settings(env="dev"),
+    )
+    with client(app) as http:
+        for name in ("ada", "bob") * 3:
+            headers = {"X-Tenant": name}
+            if transport == "rest":
+                assert http.get("/actions/tenant", headers=headers).json() == name
+            else:
+                assert http.post("/graphql", json={"query": "{ tenant }"}, headers=headers).json()["data"] == {
+                    "tenant": name
+                }
+    assert RUNS == {"tenant": 2}
+
+
+def test_a_result_under_a_context_variable_that_is_not_plain_is_not_cached(caplog):
+    @action(triggers=WEB_GET, cache_control=PUBLIC)
+    async def row(chosen: Annotated[None, Depends(choose_row)]) -> str:
+        RUNS["row"] += 1
+        return str(getattr(ROW.get(), "name", None))
+
+    with client(create_app(actions=[row], settings=Settings(env="dev"))) as http:
+        for name in ("ada", "bob") * 2:
+            assert http.get("/actions/row", headers={"X-Tenant": name}).json() == name
+    assert RUNS == {"row": 4}
+    assert "a dependency sets the context variable 'row'" in caplog.text
