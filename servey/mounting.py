@@ -44,12 +44,14 @@ def mount_shared(
         mount_actions(router, runtime, prefix=prefix, scheme=scheme)
     with problems.collected():
         fields = mount_graphql(router, runtime, prefix=prefix)
-    if runtime.settings.mcp == "web" or next(runtime.catalog.triggered_by(McpTrigger), None) is not None:
+    channels = runtime.catalog.channels_of(WebsocketEventChannel)
+    is_declared = any(runtime.catalog.triggered_by(McpTrigger)) or any(each.mcp for each in channels)
+    if runtime.settings.mcp == "web" or is_declared:
         from servey.mcp.mount import mount_mcp
 
         with problems.collected():
             offers = mount_mcp(router, runtime, prefix=prefix)
-    if runtime.catalog.channels_of(WebsocketEventChannel):
+    if channels:
         from servey.ws.routes import mount_channels
 
         mount_channels(router, runtime, prefix=prefix)

@@ -49,7 +49,7 @@ def mcp(
     project = load_project()
     runtime = project.required.runtime
     offers = offers_of(runtime, has_request=False)
-    if not offers.places:
+    if offers.is_empty:
         fail("nothing is offered over MCP; add MCP_TOOL to an action's triggers, or set SERVEY_MCP=web", 1)
     server = Server(runtime, offers, runtime.settings.mcp_path)
     sys.stdout.flush()

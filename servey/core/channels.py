@@ -45,7 +45,7 @@ class WebsocketEventChannel(Generic[T]):
     """Events for connected clients, by websocket, server-sent events and GraphQL subscriptions.
 
     ``access_control`` says who may subscribe, ``event_filter`` who receives which event; ``history`` is how many of the last
-    events are replayed to a client that reconnects.
+    events are replayed to a client that reconnects; with ``mcp`` they are a resource of agents.
     """
 
     name: str
@@ -54,6 +54,7 @@ class WebsocketEventChannel(Generic[T]):
     event_filter: EventFilter | None = None
     history: int = 0
     description: str | None = None
+    mcp: bool = False
 
     @cached_property
     def event(self) -> TypeAdapter[T]:
@@ -185,6 +186,7 @@ def websocket_event_channel(
     event_filter: EventFilter | None = None,
     history: int = 0,
     description: str | None = None,
+    mcp: bool = False,
 ) -> WebsocketEventChannel[T]: ...
 
 
@@ -197,6 +199,7 @@ def websocket_event_channel(
     event_filter: EventFilter | None = None,
     history: int = 0,
     description: str | None = None,
+    mcp: bool = False,
 ) -> WebsocketEventChannel[Any]: ...
 
 
@@ -208,18 +211,25 @@ def websocket_event_channel(
     event_filter: EventFilter | None = None,
     history: int = 0,
     description: str | None = None,
+    mcp: bool = False,
 ) -> WebsocketEventChannel[Any]:
-    """Declare a channel whose events are sent to connected clients. Errors: ConfigError."""
+    """Declare a channel whose events are sent to connected clients. Errors: ConfigError.
+
+    With ``mcp`` the last events, as many as ``history``, are a resource that agents read and subscribe to.
+    """
     if event_filter is not None and inspect.iscoroutinefunction(_decide(event_filter)):
         raise ConfigError(f"channel '{name}': its event_filter is an async def; use a plain def")
     if history < 0:
         raise ConfigError(f"channel '{name}': history is {history}; give a number of events, 0 or more")
+    if mcp and not history:
+        raise ConfigError(f"channel '{name}': mcp=True offers the last events to agents; set history to their number")
     problem = problem_of(access_control)
     if problem is None and isinstance(event_filter, type):
         problem = f"event_filter is the class {event_filter.__name__}; use an instance of it"
     if problem is not None:
         raise ConfigError(f"channel '{name}': {problem}")
-    return WebsocketEventChannel(_checked_name(name), event_type, access_control, event_filter, history, description)
+    checked = _checked_name(name)
+    return WebsocketEventChannel(checked, event_type, access_control, event_filter, history, description, mcp)
 
 
 def background_action_channel(

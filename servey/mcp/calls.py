@@ -28,9 +28,9 @@ class Exchange:
     """One request of a client and what its call opened.
 
     Shape: ``scope`` and ``receive`` are those of its HTTP request, or None; ``progress`` tells the client how far the call
-    is, if it asks for that; ``answers`` are the client's to questions of the call, or None if it
-    cannot be asked; ``failure`` is the exception of a call that
-    failed, which dependencies see when they are closed.
+    is, if it asks for that; ``answers`` are the client's to questions of the call, or None if it cannot be asked;
+    ``notify`` sends it a message before the result, or is None where nothing can; ``failure`` is the exception of a call
+    that failed, which dependencies see when they are closed.
     """
 
     context: Context
@@ -38,6 +38,7 @@ class Exchange:
     receive: Receive | None = None
     progress: Progress | None = None
     answers: Mapping[str, Any] | None = None
+    notify: Callable[[bytes], Awaitable[object]] | None = None
     failure: BaseException | None = None
 
     async def close(self, failure: BaseException | None = None) -> None:

@@ -27,6 +27,7 @@ from servey.mcp.calls import Exchange
 from servey.mcp.messages import (
     HANDSHAKE_VERSIONS,
     HEADER_MISMATCH,
+    LISTEN,
     META_VERSION,
     MODERN_VERSIONS,
     PARSE_ERROR,
@@ -60,7 +61,10 @@ async def serve_http(server: Server, scope: Scope, receive: Receive, send: Send)
             if isinstance(request, Response) or request.id is None:
                 await reply.send(202, b"")
                 return
-            await _respond(server, request, scope, receive, reply)
+            if request.method != LISTEN:
+                await _respond(server, request, scope, receive, reply)
+                return
+        await _respond(server, request, scope, receive, reply)  # it lasts, so it is no request in flight
     except (Exception, asyncio.CancelledError) as raised:
         error = exception_of(raised)
         if reply.is_sent:
@@ -154,8 +158,9 @@ def _decoded(value: str) -> str | None:
 async def _respond(server: Server, request: Request, scope: Scope, receive: Receive, reply: Reply) -> None:
     token = caller_token(scope, server.runtime)
     context = Context(server.runtime, "mcp", request_id_of(scope), token)
-    progress = progress_of(request) if _accepts_events(scope) else None
-    exchange = Exchange(context, scope, receive, progress, answers_of(request) if request.is_modern else None)
+    notify = reply.notify if _accepts_events(scope) else None
+    progress = progress_of(request) if notify is not None else None
+    exchange = Exchange(context, scope, receive, progress, answers_of(request) if request.is_modern else None, notify)
     try:
         async with reporting(progress, reply.notify):
             body = await _until_disconnect(server.respond(request, exchange), server, request, exchange)
@@ -183,7 +188,8 @@ async def _until_disconnect(
     """
     assert exchange.receive is not None
     tool = server.called_tool(request)
-    if tool is None or not (request.is_modern or tool.action.cancel_on_disconnect):
+    ends = tool is not None and (request.is_modern or tool.action.cancel_on_disconnect)
+    if not ends and request.method != LISTEN:
         return await call
     exchange.context.cancel_request = CancelRequest()
     return await cancelled_on_disconnect(call, exchange.receive, exchange.context.cancel_request)

@@ -32,7 +32,11 @@ UNSUPPORTED_VERSION = -32022
 
 META_VERSION = "io.modelcontextprotocol/protocolVersion"
 META_CLIENT_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
+META_SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 META_SERVER = "io.modelcontextprotocol/serverInfo"
+
+LISTEN = "subscriptions/listen"
+"""The method whose response lasts as long as its client listens."""
 
 
 class ProtocolError(ActionError):

@@ -30,7 +30,7 @@ class Mcp:
 def mount_mcp(router: APIRouter, runtime: Runtime, *, prefix: str = "") -> Offers:
     """Add the routes and return what they offer. Errors: ConfigError for invalid names, and for two actions of one name."""
     offers = offers_of(runtime)
-    if not offers.places:
+    if offers.is_empty:
         return offers
     path = prefix + runtime.settings.mcp_path
     server = Server(runtime, offers, path)

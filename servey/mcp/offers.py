@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from servey.calls.invoke import Plan
-from servey.core.access import Authorization, allows
+from servey.core.access import Authorization, allows, required_scopes
 from servey.core.actions import Action
+from servey.core.channels import WebsocketEventChannel
 from servey.core.errors import ConfigError
 from servey.core.triggers import MCP_TOOL, McpTrigger, WebTrigger
+from servey.mcp.channels import ChannelResource
 from servey.mcp.prompts import Prompt
 from servey.mcp.resources import Resource, address_of, address_problem
 from servey.mcp.search import OWN_NAMES
@@ -20,11 +22,12 @@ from servey.runtime.runtime import Runtime
 
 @dataclass(frozen=True)
 class Offers:
-    """What clients can use, by name or address; where each action is offered, and why others are not."""
+    """What clients can use, by name or address; ``places`` says where each action is offered, ``absences`` why it is not."""
 
     tools: dict[str, Tool] = field(default_factory=dict)
     resources: dict[str, Resource] = field(default_factory=dict)
     prompts: dict[str, Prompt] = field(default_factory=dict)
+    channels: dict[str, ChannelResource] = field(default_factory=dict)
     places: dict[Action, list[str]] = field(default_factory=dict)
     absences: dict[Action, list[str]] = field(default_factory=dict)
     max_listed: int = 50
@@ -33,6 +36,30 @@ class Offers:
     def are_many(self) -> bool:
         """Whether there are more tools than lists show; then agents can search them."""
         return len(self.tools) > self.max_listed
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to use."""
+        return not self.places and not self.channels
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether access to something is restricted."""
+        return any(plan.guarded for plan in self.plans()) or any(each.is_guarded for each in self.channels.values())
+
+    @property
+    def scopes(self) -> list[str]:
+        """The scopes that access rules name."""
+        rules = [plan.action.access_control for plan in self.plans()]
+        rules += [each.channel.access_control for each in self.channels.values()]
+        return sorted({scope for rule in rules for scope in required_scopes(rule)})
+
+    async def allow_something(self, authorization: Authorization | None) -> bool:
+        """Whether a caller may use something."""
+        for plan in self.plans():
+            if await may_call(plan, authorization):
+                return True
+        return any([await each.may_read(authorization) for each in self.channels.values()])
 
     def plans(self) -> Iterator[Plan]:
         """Yield the plan of everything that is offered."""
@@ -68,6 +95,15 @@ def offers_of(runtime: Runtime, *, has_request: bool = True) -> Offers:
             made.absences[action] = [f"not over MCP: it needs {needed}"]
             continue
         problems += [problem for trigger in triggers if (problem := _add(made, plan, trigger))]
+    for channel in runtime.catalog.channels_of(WebsocketEventChannel):
+        if channel.mcp or (runtime.settings.mcp == "web" and channel.history):
+            resource = ChannelResource(channel)
+            made.channels[resource.uri] = resource
+            if resource.uri in made.resources:
+                action = made.resources[resource.uri].action
+                problems.append(
+                    _problem(action, f"the MCP address '{resource.uri}' is that of the channel '{channel.name}'")
+                )
     if made.are_many:
         for name in OWN_NAMES & made.tools.keys():
             text = f"the MCP tool '{name}' is Servey's own where there are more than {made.max_listed} tools"

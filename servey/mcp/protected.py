@@ -11,7 +11,6 @@ from typing import Any
 
 from starlette.types import Scope
 
-from servey.core.access import required_scopes
 from servey.core.errors import ActionError, Forbidden, Unauthenticated
 from servey.core.settings import Settings
 from servey.http.web import bearer_token, header
@@ -58,12 +57,11 @@ class ProtectedResource:
 
     def metadata(self, scope: Scope, offers: Offers, name: str) -> dict[str, Any]:
         """Return the metadata. The resource is the required audience if that is a URL, else the endpoint's address."""
-        named = [required_scopes(plan.action.access_control) for plan in offers.plans()]
         return {
             "resource": _url_or_none(self.settings.jwt_audience) or _address(scope, self.path),
             "resource_name": name,
             "authorization_servers": [self.authorization_server],
-            "scopes_supported": sorted({each for scopes in named for each in scopes}),
+            "scopes_supported": offers.scopes,
             "bearer_methods_supported": ["header"],
         }
 

@@ -11,11 +11,15 @@ from servey.core.actions import Action
 from servey.core.cache import TtlCacheControl
 from servey.core.errors import InvalidParams, NotFound, Unauthenticated
 from servey.mcp.calls import CallFailed, Exchange, call_action
+from servey.mcp.channels import ChannelResource, listen
 from servey.mcp.messages import (
     HANDSHAKE_VERSIONS,
     INTERNAL_ERROR,
     INVALID_PARAMS,
+    INVALID_REQUEST,
+    LISTEN,
     META_SERVER,
+    META_SUBSCRIPTION,
     METHOD_NOT_FOUND,
     MODERN_VERSIONS,
     RESOURCE_NOT_FOUND,
@@ -49,7 +53,7 @@ _LIST_SECONDS = 60
 """How long clients may keep a list: what is offered changes with a new version of the app only."""
 
 _HANDSHAKE_ONLY = {"initialize", "ping"}
-_MODERN_ONLY = {"server/discover"}
+_MODERN_ONLY = {"server/discover", LISTEN}
 
 
 class Server:
@@ -59,7 +63,7 @@ class Server:
         self.runtime = runtime
         self.offers = offers
         self.path = path
-        self.is_guarded: bool = any(plan.guarded for plan in offers.plans())
+        self.is_guarded: bool = offers.is_guarded
         self._templates = [each for each in offers.resources.values() if each.is_template]
         self._methods: dict[str, Callable[[Request, Exchange], Awaitable[bytes]]] = {
             "initialize": self._initialize,
@@ -68,7 +72,9 @@ class Server:
         }
         if offers.tools:
             self._methods |= {"tools/list": self._list_tools, "tools/call": self._call_tool}
-        if offers.resources:
+        if offers.channels:
+            self._methods[LISTEN] = self._listen
+        if offers.resources or offers.channels:
             self._methods |= {
                 "resources/list": self._list_resources,
                 "resources/templates/list": self._list_templates,
@@ -89,7 +95,11 @@ class Server:
         if method is None or request.method in (_HANDSHAKE_ONLY if request.is_modern else _MODERN_ONLY):
             raise ProtocolError(METHOD_NOT_FOUND, f"There is no method '{request.method[:100]}'", status=404)
         try:
-            return encode_result(request.id, await method(request, exchange), self._stamp(request, "complete"))
+            members = await method(request, exchange)
+            if request.method == LISTEN:
+                meta = {META_SERVER: self._info(), META_SUBSCRIPTION: request.id}
+                return encode_result(request.id, members_of({"resultType": "complete", "_meta": meta}))
+            return encode_result(request.id, members, self._stamp(request, "complete"))
         except InputRequired as asked:
             if not request.is_modern:
                 raise
@@ -114,7 +124,7 @@ class Server:
         asked = request.text("protocolVersion")
         await self._caller(exchange)
         version = asked if asked in HANDSHAKE_VERSIONS else HANDSHAKE_VERSIONS[-1]
-        return members_of({"protocolVersion": version, "serverInfo": self._info(), **self._about()})
+        return members_of({"protocolVersion": version, "serverInfo": self._info(), **self._about(exchange)})
 
     async def _ping(self, request: Request, exchange: Exchange) -> bytes:
         return b""
@@ -122,15 +132,18 @@ class Server:
     async def _discover(self, request: Request, exchange: Exchange) -> bytes:
         await self._caller(exchange)
         versions = [*MODERN_VERSIONS, *reversed(HANDSHAKE_VERSIONS)]
-        return members_of({"supportedVersions": versions, **self._about(), **self._freshness()})
+        return members_of({"supportedVersions": versions, **self._about(exchange), **self._freshness()})
 
     def _info(self) -> dict[str, str]:
         app = self.runtime.app
         return {"name": app.title, "version": app.version}
 
-    def _about(self) -> dict[str, Any]:
-        offers = {"tools": self.offers.tools, "resources": self.offers.resources, "prompts": self.offers.prompts}
+    def _about(self, exchange: Exchange) -> dict[str, Any]:
+        resources = self.offers.resources or self.offers.channels
+        offers = {"tools": self.offers.tools, "resources": resources, "prompts": self.offers.prompts}
         capabilities: dict[str, Any] = {name: {"listChanged": False} for name, offered in offers.items() if offered}
+        if self.offers.channels and exchange.notify is not None:
+            capabilities["resources"]["subscribe"] = True
         if self.offers.resources or self.offers.prompts:
             capabilities["completions"] = {}
         instructions = self.runtime.app.description
@@ -147,10 +160,8 @@ class Server:
         if not self.is_guarded or exchange.context.trusted:
             return None
         authorization = await exchange.context.authorize()
-        if authorization is None and self.runtime.settings.mcp_lists == "callable":
-            for plan in self.offers.plans():
-                if await may_call(plan, None):
-                    return None
+        is_asked = authorization is None and self.runtime.settings.mcp_lists == "callable"
+        if is_asked and not await self.offers.allow_something(None):
             raise Unauthenticated()
         return authorization
 
@@ -217,13 +228,21 @@ class Server:
 
     async def _list_resources(self, request: Request, exchange: Exchange) -> bytes:
         resources = [each for each in self.offers.resources.values() if not each.is_template]
-        return await self._list("resources", resources, request, exchange)
+        described = [each.described for each in await self._usable(resources, exchange)]
+        lists_all = self.runtime.settings.mcp_lists == "all"
+        authorization = await self._caller(exchange)
+        described += [
+            each.described for each in self.offers.channels.values() if lists_all or await each.may_read(authorization)
+        ]
+        return self._page("resources", described, request)
 
     async def _list_templates(self, request: Request, exchange: Exchange) -> bytes:
         return await self._list("resourceTemplates", self._templates, request, exchange)
 
     async def _read_resource(self, request: Request, exchange: Exchange) -> bytes:
         uri = request.text("uri")
+        if uri in self.offers.channels:
+            return await self._read_channel(self.offers.channels[uri], request, exchange)
         resource, params = self._found(uri)
         if resource is None:
             code = INVALID_PARAMS if request.is_modern else RESOURCE_NOT_FOUND
@@ -232,6 +251,22 @@ class Server:
             )
         members = await _called(resource, params, request, exchange, partial(members_of_contents, resource, uri))
         return members + b"," + members_of(_freshness_of(resource.action)) if request.is_modern else members
+
+    async def _read_channel(self, channel: ChannelResource, request: Request, exchange: Exchange) -> bytes:
+        members = await channel.read(self.runtime, await exchange.context.authorize())
+        return members + b',"ttlMs":0,"cacheScope":"private"' if request.is_modern else members
+
+    async def _listen(self, request: Request, exchange: Exchange) -> bytes:
+        wanted = request.params.get("notifications")
+        uris = wanted.get("resourceSubscriptions") if isinstance(wanted, dict) else None
+        if not isinstance(wanted, dict) or not isinstance(uris, list | None):
+            raise ProtocolError(
+                INVALID_PARAMS, "'notifications' must be an object; 'resourceSubscriptions' in it a list"
+            )
+        if exchange.notify is None:
+            raise ProtocolError(INVALID_REQUEST, "Nothing can be told here; use HTTP, and accept text/event-stream")
+        found = [each for uri, each in self.offers.channels.items() if uri in (uris or ())]
+        return await listen(self.runtime, found, request, await exchange.context.authorize(), exchange.notify)
 
     def _found(self, uri: str) -> tuple[Resource | None, Mapping[str, str]]:
         for each in (self.offers.resources.get(uri), *self._templates):

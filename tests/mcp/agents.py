@@ -50,6 +50,7 @@ class Call:
         meta: Any = (),
         *,
         version: str = MODERN,
+        token: str = "",
         accept: str = "text/event-stream, */*",
     ):
         self.gone = asyncio.Event()
@@ -58,6 +59,7 @@ class Call:
         self._body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": made | dict(meta)}}
         headers = {"accept": accept, "content-type": "application/json", "host": "testserver"}
         headers |= {"mcp-protocol-version": version, "mcp-method": method}
+        headers |= {"authorization": f"Bearer {token}"} if token else {}
         headers |= {"mcp-name": params["name"]} if "name" in params else {}
         scope = {"type": "http", "method": "POST", "path": "/mcp", "raw_path": b"/mcp", "query_string": b""}
         scope |= {"headers": [(name.encode(), value.encode()) for name, value in headers.items()], "scheme": "http"}
@@ -77,9 +79,13 @@ class Call:
         else:
             self._sent.put_nowait(message["body"])
 
-    async def message(self) -> Any:
+    async def body(self) -> bytes:
+        """The next part of the response."""
         async with asyncio.timeout(5):
-            chunk = await self._sent.get()
+            return await self._sent.get()
+
+    async def message(self) -> Any:
+        chunk = await self.body()
         begin = b"event: message\ndata: "
         assert chunk.startswith(begin) and chunk.endswith(b"\n\n")
         return json.loads(chunk.removeprefix(begin))

@@ -18,8 +18,8 @@ NOT_OFFERED = {
     "tools-call-elicitation": "before 2026-07-28 a question over HTTP needs a session",
     "elicitation-sep1034-defaults": "before 2026-07-28 a question over HTTP needs a session",
     "elicitation-sep1330-enums": "before 2026-07-28 a question over HTTP needs a session",
-    "resources-subscribe": "resources cannot be subscribed to, and the server does not say so",
-    "resources-unsubscribe": "resources cannot be subscribed to, and the server does not say so",
+    "resources-subscribe": "before 2026-07-28 a subscription needs a session, and the server does not offer it",
+    "resources-unsubscribe": "before 2026-07-28 a subscription needs a session, and the server does not offer it",
 }
 """The scenarios that fail, each with its reason."""
 
