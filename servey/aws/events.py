@@ -80,19 +80,26 @@ _WARMER_KEYS = {"warmer", "concurrency", "target"}
 
 
 def _may_be_from_a_service(event: Mapping[str, Any]) -> bool:
-    if _SERVICE_KEYS & set(event):
+    if any(keys <= event.keys() for keys in _SERVICE_KEYS):
         return True
     records = event.get("Records")
     return isinstance(records, list) and any(
-        isinstance(record, Mapping) and ("eventSource" in record or "EventSource" in record) for record in records
+        isinstance(record, Mapping) and not record.keys().isdisjoint({"eventSource", "EventSource", "cf"})
+        for record in records
     )
 
 
-_SERVICE_KEYS = {
-    "requestContext", "httpMethod", "rawPath", "rawQueryString", "multiValueHeaders", "isBase64Encoded", "routeKey",
-    "methodArn", "routeArn", "authorizationToken", "detail-type", "triggerSource", "invokingEvent", "awslogs",
-}  # fmt: skip
-"""Keys of events that a service makes from a client's input: gateways, authorizers, EventBridge, Cognito, Config, logs."""
+_SERVICE_KEYS = (
+    *({name} for name in (
+        "requestContext", "httpMethod", "rawPath", "rawQueryString", "multiValueHeaders", "isBase64Encoded", "routeKey",
+        "methodArn", "routeArn", "authorizationToken", "detail-type", "triggerSource", "invokingEvent", "awslogs",
+        "raw_path", "is_base64_encoded", "eventSource", "eventSourceArn", "deliveryStreamArn", "inputTranscript",
+        "invocationSchemaVersion", "userRequest", "CodePipeline.job", "ResponseURL",
+    )),
+    {"messageVersion", "agent"}, {"Name", "Details"}, {"session", "request", "version"},
+)  # fmt: skip
+"""Keys of events that a service makes from a client's input: gateways (also of VPC Lattice), authorizers, EventBridge,
+Kafka and MQ, Firehose, Cognito, Config, logs, S3, CloudFormation, CodePipeline, Lex, Bedrock, Connect, Alexa."""
 
 
 def _has_valid_parts(event: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -18,8 +19,10 @@ from servey.auth.keys import VerifyKey, public_key
 from servey.auth.tokens import JwtAuthorizer, claims_of
 from servey.aws.clients import Client
 from servey.core.access import Authorization, AuthorizationError
-from servey.core.errors import ConfigError
+from servey.core.errors import ConfigError, Overloaded
 from servey.core.settings import Settings
+
+logger: logging.Logger = logging.getLogger("servey")
 
 
 class KmsKeys:
@@ -36,13 +39,22 @@ class KmsKeys:
         self._lock = asyncio.Lock()
 
     async def key_for(self, header: Mapping[str, Any]) -> VerifyKey:
-        """Return the key that a token's ``kid`` names, or the first key. Errors: AuthorizationError for an unknown key."""
+        """Return the key that a token's ``kid`` names, or the first key.
+
+        Errors: AuthorizationError for an unknown key, Overloaded while KMS does not answer.
+        """
         kid = header.get("kid", self._first)
         if not isinstance(kid, str) or kid not in self._by_kid:
             raise AuthorizationError("the token names an unknown key")
+        if kid in self._known:
+            return self._known[kid]  # KMS may be away, or hang, for those who ask for another key
         async with self._lock:
             if kid not in self._known:
-                found = await self._client("get_public_key", KeyId=self._by_kid[kid])
+                try:
+                    found = await self._client("get_public_key", KeyId=self._by_kid[kid])
+                except Exception as error:
+                    logger.warning("the key %s cannot be fetched from KMS: %s", kid, error)
+                    raise Overloaded("The token cannot be verified at the moment; try again shortly") from error
                 self._known[kid] = public_key(_pem(found["PublicKey"]))
         return self._known[kid]
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+from servey.calls.invoke import Plan
 from servey.core.access import Authorization
-from servey.core.actions import Action
 from servey.core.cache import TtlCacheControl
 from servey.core.errors import InvalidParams, NotFound, Unauthenticated
 from servey.mcp.calls import CallFailed, Exchange, call_action
@@ -250,7 +250,11 @@ class Server:
                 code, "There is no such resource; list them with resources/list", data={"uri": uri[:1000]}
             )
         members = await _called(resource, params, request, exchange, partial(members_of_contents, resource, uri))
-        return members + b"," + members_of(_freshness_of(resource.action)) if request.is_modern else members
+        return (
+            members + b"," + members_of(_freshness_of(resource.plan, self.runtime.app))
+            if request.is_modern
+            else members
+        )
 
     async def _read_channel(self, channel: ChannelResource, request: Request, exchange: Exchange) -> bytes:
         members = await channel.read(self.runtime, await exchange.context.authorize())
@@ -345,9 +349,13 @@ def _begin_of(cursor: Any) -> int:
     return int(cursor)
 
 
-def _freshness_of(action: Action) -> dict[str, Any]:
-    """Return how long clients may keep what they read, by the action's cache control."""
-    control = action.cache_control
-    if not isinstance(control, TtlCacheControl):
+def _freshness_of(plan: Plan, app: Any) -> dict[str, Any]:
+    """Return how long clients may keep what they read, by the action's cache control.
+
+    The protocol has no ``Vary``: what depends on headers of the request is not kept.
+    """
+    control = plan.action.cache_control
+    reads_request = plan.injection is not None and plan.injection.vary_of(app) != ()
+    if not isinstance(control, TtlCacheControl) or reads_request:
         return {"ttlMs": 0, "cacheScope": "private"}
     return {"ttlMs": int(min(control.ttl, 31_536_000) * 1000), "cacheScope": "private" if control.private else "public"}

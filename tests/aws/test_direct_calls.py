@@ -72,6 +72,17 @@ FOREIGN = [
     {"number": 4, "triggerSource": "PreSignUp_SignUp", "request": {}},
     {"number": 4, "type": "TOKEN", "authorizationToken": "t", "methodArn": "a"},
     {"number": 4, "servey": "double"},
+    {"number": 4, "raw_path": "/", "method": "POST", "headers": {}, "body": "4"},  # VPC Lattice
+    {"number": 4, "eventSource": "aws:kafka", "records": {}},
+    {"number": 4, "eventSource": "aws:mq", "messages": []},
+    {"number": 4, "deliveryStreamArn": "arn", "records": []},
+    {"number": 4, "Records": [{"cf": {"request": {"uri": "/"}}}]},
+    {"number": 4, "sessionId": "s", "inputTranscript": "hello", "bot": {}},
+    {"number": 4, "messageVersion": "1.0", "agent": {}, "inputText": "hello"},
+    {"number": 4, "Name": "ContactFlowEvent", "Details": {}},
+    {"number": 4, "session": {}, "request": {}, "version": "1.0"},
+    {"number": 4, "getObjectContext": {}, "userRequest": {"url": "/"}},
+    {"number": 4, "RequestType": "Create", "ResponseURL": "https://example.com"},
 ]
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ from jose import jwt
 from servey import WEB_GET, Authorization, ConfigError, ScopeAccessControl, Settings, action, create_app
 from servey.aws.keys import KmsAuthorizer, authorizer_of
 from servey.core.access import AuthorizationError
+from servey.core.errors import Overloaded
 from servey.testing import client
 from tests.aws.fakes import FakeAws
 
@@ -116,3 +118,32 @@ def test_an_app_takes_the_tokens_and_answers_401_to_others(aws: FakeAws, key_id,
             for each in (token, "x.y.z", with_header(token, kid="other"))
         ]
     assert answers == [200, 401, 401]
+
+
+async def test_while_kms_does_not_answer_known_keys_verify_and_others_are_tried_later(aws, key_id, monkeypatch):
+    other_id = aws.kms.new_key()
+    authorizer = authorizer_of(Settings(kms_key_id=f"{key_id}, {other_id}"))
+    known = await authorizer.sign_by_kms(ADA, lifetime=60)
+    other = await authorizer_of(Settings(kms_key_id=other_id)).sign_by_kms(ADA, lifetime=60)
+    await authorizer.authorize(known)
+    answer = aws.kms.get_public_key
+    hangs = threading.Event()
+
+    def fails_late(KeyId: str) -> Any:
+        hangs.wait(10)
+        raise TimeoutError("KMS")
+
+    monkeypatch.setattr(aws.kms, "get_public_key", fails_late)
+    async with anyio.create_task_group() as group:
+
+        async def refused() -> None:
+            with pytest.raises(Overloaded):
+                await authorizer.authorize(other)
+
+        group.start_soon(refused)
+        await anyio.lowlevel.checkpoint()
+        with anyio.fail_after(5):
+            assert (await authorizer.authorize(known)).subject_id == "ada"
+        hangs.set()
+    monkeypatch.setattr(aws.kms, "get_public_key", answer)
+    assert (await authorizer.authorize(other)).subject_id == "ada"

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 import pytest
+from fastapi import Header
 from mcp import MCPError
 from mcp_types import PromptReference, ResourceTemplateReference
 from pydantic import BaseModel, Field
@@ -79,6 +80,11 @@ async def talk(turns: int) -> list[Message | str]:
     return ["Hello", Message(role="assistant", content="Good day"), Message(role="user", content=picture)][:turns]
 
 
+@action(triggers=MCP_RESOURCE, cache_control=TtlCacheControl(60, private=False))
+async def tenant_offers(x_tenant: Annotated[str, Header()] = "") -> str:
+    return f"offers for {x_tenant}"
+
+
 ALL = (opening_hours, tea, logo, by_name, recommend, talk)
 
 
@@ -135,11 +141,13 @@ async def test_a_resource_is_read(mode):
 
 
 async def test_cache_control_is_the_hint_of_a_resource():
-    async with agent_of(*ALL) as client:
+    async with agent_of(*ALL, tenant_offers) as client:
         hours = await client.read_resource("actions:///opening-hours")
         logo = await client.read_resource("actions:///logo")
+        offers = await client.read_resource("actions:///tenant-offers")
     assert (hours.ttl_ms, hours.cache_scope) == (60_000, "public")
     assert (logo.ttl_ms, logo.cache_scope) == (0, "private")
+    assert (offers.ttl_ms, offers.cache_scope) == (0, "private"), "it depends on a header, and there is no Vary"
 
 
 @MODES
