@@ -15,7 +15,6 @@ from starlette.responses import Response
 from servey import (
     MCP_PROMPT,
     MCP_RESOURCE,
-    MCP_TOOL,
     Authorization,
     ConfigError,
     McpTrigger,
@@ -214,25 +213,6 @@ async def test_guarded_ones_are_for_those_who_may_use_them(mode):
         assert "actions:///secret" in {each.uri for each in (await client.list_resources()).resources}
         assert (await client.read_resource("actions:///secret")).contents[0].text == "in"
         assert (await client.get_prompt("ask", {"kind": "a"})).messages[0].content.text == "in"
-
-
-@MODES
-async def test_lists_have_pages(mode):
-    def numbered(number: int) -> Any:
-        @action(triggers=MCP_TOOL, name=f"tool_{number}")
-        async def tool() -> None: ...
-
-        return tool
-
-    async with agent_of(*map(numbered, range(250)), mode=mode) as client:
-        names, cursor, pages = [], None, 0
-        while pages == 0 or cursor is not None:
-            page = await client.list_tools(cursor=cursor)
-            names += [tool.name for tool in page.tools]
-            cursor, pages = page.next_cursor, pages + 1
-        assert (await error_of(client.list_tools(cursor="x")))[0] == -32602
-    assert pages == 3
-    assert sorted(names) == sorted(f"tool_{number}" for number in range(250))
 
 
 @pytest.mark.parametrize(

@@ -156,9 +156,10 @@ async def test_few_tools_have_no_search_and_may_have_its_name():
         app_of(search_tools, *ORDERS, mcp_max_listed=2)
 
 
-@pytest.mark.parametrize("kind", ["tool", "prompt", "resource"])
-async def test_lists_page(kind):
-    async with agent_of(*numbered(205, kind), mcp_max_listed=300) as client:
+@pytest.mark.parametrize(("kind", "mode"), [("tool", "auto"), ("prompt", "legacy"), ("resource", "auto")])
+async def test_lists_page(kind, mode):
+    app = app_of(*numbered(205, kind), mcp_max_listed=300)
+    async with app.running(), agent(app, mode=mode) as client:
         names, cursor, pages = [], None, 0
         while pages == 0 or cursor is not None:
             page = await getattr(client, f"list_{kind}s")(cursor=cursor)
