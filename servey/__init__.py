@@ -13,6 +13,7 @@ from servey.core.cache import SecureHashCacheControl, TimestampCacheControl, Ttl
 from servey.core.channels import (
     EventFilterABC,
     background_action_channel,
+    publish,
     webhook_event_channel,
     websocket_event_channel,
 )
@@ -93,6 +94,7 @@ __all__ = [
     "enqueue",
     "invalidate",
     "issue_token",
+    "publish",
     "webhook_event_channel",
     "websocket_event_channel",
 ]

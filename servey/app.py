@@ -20,13 +20,14 @@ from servey.compat.fastapi_routes import is_unwrapped
 from servey.compat.starlette import is_wrapped
 from servey.core.actions import Action
 from servey.core.channels import EventChannel
-from servey.core.errors import ActionError, ConfigError
+from servey.core.errors import ConfigError
 from servey.core.settings import Settings
 from servey.http.compression import with_gzip
-from servey.http.errors import ErrorFunction, checked_errors, error_response, log_exceptions_once
+from servey.http.errors import ErrorFunction, checked_errors, log_exceptions_once
 from servey.http.guarded import more_dependencies
 from servey.http.handlers import app_exception_handlers, handle_unexpected_in_host, has_handler
 from servey.http.hosts import guard_routes, host_check_of
+from servey.http.lifespans import MOUNTED, refuse, require_lifespan
 from servey.http.observe import OBSERVED, observe_request
 from servey.http.root_path import below
 from servey.http.web import request_id_of, with_request_id
@@ -34,13 +35,13 @@ from servey.jobs.schedule import schedules_of
 from servey.jobs.service import jobs_and_schedules_here
 from servey.layout.frame import stylesheet
 from servey.mounting import joined_lifespan, login_of, mount_all_pages, mount_documents, mount_shared
-from servey.observability.telemetry import Observer
 from servey.routers.health import mount_health
 from servey.routers.rest.candidates import Narrowed
 from servey.routers.rest.describe import valid_in_3_1
 from servey.routers.rest.dispatch import Dispatch, Tables, add_match
 from servey.routers.rest.fallback import Serve
 from servey.routers.statics import Nothing, fallback_app
+from servey.runtime.job_owners import job_owner_of
 from servey.runtime.parts import Parts
 from servey.runtime.runtime import Runtime
 from servey.runtime.siblings import check_processes
@@ -130,16 +131,26 @@ class Servey(FastAPI):
         problems.check()
         self.router.default = fallback_app(self.runtime)
 
-    def install(self, api: FastAPI, prefix: str = "", *, errors: ErrorFunction | None = None) -> None:
+    def install(
+        self,
+        api: FastAPI,
+        prefix: str = "",
+        *,
+        errors: ErrorFunction | None = None,
+        job_owner: Callable[..., Any] | None = None,
+    ) -> None:
         """Add the actions' routes to an existing app below ``prefix``, with its OpenAPI document and its lifespan.
 
         They use its middleware, exception handlers and dependencies. ``errors`` replaces that of the constructor.
+        ``job_owner`` is a dependency that returns the id of the user of a request, who then owns the jobs that it enqueues.
         """
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise ConfigError(f"prefix is {prefix!r}; begin it with '/' and do not end it with one")
         self._use_settings_inside_host()
         if errors is not None:
             self.runtime.errors = checked_errors(errors)
+        if job_owner is not None:
+            self.runtime.job_owner = job_owner_of(job_owner, self.runtime)
         hosts_own = set(map(id, api.router.routes))
         problems = Problems()
         self.runtime.shipped.clear()
@@ -147,8 +158,10 @@ class Servey(FastAPI):
             self._fields, self._offers = mount_shared(api.router, self.runtime, prefix, self._login, problems)
             mount_all_pages(api.router, self.runtime, prefix, self._login, problems)
         problems.check()
+        added = [route for route in api.router.routes if id(route) not in hosts_own]
+        require_lifespan(added, self.runtime)
         if self._host_check is not None:
-            guard_routes((route for route in api.router.routes if id(route) not in hosts_own), self._host_check)
+            guard_routes(added, self._host_check)
         self.runtime.app = self._host = api
         INSTALLED[api] = self
         if not {500, Exception} & set(api.exception_handlers):
@@ -214,14 +227,7 @@ class Servey(FastAPI):
                 return
             if "app" in scope:
                 if not self.runtime.is_running:
-                    # A host only runs its own lifespan; without Servey's nothing checks the settings or ends streams.
-                    problem = (
-                        "The mounted Servey app is not running; "
-                        "add to the host's lifespan: async with servey_app.running()"
-                    )
-                    await error_response(ActionError(500, "internal", problem), self.runtime, scope)(
-                        scope, receive, send
-                    )
+                    await refuse(MOUNTED, self.runtime, scope, receive, send)
                     return
                 if self._state:
                     state = scope.setdefault("state", {})
@@ -251,9 +257,9 @@ class Servey(FastAPI):
         return self.middleware_stack is self._stack and is_unwrapped()
 
     def _skips_stack(self, scope: Scope) -> bool:
-        return (
-            not (self.root_path or scope.get("root_path") or _is_traced(self.runtime.observer)) and self._is_unchanged()
-        )
+        observer = self.runtime.observer
+        is_traced = observer is not None and observer.tracer is not None  # a trace needs the whole stack
+        return not (self.root_path or scope.get("root_path") or is_traced) and self._is_unchanged()
 
     def _socket_of(self, scope: Scope) -> ASGIApp | None:
         """Return what serves a websocket directly, or None if middleware applies."""
@@ -370,11 +376,6 @@ class Servey(FastAPI):
 
 INSTALLED: WeakKeyDictionary[FastAPI, Servey] = WeakKeyDictionary()
 """The Servey app that is installed in each host."""
-
-
-def _is_traced(observer: Observer | None) -> bool:
-    """Whether requests are traced; then they need the whole stack."""
-    return observer is not None and observer.tracer is not None
 
 
 def create_app(

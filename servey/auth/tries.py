@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeAlias
 
-from servey.compat.redis import cancellable
-from servey.compat.redis_location import async_pool
 from servey.core.errors import ActionError, Overloaded
 from servey.core.settings import Settings
 
@@ -97,7 +95,11 @@ class CountsInRedis:
     """The failures that all processes have seen. Errors of its methods: Overloaded while Redis does not answer."""
 
     def __init__(self, url: str, prefix: str) -> None:
+        # Redis is an extra.
         from redis.asyncio import Redis
+
+        from servey.compat.redis import cancellable
+        from servey.compat.redis_location import async_pool
 
         pool = async_pool(url, prefix, socket_timeout=2, socket_connect_timeout=2)
         self._client: Any = cancellable(Redis.from_pool(pool))

@@ -168,7 +168,7 @@ async def _job_of(
     except NotStorable as error:
         problem = {"type": "not_storable", "loc": list(error.loc), "msg": error.problem, "input": None}
         raise InvalidParams([problem]) from None
-    caller = await _caller_of(context)
+    caller, owner = await _caller_of(context), await _owner_of(context)
     job = Job(
         id=_new_id(),
         action=action.name,
@@ -182,8 +182,9 @@ async def _job_of(
         request=request,
         queue=action.queue,
         priority=action.priority,
-        limit=_limit_of(action, values, caller, trusted=context.trusted),
+        limit=_limit_of(action, values, caller, owner, trusted=context.trusted),
         unique_for=unique_for,
+        owner=owner,
     )
     return _Prepared(context.runtime, job, delay, None if key is None else _key_of_caller(job, key))
 
@@ -221,7 +222,7 @@ async def enqueue_event(
     if isinstance(channel, BackgroundActionChannel):
         assert isinstance(payload, Payload)
         action = channel.action
-        limit = _limit_of(action, payload.read(), job.authorization, trusted=True)
+        limit = _limit_of(action, payload.read(), job.authorization, job.owner, trusted=True)
         job = replace(job, action=action.name, params=payload.params, tagged=payload.tagged, limit=limit)
         job = replace(job, queue=action.queue, priority=action.priority)
         await _put(_Prepared(runtime, job, channel.delay))
@@ -240,14 +241,14 @@ async def _put(prepared: _Prepared) -> str:
 
 
 def _limit_of(
-    action: Action, values: Mapping[str, Any], caller: Authorization | None, *, trusted: bool
+    action: Action, values: Mapping[str, Any], caller: Authorization | None, owner: str | None, *, trusted: bool
 ) -> JobLimit | None:
     limit = action.limit
     if limit is None:
         return None
     key = action.name
     if limit.per is not None:
-        value = _whose(caller, trusted=trusted) if limit.per == PER_CALLER else values.get(limit.per)
+        value = _whose(caller, owner, trusted=trusted) if limit.per == PER_CALLER else values.get(limit.per)
         key += ":" + hashlib.sha256(to_json(value, fallback=repr)).hexdigest()[:32]
     starts, seconds = limit.starts or (None, 0.0)
     return JobLimit(key, limit.concurrent, starts, seconds)
@@ -255,11 +256,15 @@ def _limit_of(
 
 def _key_of_caller(job: Job, key: str) -> str:
     """Return a key that no other caller's key can equal; a digest, since callers may choose keys of any length."""
-    return hashlib.sha256(json.dumps([_whose(job.authorization, trusted=job.trusted), key]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([_whose(job.authorization, job.owner, trusted=job.trusted), key]).encode()
+    ).hexdigest()
 
 
-def _whose(caller: Authorization | None, *, trusted: bool) -> list[Any]:
+def _whose(caller: Authorization | None, owner: str | None, *, trusted: bool) -> list[Any]:
     """Return what tells a caller apart from every other one."""
+    if owner is not None:
+        return ["owner", owner]
     if caller is None:
         return ["app" if trusted else "anonymous"]
     return ["subject", caller.subject_id] if caller.subject_id is not None else ["scopes", *sorted(caller.scopes)]
@@ -271,6 +276,15 @@ async def _caller_of(context: Context) -> Authorization | None:
         return await context.authorize()
     except Unauthenticated:
         return None
+
+
+async def _owner_of(context: Context) -> str | None:
+    """Return the owner of what a request enqueues, as the host's own dependency says, or None without one."""
+    ask, request = context.runtime.job_owner, context.resources.request
+    if ask is None or request is None or not context.resources.has_request:
+        return None
+    owner: str | None = await ask(request)
+    return owner
 
 
 def _new_id() -> str:

@@ -160,7 +160,7 @@ def requests_needed(dependant: Dependant, *, in_job: bool = False) -> str | None
                 if field.field_info.is_required():
                     return f"the {kind} '{field.alias}'"
         for name in (each.request_param_name, each.http_connection_param_name, each.websocket_param_name):
-            if name is not None and not _has_default(each.call, name):
+            if name is not None and not _has_default(each.call, name) and not (in_job and _scheme_reads(each.call)):
                 return f"the request, as '{name}'"
     return None
 
@@ -195,7 +195,27 @@ def names_read(dependant: Dependant) -> NamesRead:
 
     headers = {name.lower() for name in names("header_params")}
     headers |= {name.replace("_", "-") for name in headers}
-    return NamesRead(frozenset(headers), names("cookie_params"), names("query_params"), names("path_params"))
+    schemes = [read for each in tree(dependant) if (read := _scheme_reads(each.call)) is not None]
+    headers |= {name.lower() for place, name in schemes if place == "header"}
+    cookies = names("cookie_params") | {name for place, name in schemes if place == "cookie"}
+    query = names("query_params") | {name for place, name in schemes if place == "query"}
+    return NamesRead(frozenset(headers), cookies, query, names("path_params"))
+
+
+def _scheme_reads(call: Any) -> tuple[str, str] | None:
+    """Return where one of FastAPI's own security schemes reads, ``header``, ``cookie`` or ``query``, and the name there.
+
+    None for anything else, also for a subclass that reads the request by itself.
+    """
+    if not isinstance(call, SecurityBase):
+        return None
+    reads: Any = type(call).__call__
+    return _place_of(call) if reads.__module__.startswith("fastapi.security.") else None
+
+
+def _place_of(scheme: Any) -> tuple[str, str]:
+    place, name = getattr(scheme.model, "in_", None), getattr(scheme.model, "name", None)
+    return ("header", "authorization") if place is None or name is None else (getattr(place, "value", place), name)
 
 
 def _names(field: ModelField) -> Iterator[str]:
@@ -224,10 +244,9 @@ def headers_read(dependant: Dependant) -> tuple[str, ...]:
         if each.cookie_params:
             found["cookie"] = None
         if isinstance(each.call, SecurityBase):
-            place, name = getattr(each.call.model, "in_", None), getattr(each.call.model, "name", None)
-            place = getattr(place, "value", place)
-            if place is None or place == "header":
-                found[name or "authorization"] = None
+            place, name = _place_of(each.call)
+            if place == "header":
+                found[name] = None
             elif place == "cookie":
                 found["cookie"] = None
     return tuple(found)
@@ -250,11 +269,15 @@ def reads_request_overridden(dependant: Dependant, overrides: Mapping[Any, Any])
 
 
 def without_request(dependant: Dependant) -> Dependant:
-    """Return a copy for calls without an HTTP request: request parameters keep their defaults."""
+    """Return a copy for calls without an HTTP request: request parameters keep their defaults.
+
+    A security scheme keeps its request: in a job it has what the scheme reads; without a request the action is not offered.
+    """
+    is_scheme = _scheme_reads(dependant.call) is not None
     return dataclasses.replace(
         dependant,
-        request_param_name=None,
-        http_connection_param_name=None,
+        request_param_name=dependant.request_param_name if is_scheme else None,
+        http_connection_param_name=dependant.http_connection_param_name if is_scheme else None,
         dependencies=[without_request(each) for each in dependant.dependencies],
     )
 

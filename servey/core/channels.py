@@ -177,6 +177,15 @@ class WebhookEventChannel(Generic[T]):
 EventChannel: TypeAlias = WebsocketEventChannel[Any] | BackgroundActionChannel[Any] | WebhookEventChannel[Any]
 
 
+def publish(channel: EventChannel, event: Any, *, on_success: bool = False, **to: str | None) -> Published:
+    """Publish an event on a channel of any kind, from anywhere: in a call, a host's own route, the lifespan or a script.
+
+    It is the same as ``channel.publish``. Shape: ``to`` is a ``subscriber_id`` or a ``subject`` of a websocket channel.
+    Errors: those of the channel's ``publish``; TypeError for a ``to`` that the channel does not have.
+    """
+    return channel.publish(event, on_success=on_success, **to)
+
+
 @overload
 def websocket_event_channel(
     name: str,

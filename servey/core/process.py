@@ -55,7 +55,8 @@ class Process(Protocol):
     `servey.caching.results.Results`, ``catalog`` a `servey.core.catalog.Catalog`, ``subscriptions`` a
     `servey.events.feeds.Subscriptions`, ``app`` the FastAPI app. ``failed_tasks`` holds each long-lived task that has
     failed and not recovered yet, with its error; see `servey.calls.supervise`. They are `Any` here because these types
-    live in layers above this one. ``shipped`` holds the paths of Servey's own pages by their labels; see
+    live in layers above this one. ``job_owner`` is None or a
+    `servey.runtime.job_owners.JobOwner`. ``shipped`` holds the paths of Servey's own pages by their labels; see
     `servey.layout.frame`.
     """
 
@@ -65,6 +66,7 @@ class Process(Protocol):
     catalog: Any
     app: Any
     errors: Any
+    job_owner: Any
     failed_tasks: dict[str, str]
     shipped: dict[str, str]
 

@@ -153,10 +153,11 @@ class Job:
     """One deferred call of an action, or one deferred webhook delivery, on behalf of its enqueuer.
 
     Shape: ``action`` is an action's name, or ``channel`` a webhook channel's; ``params`` is JSON by wire name, or the
-    webhook's event; with ``tagged`` it is read by `servey.core.payloads`. ``authorization`` is the enqueuer's, or None
-    for the anonymous. ``trusted`` jobs belong to the app itself and skip access control. ``request`` is None unless the
-    job was made by ``Prefer: respond-async``. Of the jobs in one ``queue``, those of the highest ``priority`` (-100 to 100)
-    run first. ``unique_for`` is how long the job's key is held after the job has ended; None is as long as its state.
+    webhook's event; with ``tagged`` it is read by `servey.core.payloads`. ``authorization`` is the enqueuer's, or
+    None for the anonymous; ``owner`` is what the ``job_owner`` of a host says. ``trusted`` jobs belong to the app
+    itself and skip access control. ``request`` is None unless the job was made by ``Prefer: respond-async``. Of the
+    jobs in one ``queue``, those of the highest ``priority`` (-100 to 100) run first. ``unique_for`` is how long the
+    job's key is held after the job has ended; None is as long as its state.
     Units: ``enqueued_at`` in seconds since 1970; ``unique_for`` in seconds.
     """
 
@@ -176,6 +177,7 @@ class Job:
     priority: int = 0
     limit: JobLimit | None = None
     unique_for: float | None = None
+    owner: str | None = None
 
     @property
     def title(self) -> str:

@@ -23,7 +23,7 @@ from servey.graphql.requests import GraphQLRequest, parse_request
 from servey.graphql.view import encoded
 from servey.http import close_codes, sending
 from servey.http.errors import known_error
-from servey.http.origins import origin_is_known
+from servey.http.origins import origin_is_known, origins_allowed
 from servey.http.tokens import caller_token, names_of, token_in
 from servey.http.web import request_id_of
 
@@ -63,7 +63,7 @@ async def serve_socket(engine: Engine, scope: Scope, receive: Receive, send: Sen
 async def _handshake(engine: Engine, websocket: WebSocket) -> None:
     """Accept or refuse a connection, by its origin and its subprotocols."""
     scope = websocket.scope
-    if not origin_is_known(scope, engine.runtime.settings.cors_allowed_origins):
+    if not origin_is_known(scope, origins_allowed(scope, engine.runtime)):
         await websocket.close()  # before accepting, so that the client gets HTTP 403
         return
     if PROTOCOL not in scope.get("subprotocols", ()):

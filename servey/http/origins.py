@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Scope
+
+from servey.core.process import Process
 
 
 def origin_is_allowed(scope: Scope, allowed: tuple[str, ...]) -> bool:
@@ -26,6 +29,20 @@ def origin_is_known(scope: Scope, allowed: tuple[str, ...]) -> bool:
     if len(origins) == 1 and ("*" in allowed or _normalized(origins[0]) in map(_normalized, allowed)):
         return True
     return is_own_origin(scope)
+
+
+def origins_allowed(scope: Scope, runtime: Process) -> tuple[str, ...]:
+    """Return the origins that CORS allows: those of the settings, and those of the app's own ``CORSMiddleware``.
+
+    A ``*`` is one of them. Origins that match an ``allow_origin_regex`` count if the request has one.
+    """
+    found = list(runtime.settings.cors_allowed_origins)
+    for middleware in getattr(runtime.app, "user_middleware", ()):
+        if isinstance(middleware.cls, type) and issubclass(middleware.cls, CORSMiddleware):
+            found += middleware.kwargs.get("allow_origins", ())
+            pattern = middleware.kwargs.get("allow_origin_regex")
+            found += [each for each in _values(scope, b"origin") if pattern and re.fullmatch(pattern, each)]
+    return tuple(found)
 
 
 def _normalized(origin: str) -> str:

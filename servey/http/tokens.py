@@ -13,7 +13,7 @@ from starlette.types import Scope
 from servey.core.access import TokenSource
 from servey.core.process import Process
 from servey.core.settings import Settings
-from servey.http.origins import is_own_origin, origin_is_allowed
+from servey.http.origins import is_own_origin, origin_is_allowed, origins_allowed
 from servey.http.web import bearer_of, bearer_token
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -86,4 +86,4 @@ def _is_forgeable(scope: Scope, runtime: Process) -> bool:
     """Whether the page of another site may have sent this request with the user's cookies."""
     if not any(name.lower() == "cookie" for name in runtime.token_source.vary) or scope.get("method") in SAFE_METHODS:
         return False
-    return not (is_own_origin(scope) or origin_is_allowed(scope, runtime.settings.cors_allowed_origins))
+    return not (is_own_origin(scope) or origin_is_allowed(scope, origins_allowed(scope, runtime)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from servey.core.access import Authorization
-from servey.core.errors import ActionError, NotFound
-from servey.core.queues import State
+from servey.core.context import Context
+from servey.core.errors import ActionError, NotFound, Unauthenticated
+from servey.core.queues import Job, State
 from servey.http.errors import error_response
 from servey.http.guarded import filled_route
 from servey.http.tokens import caller_token
@@ -38,9 +40,9 @@ def mount_jobs(router: APIRouter, runtime: Runtime, *, prefix: str = "", scheme:
             "rest", token=caller_token(request.scope, runtime), request_id=request_id_of(request.scope)
         ) as context:
             try:
-                caller = await context.authorize()
+                may_see = await _visible_to(request, context, runtime)
                 state = await runtime.queue.state(job_id)
-                if state is None or not is_enqueuer(caller, state.job.authorization):
+                if state is None or not may_see(state.job):
                     raise NotFound("There is no such job")
                 if cancel and await runtime.queue.cancel(job_id):
                     state = await runtime.queue.state(job_id) or state
@@ -72,6 +74,19 @@ def mount_jobs(router: APIRouter, runtime: Runtime, *, prefix: str = "", scheme:
                 404: {"description": "No job with this id that the caller enqueued"},
             },
         )
+
+
+async def _visible_to(request: Request, context: Context, runtime: Runtime) -> Callable[[Job], bool]:
+    """Return whether the caller may see a job. Errors: Unauthenticated for an invalid token, unless it is the host's."""
+    if runtime.job_owner is None:
+        caller = await context.authorize()
+        return lambda job: is_enqueuer(caller, job.authorization)
+    owner = await runtime.job_owner(request)
+    try:
+        caller = await context.authorize()
+    except Unauthenticated:
+        caller = None
+    return lambda job: owner == job.owner if job.owner is not None else is_enqueuer(caller, job.authorization)
 
 
 def is_enqueuer(caller: Authorization | None, enqueuer: Authorization | None) -> bool:

@@ -95,7 +95,7 @@ async def _rendered(
     plan: Plan, params: Mapping[str, Any], exchange: Exchange, render: Callable[[Any], Awaitable[bytes]]
 ) -> bytes:
     context, action = exchange.context, plan.action
-    if plan.injection is not None and exchange.scope is not None:
+    if exchange.scope is not None and (plan.injection is not None or context.runtime.job_owner is not None):
         assert exchange.receive is not None
         request = HttpRequest({**exchange.scope, "state": dict(exchange.scope.get("state", {}))}, exchange.receive)
         context.resources = Resources(request=request, app=context.runtime.app)

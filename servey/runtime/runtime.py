@@ -72,6 +72,7 @@ class Runtime:
         self.observer: Observer | None = None
         self.app: Any = None
         self.errors: Any = None
+        self.job_owner: Any = None
         self._plans = _plans(catalog)
         self._is_draining = False
         self._reported: dict[str, float] = {}

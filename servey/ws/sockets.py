@@ -30,7 +30,7 @@ from servey.core.errors import (
 from servey.events.items import Item, Lost
 from servey.events.subscriptions import Subscription, authorize_subscriber, open_subscription
 from servey.http import close_codes
-from servey.http.origins import origin_is_known
+from servey.http.origins import origin_is_known, origins_allowed
 from servey.http.tokens import caller_token
 from servey.observability.metrics import SUBSCRIBERS_DROPPED
 from servey.runtime.runtime import Runtime
@@ -255,7 +255,7 @@ async def serve_socket(connections: Connections, scope: Scope, receive: Receive,
 
 async def _serve(connections: Connections, scope: Scope, receive: Receive, send: Send, task: asyncio.Task[Any]) -> None:
     runtime = connections.runtime
-    if not origin_is_known(scope, runtime.settings.cors_allowed_origins):
+    if not origin_is_known(scope, origins_allowed(scope, runtime)):
         await send({"type": "websocket.close", "code": close_codes.POLICY_VIOLATION, "reason": "foreign origin"})
         return
     subprotocols = scope.get("subprotocols") or []

@@ -69,6 +69,7 @@ PUBLIC = {
     "create_app",
     "invalidate",
     "issue_token",
+    "publish",
     "webhook_event_channel",
     "websocket_event_channel",
 }

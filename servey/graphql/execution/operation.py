@@ -78,7 +78,7 @@ class Operation:
         if self._is_stopped:
             raise ActionError(503, "cancelled", "The operation was cancelled")
         context = self.context.another()
-        if plan.injection is not None:
+        if plan.injection is not None or context.runtime.job_owner is not None:
             request = Request({**self.scope, "state": dict(self.scope.get("state", {}))}, self.receive)
             context.resources = Resources(request=request, app=self.context.runtime.app, closes_elsewhere=True)
         return context

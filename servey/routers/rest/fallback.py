@@ -87,6 +87,8 @@ def why_generic(spec: RouteSpec) -> str | None:
         return "it returns a Page, and its response a link to the next one"
     if not is_default(spec.runtime.token_source):
         return "tokens come from a source of the app's own"
+    if spec.runtime.job_owner is not None:
+        return "the owner of its jobs is asked of the host, which needs the whole request"
     injection = spec.plan.injection
     if injection is not None and (injection.in_body or injection.takes_form):
         return "FastAPI injects parts of its body"

@@ -1,0 +1,218 @@
+"""A good guest in a FastAPI project: jobs of its users, its security schemes, its CORS, its mounts."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import pytest
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.security import APIKeyCookie, APIKeyHeader, APIKeyQuery, HTTPBasic, HTTPBearer, OAuth2PasswordBearer
+from starlette.middleware.cors import CORSMiddleware
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from servey import (
+    WEB_POST,
+    Context,
+    Servey,
+    Settings,
+    action,
+    enqueue,
+    publish,
+    websocket_event_channel,
+)
+from servey.testing import subscribe
+from tests.serving import wait_until
+
+SETTINGS = Settings()
+LATER = {"Prefer": "respond-async"}
+TOKENS = {"token-of-ada": "ada", "token-of-bob": "bob"}
+scheme = OAuth2PasswordBearer("token", auto_error=False)
+events = websocket_event_channel("guest_events", str)
+
+
+def current_user(token: Annotated[str | None, Depends(scheme)]) -> str:
+    if token not in TOKENS:
+        raise HTTPException(401, "who are you?")
+    return TOKENS[token]
+
+
+def as_user(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer token-of-{name}"}
+
+
+@action(triggers=WEB_POST)
+async def who(user: Annotated[str, Depends(current_user)]) -> str:
+    return user
+
+
+@action(triggers=WEB_POST)
+async def work() -> str:
+    return "done"
+
+
+@action(triggers=WEB_POST)
+async def start(context: Context) -> str:
+    return await context.enqueue(work, {}, key="once")
+
+
+def installed(**options) -> FastAPI:
+    api = FastAPI()
+    made = Servey(actions=[who, work, start], channels=[events], settings=SETTINGS)
+    made.install(api, prefix="/servey", **options)
+    return api
+
+
+def ended(http, path, **options):
+    wait_until(lambda: http.get(path, **options).json()["state"] == "done", "the job's end")
+    return http.get(path, **options)
+
+
+def test_the_hosts_user_owns_the_jobs_of_a_request():
+    with TestClient(installed(job_owner=current_user)) as http:
+        made = http.post("/servey/actions/who", headers={**as_user("ada"), **LATER})
+        assert made.status_code == 202
+        where = made.headers["location"]
+        assert ended(http, where, headers=as_user("ada")).json()["result"] == "ada"
+        for headers in (as_user("bob"), as_user("nobody"), {}):
+            assert http.get(where, headers=headers).status_code == 404
+            assert http.delete(where, headers=headers).status_code == 404
+        # A job that an action enqueues belongs to the same user, and so does its key.
+        of_ada = [http.post("/servey/actions/start", headers=as_user("ada")).json() for _ in range(2)]
+        of_bob = http.post("/servey/actions/start", headers=as_user("bob")).json()
+        assert of_ada[0] == of_ada[1] != of_bob
+        query = {"query": "mutation { start }"}
+        assert http.post("/servey/graphql", json=query, headers=as_user("bob")).json()["data"]["start"] == of_bob
+        assert http.get(f"/servey/jobs/{of_ada[0]}", headers=as_user("ada")).status_code == 200
+        assert http.get(f"/servey/jobs/{of_ada[0]}", headers=as_user("bob")).status_code == 404
+        # Nobody owns what an anonymous request enqueues; its id is what opens it.
+        free = http.post("/servey/actions/work", headers=LATER).headers["location"]
+        assert http.get(free, headers=as_user("bob")).status_code == 200
+
+
+def test_an_override_of_the_hosts_dependency_owns_them_in_tests():
+    api = installed(job_owner=current_user)
+    api.dependency_overrides[current_user] = lambda: "tester"
+    with TestClient(api) as http:
+        where = http.post("/servey/actions/work", headers=LATER).headers["location"]
+        assert ended(http, where).json()["result"] == "done"
+        api.dependency_overrides[current_user] = lambda: "another"
+        assert http.get(where).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        OAuth2PasswordBearer("token"),
+        HTTPBearer(),
+        HTTPBasic(),
+        APIKeyHeader(name="X-Key"),
+        APIKeyCookie(name="session"),
+        APIKeyQuery(name="key"),
+    ],
+    ids=lambda scheme: type(scheme).__name__,
+)
+def test_a_job_has_what_a_security_scheme_reads(scheme):
+    @action(triggers=WEB_POST)
+    async def shown(user: Annotated[object, Depends(scheme)]) -> str:
+        return str(user)
+
+    api = FastAPI()
+    Servey(actions=[shown], settings=SETTINGS).install(api)
+    kind = "Basic dTpw" if isinstance(scheme, HTTPBasic) else "Bearer abc"
+    with TestClient(api) as http:
+        http.cookies["session"] = "abc"
+        sent = {"headers": {"Authorization": kind, "X-Key": "abc"}, "params": {"key": "abc"}}
+        at_once = http.post("/actions/shown", **sent)
+        later = http.post("/actions/shown", **{**sent, "headers": {**sent["headers"], **LATER}})
+        assert (at_once.status_code, later.status_code) == (200, 202)
+        # The token is the host's own, so Servey cannot verify it: asked for without it, the id opens the job.
+        assert ended(http, later.headers["location"]).json()["result"] == at_once.json()
+
+
+def test_a_scheme_that_reads_the_request_by_itself_is_answered_at_once():
+    class Own(HTTPBearer):
+        async def __call__(self, request: Request):
+            return request.headers["x-own"]
+
+    @action(triggers=WEB_POST)
+    async def shown(user: Annotated[object, Depends(Own())]) -> str:
+        return str(user)
+
+    api = FastAPI()
+    Servey(actions=[shown], settings=SETTINGS).install(api)
+    with TestClient(api) as http:
+        assert http.post("/actions/shown", headers={"X-Own": "me", **LATER}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_allowed"),
+    [("https://shop.example", True), ("https://a.team.example", True), ("https://evil.example", False)],
+)
+@pytest.mark.parametrize(
+    ("path", "protocol"), [("/servey/subscription", None), ("/servey/graphql", "graphql-transport-ws")]
+)
+def test_the_hosts_cors_origins_hold_for_websockets(origin, is_allowed, path, protocol):
+    api = installed()
+    regex = r"https://\w+\.team\.example"
+    api.add_middleware(CORSMiddleware, allow_origins=["https://shop.example"], allow_origin_regex=regex)
+    protocols = None if protocol is None else [protocol]
+    with TestClient(api) as http:
+        if is_allowed:
+            with http.websocket_connect(path, headers={"Origin": origin}, subprotocols=protocols):
+                pass
+        else:
+            with (
+                pytest.raises(WebSocketDisconnect),
+                http.websocket_connect(path, headers={"Origin": origin}, subprotocols=protocols),
+            ):
+                pass
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_app_that_is_mounted_has_to_run_its_lifespan(is_first):
+    inner = FastAPI()
+
+    @asynccontextmanager
+    async def lifespan(app):
+        async with inner.router.lifespan_context(inner):
+            yield
+
+    silent, outer = FastAPI(), FastAPI(lifespan=lifespan)
+    hosts = [silent, outer]
+    for host in hosts if is_first else ():
+        host.mount("/inner", inner)
+    Servey(actions=[work], channels=[events], settings=SETTINGS).install(inner, prefix="/servey")
+    for host in () if is_first else hosts:
+        host.mount("/inner", inner)
+    with TestClient(silent) as http:
+        for answer in (
+            http.post("/inner/servey/actions/work"),
+            http.post("/inner/servey/graphql", json={"query": "{ a }"}),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+            assert "inner_app.router.lifespan_context(inner_app)" in answer.json()["detail"]
+        with pytest.raises(WebSocketDisconnect), http.websocket_connect("/inner/servey/subscription"):
+            pass
+    with TestClient(outer) as http:
+        where = http.post("/inner/servey/actions/work", headers=LATER).headers["location"]
+        assert ended(http, where).json()["result"] == "done"
+    # A test of the inner app itself may leave the lifespan out.
+    assert TestClient(inner).post("/servey/actions/work").json() == "done"
+
+
+def test_publish_and_enqueue_from_a_route_of_the_host():
+    api = FastAPI()
+
+    @api.post("/orders")
+    async def order() -> str:
+        await publish(events, "ordered")
+        return await enqueue(work)
+
+    Servey(actions=[work], channels=[events], settings=SETTINGS).install(api)
+    with TestClient(api) as http, subscribe(http, "guest_events") as subscriber:
+        job = http.post("/orders").json()
+        assert subscriber.next() == "ordered"
+        assert ended(http, f"/jobs/{job}").json()["result"] == "done"
+        with pytest.raises(TypeError):
+            asyncio.run(publish(events, "x", nowhere="x"))
