@@ -11,16 +11,18 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastapi import FastAPI
 
-from servey.aws.calls import call, call_directly, within
+from servey.aws.calls import CallFailed, call, call_directly, within
 from servey.aws.events import Kind, kind_of
 from servey.aws.http import Requests, seconds_left
 from servey.core.actions import Action
 from servey.core.errors import ConfigError
 from servey.core.settings import Settings
+from servey.http.guarded import has_guards
 from servey.observability.logs import installed_writer, log_as_json
 from servey.runtime.runtime import Runtime
 
@@ -37,6 +39,10 @@ EventHandler: TypeAlias = Callable[[Any, Any, str], Any]
 NO_QUEUE = "servey.aws.queue:no_queue_of"
 """The part that refuses jobs, since Lambda would freeze a worker in the process."""
 
+UNGUARDED = (
+    "The dependencies of the app guard its routes, and AppSync and the websockets of API Gateway cannot run them; "
+    "check callers by access rules, or by dependencies of actions"
+)
 _DEFAULT_SECONDS = 60.0
 """The time for a batch of messages if there is no Lambda context."""
 
@@ -145,7 +151,15 @@ class LambdaHandler:
             within(seconds_left(lambda_context), answer_fields(self.runtime, self._find(), event, request_id))
         )
 
+    @cached_property
+    def _has_guards(self) -> bool:
+        return has_guards(self.app)
+
     def _find(self) -> FieldFinder:
+        """Return what finds the fields of AppSync. Errors: CallFailed."""
+        if self._has_guards:
+            logger.error("a field of AppSync was refused: %s", UNGUARDED)
+            raise CallFailed(f"{UNGUARDED} (forbidden)")
         if self._fields is None:
             self._fields = self._hooks.fields(self.runtime)
         return self._fields
@@ -159,6 +173,9 @@ class LambdaHandler:
     def _socket(self, event: Any, lambda_context: Any, request_id: str) -> Any:
         from servey.aws.sockets import answer_socket
 
+        if event["requestContext"]["eventType"] == "CONNECT" and self._has_guards:
+            logger.error("a websocket was refused: %s", UNGUARDED)
+            return {"statusCode": 403}
         return self.run(answer_socket(self.runtime, self._hooks.frames(), event))
 
 

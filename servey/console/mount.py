@@ -30,6 +30,7 @@ from servey.core.channels import WebsocketEventChannel
 from servey.core.errors import ActionError, NotFound
 from servey.exposure import Exposure
 from servey.graphql.schema.fields import Fields
+from servey.http.bodies import read_form
 from servey.http.errors import error_response
 from servey.layout.frame import FILES, LOGIN, frame_of, head, stylesheet
 from servey.layout.page import LIVE, accepts_html, page_headers, policy_of, shipped_page
@@ -265,7 +266,7 @@ async def show_job(console: Console, request: Request, caller: Authorization | N
 
 async def change_jobs(console: Console, request: Request, caller: Authorization | None) -> Response:
     """Retry, drop or cancel the chosen jobs, or all that fit the filters. Errors: ActionError."""
-    form = await request.form(max_fields=10_000)
+    form = await read_form(request, max_fields=10_000)
     change = str(form.get("change", ""))
     if change not in jobs.CHANGES:
         raise ActionError(400, "http_400", "Choose what to do: retry, drop or cancel")
@@ -283,7 +284,7 @@ async def change_jobs(console: Console, request: Request, caller: Authorization 
 
 async def change_queue(console: Console, request: Request, caller: Authorization | None) -> Response:
     """Pause or resume a queue. Errors: NotFound, Overloaded."""
-    form = await request.form()
+    form = await read_form(request)
     name, queue = str(form.get("name", "")), console.runtime.queue
     if name not in {each.name for each in await queue.queues()}:
         raise NotFound("There is no such queue")
@@ -327,7 +328,7 @@ async def show_schedules(console: Console, request: Request, caller: Authorizati
 
 async def run_schedule(console: Console, request: Request, caller: Authorization | None) -> Response:
     """Run a schedule's action now, as a job. Errors: NotFound, Overloaded."""
-    form = await request.form()
+    form = await read_form(request)
     job_id = await jobs.run_now(console.runtime, str(form.get("name", "")))
     audit(request, caller, "run of a schedule", job_id)
     return _see(console, request, f"jobs/{job_id}", {})
@@ -357,7 +358,7 @@ async def show_cache(console: Console, request: Request, caller: Authorization |
 
 async def invalidate_results(console: Console, request: Request, caller: Authorization | None) -> Response:
     """Invalidate the cached results of an action. Errors: NotFound."""
-    name = str((await request.form()).get("name", ""))
+    name = str((await read_form(request)).get("name", ""))
     runtime = console.runtime
     action = next((each for each in runtime.catalog if each.name == name), None)
     if action is None or runtime.plan(action).cache_policy is None:

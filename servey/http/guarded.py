@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import fastapi
-from fastapi import APIRouter
-from fastapi.routing import APIRoute, APIWebSocketRoute
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -29,7 +29,7 @@ from servey.compat.fastapi_routes import including_context, is_unwrapped, route_
 from servey.core.context import Context, _before_guards, _current
 from servey.core.errors import ActionError, TooLarge
 from servey.core.process import Process
-from servey.http.bodies import parse_json
+from servey.http.bodies import parse_json, read_form
 from servey.http.errors import error_response, known_error, shown_response
 from servey.http.handlers import error_for_handlers
 from servey.http.tokens import caller_token
@@ -38,6 +38,7 @@ from servey.http.web import exception_of, operation_id_of, request_id_of
 logger: logging.Logger = logging.getLogger("servey")
 
 _GUARD_SECONDS = 15.0
+_GUARDED_NAMES = {"graphql", "mcp", "subscription", "job"}
 
 
 class FilledRoute(APIRoute):
@@ -222,7 +223,7 @@ async def _body_of(injection: Injection, resources: Resources) -> Any:
     if not injection.in_body or request is None:
         return None
     if injection.takes_form:
-        form = await request.form()
+        form = await read_form(request)
         resources.on_close(form.close)
         return form
     raw = await request.body()
@@ -262,6 +263,16 @@ class _Recorded:
     async def replayed(self) -> Message:
         """Return the kept messages, then those that follow."""
         return self._messages.pop(0) if self._messages else await self._receive()
+
+
+def has_guards(app: FastAPI) -> bool:
+    """Whether dependencies of an app or its host guard the routes of GraphQL, MCP, channels or jobs."""
+    return any(
+        isinstance(each.original_route, GuardedRoute | GuardedSocketRoute | FilledRoute)
+        and each.name in _GUARDED_NAMES
+        and bool(each.dependant.dependencies)
+        for each in iter_route_contexts(app.routes)
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- websockets

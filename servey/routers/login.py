@@ -35,7 +35,7 @@ from servey.core.errors import (
 )
 from servey.core.process import Process
 from servey.core.settings import Settings
-from servey.http.bodies import whole_body
+from servey.http.bodies import check_charset, whole_body
 from servey.http.guarded import add_guarded
 from servey.http.origins import leads_to_known, origin_is_known
 from servey.http.web import operation_id_of, replay
@@ -43,7 +43,6 @@ from servey.layout.frame import LOGIN, frame_of
 from servey.layout.page import accepts_html, shipped_page
 from servey.routers.pages.cookies import forget_token, set_token
 from servey.routers.pages.failures import login_form
-from servey.routers.rest.decode import check_charset
 from servey.routers.rest.describe import ErrorBody
 
 logger: logging.Logger = logging.getLogger("servey")

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from servey.app import Servey
+from servey.aws.dispatch import UNGUARDED
 from servey.core.errors import ConfigError
 from servey.graphql.schema.fields import Fields, fields_of
 from servey.graphql.schema.shapes import EnumOf, Field, Leaf, ListOf, Member, ObjectOf, Place, Shape, UnionOf
+from servey.http.guarded import has_guards
 from servey.sls.iam import CALL_FUNCTION, service_role
 from servey.sls.model import MAIN_FUNCTION, arn_of, named
 from servey.sls.resources import function_id
@@ -70,6 +72,8 @@ def appsync_resources(app: Servey, problems: list[str]) -> tuple[dict[str, Any],
     except ConfigError as error:
         problems += error.problems
         return {}, {}
+    if has_guards(app):
+        problems.append(f"AppSync: {UNGUARDED}")
     if not fields.queries:
         problems.append("AppSync requires at least one query, but no action has a GET trigger; add one to an action")
     api_id = {"Fn::GetAtt": ["ServeyAppsync", "ApiId"]}

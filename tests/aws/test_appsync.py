@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends
+from fastapi import Depends, FastAPI
 from pydantic import BaseModel, Field, PlainSerializer, field_serializer
 
 from servey import (
@@ -16,12 +16,15 @@ from servey import (
     Forbidden,
     NotFound,
     ScopeAccessControl,
+    Servey,
     Settings,
     action,
     create_app,
 )
 from servey.aws import build_handler
 from servey.aws.appsync import FieldFailed
+from servey.aws.calls import CallFailed
+from servey.sls.appsync import appsync_resources
 from servey.testing import token_for
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
@@ -298,3 +301,27 @@ def test_serializers_hold_as_on_every_transport():
     with pytest.raises(FieldFailed, match="not_found"):
         handler(event("Query", "inner"), None)
     handler.close()
+
+
+@pytest.mark.parametrize("around", ["the app", "its host"])
+def test_no_field_and_no_websocket_gets_past_the_dependencies_of_the_app(around, caplog):
+    def refuse() -> None:
+        raise Forbidden("no key")
+
+    guards = [Depends(refuse)]
+    settings = Settings(env="dev", appsync=True, websocket_endpoint="https://a", connection_table="t")
+    host = FastAPI(dependencies=guards)
+    app = Servey(actions=[masked], settings=settings, dependencies=guards if around == "the app" else [])
+    if around == "its host":
+        app.install(host)
+    handler = build_handler(app, host=host if around == "its host" else None)
+    for asked in (event("Query", "masked"), [event("Query", "masked")]):
+        with pytest.raises(CallFailed, match=r"AppSync .* cannot run them; .* \(forbidden\)"):
+            handler(asked, None)
+    connect = {"requestContext": {"connectionId": "c", "eventType": "CONNECT"}, "headers": {}}
+    assert handler(connect, None) == {"statusCode": 403}
+    assert caplog.text.count("was refused") == 3
+    handler.close()
+    problems: list[str] = []
+    appsync_resources(app, problems)
+    assert any("cannot run them" in each for each in problems) == (around == "the app")

@@ -129,6 +129,8 @@ def test_cached_results_are_counted_and_invalidated(http):
     assert "75 %" in page
     assert "were invalidated" in http.post("/_servey/cache", data={"name": "weigh"}, headers=OWN).text
     assert http.post("/_servey/cache", data={"name": "deliver"}, headers=OWN).status_code == 404
+    other = OWN | {"Content-Type": "multipart/form-data; boundary=x; charset=punycode"}
+    assert http.post("/_servey/cache", content=b"--x--", headers=other).status_code == 415
 
 
 def test_settings_show_no_secret(http):

@@ -16,7 +16,7 @@ from servey.compat.starlette import remember_body
 from servey.core.context import Context
 from servey.core.errors import InvalidParams, UnsupportedMediaType
 from servey.core.triggers import BODY_METHODS, WebTrigger
-from servey.http.bodies import parse_json, whole_body
+from servey.http.bodies import check_charset, parse_json, whole_body
 from servey.http.handlers import PARSED_BODY
 from servey.http.web import JSON, replay
 from servey.routers.rest.query import Places, checked_text, flatten, nest, parse_query, refuse_unknown
@@ -24,7 +24,6 @@ from servey.routers.rest.shapes import Shape
 from servey.runtime.runtime import Runtime
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-_CHARSETS = ("", "utf-8", "utf8", "us-ascii")
 
 
 def check_path(scope: Scope) -> None:
@@ -43,17 +42,6 @@ def check_json_type(content_type: str | None) -> None:
     kind, _, subtype = media_type.partition("/")
     if kind != "application" or not (subtype == "json" or subtype.endswith("+json")):
         raise UnsupportedMediaType(content_type or "", JSON)
-
-
-def check_charset(content_type: str | None) -> None:
-    """Refuse a form in another charset than UTF-8: some of Python's codecs are slow or decode to half a surrogate pair.
-
-    Source: RFC 7578 section 5.1.2 (multipart fields are UTF-8 by default). Errors: UnsupportedMediaType.
-    """
-    for parameter in (content_type or "").split(";")[1:]:
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset" and value.strip().strip("\"'").lower() not in _CHARSETS:
-            raise UnsupportedMediaType(content_type or "", "a form in UTF-8")
 
 
 def check_form_type(content_type: str | None) -> str:
