@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fastapi import FastAPI
 
 from servey.aws.calls import CallFailed, call, call_directly, within
+from servey.aws.claims import GatewayAuthorizer
 from servey.aws.events import Kind, kind_of
 from servey.aws.http import Requests, seconds_left
 from servey.core.actions import Action
@@ -70,6 +71,9 @@ class LambdaHandler:
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._lifespan = AsyncExitStack()
         self._requests: Requests | None = None
+        self._authorizer: GatewayAuthorizer | None = None
+        if runtime.settings.aws_authorizer is not None:
+            runtime.authorizer = self._authorizer = GatewayAuthorizer(runtime.authorizer)
         self._fields: FieldFinder | None = None
         self._handlers: Mapping[Kind, EventHandler] = {
             "http": self._http,
@@ -105,7 +109,7 @@ class LambdaHandler:
                 "this function has no job queue, so requests with `Prefer: respond-async` get 501; set SERVEY_QUEUE_URL"
             )
         state = self.run(self._lifespan.enter_async_context(self.app.router.lifespan_context(self.app)))
-        self._requests = Requests(self.app, state or {})
+        self._requests = Requests(self.app, state or {}, self._authorizer)
 
     def close(self) -> None:
         """End the app's lifespan. Tests call this; Lambda stops a process without notice."""

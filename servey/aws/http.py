@@ -11,7 +11,8 @@ import asyncio
 import binascii
 import logging
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -20,6 +21,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from servey.aws.claims import GatewayAuthorizer, verified_by_gateway
 from servey.core.errors import ActionError, ActionTimeout
 from servey.http.web import JSON, Answer, json_response, request_id_of
 
@@ -50,11 +52,15 @@ _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
 
 
 class Requests:
-    """Handles HTTP events. ``app`` is any ASGI app; ``state`` is the state of its lifespan."""
+    """Handles HTTP events. ``app`` is any ASGI app; ``state`` is the state of its lifespan.
 
-    def __init__(self, app: ASGIApp, state: Mapping[str, Any]) -> None:
+    With ``authorizer``, callers that API Gateway has verified need no token.
+    """
+
+    def __init__(self, app: ASGIApp, state: Mapping[str, Any], authorizer: GatewayAuthorizer | None = None) -> None:
         self._app = app
         self._state = state
+        self._authorizer = authorizer
         self._mangum = Mangum(self._answer, lifespan="off", text_mime_types=TEXT_TYPES)
         self._has_content_type = False
 
@@ -93,11 +99,24 @@ class Requests:
         seconds = seconds_left(lambda_context)
         try:
             async with asyncio.timeout(seconds):
-                await gate.run(self._app, receive)
+                with self._verified(scope, event):
+                    await gate.run(self._app, receive)
         except TimeoutError:
             if gate.started:
                 raise
             await _response(ActionTimeout(round(seconds or 0, 1)))(scope, receive, gate.send)
+
+    @contextmanager
+    def _verified(self, scope: Scope, event: Mapping[str, Any]) -> Iterator[None]:
+        """Replace the token of a request whose caller API Gateway has verified."""
+        authorization = verified_by_gateway(event) if self._authorizer is not None else None
+        if self._authorizer is None or authorization is None:
+            yield
+            return
+        with self._authorizer.verified(authorization) as token:
+            kept = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
+            scope["headers"] = [*kept, (b"authorization", b"Bearer " + token.encode())]
+            yield
 
 
 def _response(error: ActionError) -> Response:

@@ -15,10 +15,14 @@ MAIN_FUNCTION = "servey"
 
 @dataclass(frozen=True)
 class HttpEvent:
-    """Requests to one method and path of the HTTP API; without a path, all requests that match no other route."""
+    """Requests to one method and path of the HTTP API; without a path, all requests that match no other route.
+
+    Shape: ``authorizer`` is the name of the authorizer that verifies their callers.
+    """
 
     method: str | None = None
     path: str | None = None
+    authorizer: str | None = None
 
 
 @dataclass(frozen=True)

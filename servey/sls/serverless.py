@@ -51,7 +51,8 @@ def _function(function: Function) -> dict[str, Any]:
 
 def _event(event: Event) -> Any:
     if isinstance(event, HttpEvent):
-        return {"httpApi": "*" if event.path is None else {"method": event.method, "path": event.path}}
+        authorizer = {} if event.authorizer is None else {"authorizer": {"name": event.authorizer}}
+        return {"httpApi": "*" if event.path is None else {"method": event.method, "path": event.path, **authorizer}}
     if isinstance(event, SocketEvent):
         return {"websocket": {"route": event.route}}
     if isinstance(event, QueueEvent):

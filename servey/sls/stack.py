@@ -206,6 +206,8 @@ def _needs_key(app: Servey) -> bool:
     if settings.jwt_secret_key or settings.jwt_public_key or settings.jwks_url:
         return False
     plans = [app.runtime.plan(action) for action in app.runtime.catalog]
+    if settings.aws_authorizer is not None:
+        plans = []  # API Gateway verifies their callers
     sockets = app.runtime.catalog.channels_of(WebsocketEventChannel)
     return any(plan.guarded or plan.reads_token for plan in plans) or any(
         channel.access_control is not ALLOW_ALL or channel.event_filter is not None for channel in sockets
@@ -218,12 +220,14 @@ def _functions(
     settings = app.runtime.settings
     own: list[Function] = []
     taken = {MAIN_FUNCTION}
-    rest = [event for found in schedules.values() for event in found]
-    if not settings.aws_router_for_all:
+    rest: list[Event] = [event for found in schedules.values() for event in found]
+    if settings.aws_router_for_all:
+        rest += [route for action in app.runtime.catalog for route in _routes(app, action) if route.authorizer]
+    else:
         rest = []
         for action in app.runtime.catalog:
             if "<locals>" in action.fn.__qualname__:
-                rest += schedules.get(action, [])
+                rest += [*schedules.get(action, []), *(route for route in _routes(app, action) if route.authorizer)]
                 continue
             name = re.sub(r"[^A-Za-z0-9_]", "_", action.name)
             if name in taken:
@@ -236,7 +240,7 @@ def _functions(
                     name,
                     settings.aws_handler,
                     min(LONGEST_SECONDS, max(GATEWAY_SECONDS, math.ceil(action.timeout) + 1)),
-                    (*_routes(action), *schedules.get(action, ())),
+                    (*_routes(app, action), *schedules.get(action, ())),
                     {"SERVEY_AWS_ACTION": action.name},
                 )
             )
@@ -244,10 +248,11 @@ def _functions(
     return (main, *sorted(own, key=lambda function: function.name))
 
 
-def _routes(action: Action) -> Iterator[HttpEvent]:
+def _routes(app: Servey, action: Action) -> Iterator[HttpEvent]:
+    authorizer = app.runtime.settings.aws_authorizer if app.runtime.plan(action).guarded else None
     for trigger in action.triggers:
         if isinstance(trigger, WebTrigger):
-            yield HttpEvent(trigger.method.value, gateway_path(path_of(action, trigger)))
+            yield HttpEvent(trigger.method.value, gateway_path(path_of(action, trigger)), authorizer)
 
 
 def gateway_path(path: str) -> str:

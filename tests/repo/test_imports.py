@@ -138,6 +138,7 @@ NOT_AT_A_COLD_START = (
     "boto3",
     "jinja2",
     "multiprocessing",
+    "redis",
     "strawberry",
     "typer",
     "uvicorn",

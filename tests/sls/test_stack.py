@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from servey.sls.stack import gateway_path
 from tests.sls.generated import loaded, written
 from tests.sls.projects import FULL, GENERATED, HELLO, SITE
@@ -115,6 +117,18 @@ def test_the_function_runs_as_long_as_the_longest_action_that_can_be_enqueued(pr
     assert function["timeout"] == 121
     jobs = loaded(project.folder, "resources")["Resources"]["ServeyJobs"]["Properties"]
     assert jobs["VisibilityTimeout"] == 6 * 121
+
+
+@pytest.mark.parametrize("router", ["1", "0"])
+def test_the_routes_of_guarded_actions_have_the_authorizer(project, router):
+    run = project(FULL)
+    assert run("sls", SERVEY_AWS_AUTHORIZER="users", SERVEY_AWS_ROUTER_FOR_ALL=router)[0] == 0
+    events = [event for function in loaded(project.folder, "functions").values() for event in function["events"]]
+    authorized = [event["httpApi"] for event in events if "authorizer" in event.get("httpApi", "")]
+    assert authorized == [{"method": "POST", "path": "/actions/guarded", "authorizer": {"name": "users"}}]
+    assert {"httpApi": "*"} in events
+    assert loaded(project.folder, "environment")["SERVEY_AWS_AUTHORIZER"] == "users"
+    assert "ServeyKey" not in loaded(project.folder, "resources")["Resources"]
 
 
 def test_a_path_becomes_api_gateways():

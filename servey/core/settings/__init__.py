@@ -219,10 +219,11 @@ class Settings(BaseSettings):
     aws_router_for_all: bool = Field(
         True, description="one Lambda function for everything; 0 creates one function for each action"
     )
-    aws_action: str | None = Field(
-        None, description="the only action of this Lambda function; a plain object as event is then its parameters"
-    )
+    aws_action: str | None = Field(None, description="the function's only action; a plain event is its parameters")
     aws_handler: str = Field("servey.aws.handler", description="the Lambda handler, as package.module.name")
+    aws_authorizer: str | None = Field(
+        None, description="the API Gateway authorizer whose claims are trusted, by its name"
+    )
     appsync: bool = Field(False, description="also generate an AppSync API with `servey sls`")
     appsync_key_expires: AwareDatetime | None = Field(
         None, description="when that API's key expires, at most 365 days ahead; by default 7 days after it was created"
@@ -336,8 +337,7 @@ class Settings(BaseSettings):
     @field_validator("log_level")
     @classmethod
     def _known_level(cls, value: str) -> str:
-        levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-        if value.upper() not in levels:
+        if value.upper() not in (levels := ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")):
             raise ValueError(f"use one of {', '.join(levels)}")
         return value.upper()
 
