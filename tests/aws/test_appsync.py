@@ -1,12 +1,15 @@
 """AppSync fields: single, batched, methods of an object; authorization by the request's token."""
 
 from dataclasses import dataclass
-from enum import Enum
-from typing import Annotated, Any
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, IntEnum
+from typing import Annotated, Any, NamedTuple
+from uuid import UUID
 
 import pytest
 from fastapi import Depends, FastAPI
-from pydantic import BaseModel, Field, PlainSerializer, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, computed_field, field_serializer
 
 from servey import (
     WEB_GET,
@@ -25,7 +28,7 @@ from servey.aws import build_handler
 from servey.aws.appsync import FieldFailed
 from servey.aws.calls import CallFailed
 from servey.sls.appsync import appsync_resources
-from servey.testing import token_for
+from servey.testing import client, token_for
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
 
@@ -325,3 +328,62 @@ def test_no_field_and_no_websocket_gets_past_the_dependencies_of_the_app(around,
     problems: list[str] = []
     appsync_resources(app, problems)
     assert any("cannot run them" in each for each in problems) == (around == "the app")
+
+
+class Level(IntEnum):
+    low = 1
+    high = 2
+
+
+class Everything(BaseModel):
+    model_config = ConfigDict(use_enum_values=True)
+    level: Level = Level.high
+    price: Decimal = Decimal("1.10")
+    when: datetime = datetime(2026, 1, 2, tzinfo=UTC)
+    time_of_day: time = time(1, 2, tzinfo=UTC)
+    takes: timedelta = timedelta(hours=1)
+    number: UUID = UUID(int=5)
+    wire_name: int = Field(3, serialization_alias="shownName")
+    secret: SecretStr = SecretStr("hidden")
+    numbers: set[int] = {1}
+    anything: dict[str, Any] = {"snake_key": Level.low}
+    below: list["Everything"] = []
+
+    @computed_field
+    def doubled(self) -> int:
+        return 2 * self.wire_name
+
+
+class Pair(NamedTuple):
+    first_one: int
+    second_one: Level | None = None
+
+
+@action(triggers=WEB_GET)
+async def everything() -> Everything:
+    return Everything(below=[Everything(level=1)])
+
+
+@action(triggers=WEB_GET)
+async def either() -> list[Pair | Note]:
+    return [Pair(1, Level.low), Note("raw"), Pair(2)]
+
+
+def test_results_are_those_of_the_graphql_endpoint():
+    members = "level price when timeOfDay takes number shownName secret numbers anything doubled"
+    queries = {
+        "everything": f"{{ {members} below {{ {members} }} }}",
+        "either": "{ ... on Pair { firstOne secondOne } ... on Note { textOf } }",
+    }
+    app = create_app(actions=[everything, either], settings=Settings(env="dev"))
+    handler = build_handler(app)
+    with client(app) as http:
+        for name, query in queries.items():
+            answer = http.post("/graphql", json={"query": f"{{ {name} {query} }}"}).json()
+            assert "errors" not in answer
+            shown = handler(event("Query", name), None)
+            if name == "everything":
+                (below,) = shown["below"]
+                assert below.pop("below") == []
+            assert shown == answer["data"][name]
+    handler.close()
