@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from types import CoroutineType
 from typing import TypeVar
 
 from starlette.types import Receive
 
+from servey.calls.steps import resume_coroutine
 from servey.core.errors import ActionError
 from servey.core.queues import CancelRequest
 
@@ -20,6 +22,13 @@ async def cancelled_on_disconnect(call: Awaitable[T], receive: Receive, request:
     A plain ``def``, which cannot be cancelled, reads ``request``.
     Errors: ActionError with status 499, for the log; those of the call.
     """
+    if isinstance(call, CoroutineType):
+        try:
+            waits_for = call.send(None)
+        except StopIteration as done:
+            result: T = done.value  # it never waited, so nothing has to watch
+            return result
+        call = resume_coroutine(call, waits_for)
     task = asyncio.current_task()
     assert task is not None
     is_gone = False

@@ -39,7 +39,7 @@ from servey.mcp.messages import (
     parse_message,
     unsupported_version,
 )
-from servey.mcp.progress import progress_of, reporting
+from servey.mcp.progress import progress_of, reported
 from servey.mcp.questions import answers_of
 from servey.mcp.replies import Reply
 from servey.mcp.server import Server
@@ -162,8 +162,8 @@ async def _respond(server: Server, request: Request, scope: Scope, receive: Rece
     progress = progress_of(request) if notify is not None else None
     exchange = Exchange(context, scope, receive, progress, answers_of(request) if request.is_modern else None, notify)
     try:
-        async with reporting(progress, reply.notify):
-            body = await _until_disconnect(server.respond(request, exchange), server, request, exchange)
+        call = _until_disconnect(server.respond(request, exchange), server, request, exchange)
+        body = await reported(call, progress, reply.notify)
         await reply.send(200, body, exchange.headers())
     except BaseException as error:
         await exchange.close(error)

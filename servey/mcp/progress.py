@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import to_json
@@ -88,17 +88,18 @@ def progress_of(request: Request) -> Progress | None:
     return Progress(token) if isinstance(token, str | int) and not isinstance(token, bool) else None
 
 
-@asynccontextmanager
-async def reporting(progress: Progress | None, write: Callable[[bytes], Awaitable[object]]) -> AsyncIterator[None]:
-    """Write the progress of a call while it runs, and all of it before the call's own answer."""
+async def reported(
+    call: Awaitable[bytes], progress: Progress | None, write: Callable[[bytes], Awaitable[object]]
+) -> bytes:
+    """Await a call, and write its progress meanwhile; all of it before this returns."""
     if progress is None:
-        yield
-        return
+        return await call
     writing = asyncio.create_task(progress.write_to(write))
     try:
-        yield
+        result = await call
         progress.end()
         await writing
     except BaseException:
         writing.cancel()
         raise
+    return result

@@ -31,7 +31,7 @@ from servey.mcp.messages import (
     encode_error,
     parse_message,
 )
-from servey.mcp.progress import progress_of, reporting
+from servey.mcp.progress import progress_of, reported
 from servey.mcp.questions import InputRequired, answers_of, can_be_asked, checked_answers
 from servey.mcp.server import Server
 
@@ -154,8 +154,8 @@ class _Connection:
             context.cancel_request = cancel
             exchange = Exchange(context, progress=progress_of(request), answers=answers)
             try:
-                async with reporting(exchange.progress, self._notify):
-                    response = await self._server.respond(request, exchange)
+                call = self._server.respond(request, exchange)
+                response = await reported(call, exchange.progress, self._notify)
             except InputRequired as asked:
                 answers = {**asked.answers, asked.key: await self._ask(asked)}
                 continue
