@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +11,33 @@ import typer
 from servey.cli.output import fail
 
 
-def new(folder: Annotated[Path, typer.Argument(help="an empty or new folder")]) -> None:
+class Template(StrEnum):
+    """What a new project begins with: two actions, or a database with users."""
+
+    BASIC = "basic"
+    DATABASE = "database"
+
+
+_FOLDERS = {Template.BASIC: "new_project", Template.DATABASE: "new_database"}
+_NEXT = {
+    Template.BASIC: "servey dev\n  python -m unittest discover -s tests",
+    Template.DATABASE: "pip install -r requirements.txt\n  servey dev\n  python -m pytest",
+}
+
+
+def new(
+    folder: Annotated[Path, typer.Argument(help="an empty or new folder")],
+    template: Annotated[
+        Template, typer.Option(help="two actions, or a database with users, jobs and events")
+    ] = Template.BASIC,
+) -> None:
     """Create a small project with tests."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         fail(f"{folder} exists and is not an empty folder", 1)
-    template = Path(__file__).parent.parent / "new_project"
-    for source in sorted(template.rglob("*")):
+    copied = Path(__file__).parent.parent / _FOLDERS[template]
+    for source in sorted(copied.rglob("*")):
         if source.is_file() and source.suffix != ".pyc":
-            target = folder / source.relative_to(template).with_suffix("" if source.suffix == ".txt" else source.suffix)
+            target = folder / source.relative_to(copied).with_suffix("" if source.suffix == ".txt" else source.suffix)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
-    print(f"Created a project in {folder}. Next:\n  cd {folder}\n  servey dev\n  python -m unittest discover -s tests")
+    print(f"Created a project in {folder}. Next:\n  cd {folder}\n  {_NEXT[template]}")

@@ -216,7 +216,7 @@ def _installed_entries(root: Path, plan: Plan) -> Iterator[Entry]:
 
 
 def _copy_servey(root: Path) -> None:
-    ignored = shutil.ignore_patterns("__pycache__", "new_project", "guide")
+    ignored = shutil.ignore_patterns("__pycache__", "new_project", "new_database", "guide")
     shutil.copytree(Path(servey.__file__).parent, root / "servey", ignore=ignored, dirs_exist_ok=True)
 
 

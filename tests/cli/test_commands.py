@@ -75,3 +75,13 @@ def test_new_makes_a_project_that_runs_and_whose_tests_pass(servey, tmp_path):
     assert (done.returncode, "Ran 5 tests" in done.stderr) == (0, True), done.stderr
     code, _, errors = servey(tmp_path, "new", "shop")
     assert (code, errors) == (1, "error: shop exists and is not an empty folder\n")
+
+
+@pytest.mark.slow  # its own pytest, and argon2
+def test_new_makes_a_project_with_a_database(servey, tmp_path):
+    code, output, _ = servey(tmp_path, "new", "--template", "database", "notes")
+    assert (code, "python -m pytest" in output) == (0, True)
+    folder = tmp_path / "notes"
+    done = run("-m", "pytest", "-q", cwd=folder)
+    assert (done.returncode, "4 passed" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert "count_words" in servey(folder, "actions")[1]

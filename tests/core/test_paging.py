@@ -26,7 +26,7 @@ from servey import (
     action,
     create_app,
 )
-from servey.sqlalchemy import select_page, select_page_sync
+from servey.keyset import select_page, select_page_sync
 from servey.testing import async_client, client, every_item
 
 SECRET = "0123456789abcdef" * 2

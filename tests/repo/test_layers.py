@@ -34,6 +34,7 @@ TOP = {
     "cli",
     "console",
     "exposure",
+    "keyset",
     "kubernetes",
     "migrate5",
     "mounting",
@@ -42,7 +43,6 @@ TOP = {
     "seed_imports",
     "server",
     "sls",
-    "sqlalchemy",
     "testing",
     "worker",
 }

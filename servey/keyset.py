@@ -7,7 +7,7 @@ the first, and rows that others insert or delete neither repeat nor hide any. Se
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, overload
 
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
@@ -21,14 +21,23 @@ from servey.core.actions.paging import Cursor, Page
 from servey.core.errors import ServeyError
 
 T = TypeVar("T")
+# A `select(Note)` is a `Select[tuple[Note]]` in SQLAlchemy 2.0 and a `Select[Note]` in 2.1, hence the overloads.
 
 Sorted: TypeAlias = ColumnElement[Any] | QueryableAttribute[Any]
 """A column, or its ``.desc()`` or ``.asc()``."""
 
 
+@overload
 async def select_page(
     session: AsyncSession, statement: Select[tuple[T]], *, order_by: Sequence[Sorted], after: Cursor | None, first: int
-) -> Page[T]:
+) -> Page[T]: ...
+@overload
+async def select_page(
+    session: AsyncSession, statement: Select[T], *, order_by: Sequence[Sorted], after: Cursor | None, first: int
+) -> Page[T]: ...
+async def select_page(
+    session: AsyncSession, statement: Select[Any], *, order_by: Sequence[Sorted], after: Cursor | None, first: int
+) -> Page[Any]:
     """Return the page of at most ``first`` rows that follow the cursor, in this order.
 
     The columns of ``order_by`` together are unique, e.g. by ending with the primary key, and not null; the statement has no
@@ -40,9 +49,17 @@ async def select_page(
     return _page(found.unique().all(), len(by), first)
 
 
+@overload
 def select_page_sync(
     session: Session, statement: Select[tuple[T]], *, order_by: Sequence[Sorted], after: Cursor | None, first: int
-) -> Page[T]:
+) -> Page[T]: ...
+@overload
+def select_page_sync(
+    session: Session, statement: Select[T], *, order_by: Sequence[Sorted], after: Cursor | None, first: int
+) -> Page[T]: ...
+def select_page_sync(
+    session: Session, statement: Select[Any], *, order_by: Sequence[Sorted], after: Cursor | None, first: int
+) -> Page[Any]:
     """Return what `select_page` does, for a session that is not async."""
     by = [_direction_of(each) for each in order_by]
     found = session.execute(_limited(statement, order_by, by, after, first))
