@@ -47,3 +47,9 @@ def postgresql():
 @pytest.mark.drill
 def test_its_own_tests_pass_on_postgresql(postgresql):
     check(CONDUIT_DATABASE_URL=postgresql)
+
+
+@pytest.mark.slow
+def test_a_slice_of_it_inside_an_existing_app():
+    done = run("-m", "pytest", "-q", "tests", cwd=ROOT / "examples" / "conduit_mounted", timeout=120)
+    assert (done.returncode, "4 passed" in done.stdout) == (0, True), done.stdout + done.stderr
