@@ -15,6 +15,16 @@ MAX_INPUT_CHARACTERS = 200
 MAX_ITEMS_TOGETHER = 1000
 
 
+def without_inputs(error: Exception) -> str:
+    """Return an error's text for the log, without the values that a validation error quotes: they may be secrets."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    if error.error_count() > MAX_LISTED_ERRORS:
+        return f"it has {error.error_count()} errors"
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:3]
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'value'}: {each['msg']}" for each in found)
+
+
 def readable_errors(error: ValidationError) -> list[dict[str, Any]]:
     """Return validation errors in FastAPI's format: at most 100, with long inputs shortened.
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from servey.calls.invoke import Plan, authorize, perform, validate
 from servey.calls.outcomes import ResultError, Stream
+from servey.calls.validation_errors import without_inputs
 from servey.compat.graphql import OMITTED
 from servey.events.items import Event
 from servey.events.subscriptions import Subscription, open_subscription
@@ -99,7 +100,8 @@ async def _values(opened: Subscription, place: Place) -> AsyncIterator[Any]:
             value = item.value if place.dump is None else place.dump(item.value)
         except ValidationError as error:
             # Published by another version of the app; the events after it may fit again.
-            logger.warning("channel '%s': an event does not fit its type and is skipped: %s", item.channel.name, error)
+            text = without_inputs(error)[:500]
+            logger.warning("channel '%s': an event does not fit its type and is skipped: %s", item.channel.name, text)
             continue
         yield value
 

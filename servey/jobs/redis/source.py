@@ -14,6 +14,7 @@ from typing import Any
 from pydantic_core import to_json
 from redis.exceptions import RedisError
 
+from servey.calls.validation_errors import without_inputs
 from servey.core.errors import ConfigError
 from servey.core.queues import MOST_DEAD, Job, Try
 from servey.jobs.perform import WORKER_LOST, Outcome
@@ -92,7 +93,7 @@ class JobSource:
 
     async def _give_up(self, job_id: bytes, error: Exception) -> None:
         shown = job_id.decode(errors="replace")
-        logger.error("job %s cannot be read and is given up: %s", shown, " ".join(str(error).split())[:500])
+        logger.error("job %s cannot be read and is given up: %s", shown, " ".join(without_inputs(error).split())[:500])
         await self._scripts.run(scripts.GIVE_UP, job_id, to_json(UNREADABLE), self._queue.keep_ms, MOST_DEAD)
 
     async def wait_for_jobs(self, queues: Sequence[str]) -> str | None:

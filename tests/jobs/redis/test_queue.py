@@ -63,7 +63,7 @@ FIELDS = {"state": "queued", "tries": 0, "starts": 0, "fence": 0, "due_at": 0}
 GOOD = {"id": "odd", "action": "work", "params": None, "trusted": True}
 ODD = {
     "not JSON": {**FIELDS, "job": "hello"},
-    "missing fields": {**FIELDS, "job": json.dumps({"id": "odd"})},
+    "missing fields": {**FIELDS, "job": json.dumps({"id": "odd", "password": "hunter2"})},
     "no try": {**FIELDS, "job": json.dumps({**GOOD, "retry": {"max_tries": 0}})},
     "another id": {**FIELDS, "job": json.dumps({**GOOD, "id": "another"})},
     "parameters that are not JSON": {**FIELDS, "job": json.dumps(GOOD), "params": "{"},
@@ -88,6 +88,7 @@ async def test_a_job_that_can_not_be_read_ends_among_the_dead_and_the_worker_goe
         assert await runtime.queue.drop("odd")
     assert RAN == [1]
     assert "job odd cannot be read and is given up" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 async def test_other_things_under_the_keys_of_a_queue_do_not_end_its_worker(server, redis):
