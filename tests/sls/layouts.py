@@ -148,9 +148,7 @@ LAYOUTS: dict[str, Layout] = {
         tops=("build",),
     ),
     "a package named dist": Layout({**project("import dist\n" + SAY), "project/dist/__init__.py": ""}, tops=("dist",)),
-    "a package named tests": Layout(
-        {**project("import tests\n" + SAY), "project/tests/__init__.py": ""}, tops=("tests",)
-    ),
+    "a package named test": Layout({**project("import test\n" + SAY), "project/test/__init__.py": ""}, tops=("test",)),
     "a package that begins like boto3": Layout(
         {**project("import boto3_helpers\n" + SAY), "project/boto3_helpers/__init__.py": ""}, tops=("boto3_helpers",)
     ),
