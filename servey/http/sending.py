@@ -71,7 +71,7 @@ class BodyWriter:
         self._send = send
         self._lock = asyncio.Lock()
         self._is_idle = True
-        self.is_open = True
+        self.is_open: bool = True
 
     async def write(self, chunk: bytes) -> bool:
         """Send a chunk and return whether the client read it in time."""

@@ -19,7 +19,7 @@ from servey.core.channels import WebsocketEventChannel
 from servey.core.errors import ActionError, Forbidden, Restarting
 from servey.core.messages import Position
 from servey.core.process import Process
-from servey.events.items import Event
+from servey.events.items import Event, Item
 from servey.events.subscriptions import Subscription, open_subscription
 from servey.mcp.messages import META_SUBSCRIPTION, Request, members_of
 
@@ -61,6 +61,7 @@ class ChannelResource:
 
         Errors: Unauthenticated, Forbidden, Overloaded.
         """
+        items: list[Item] = []
         for _ in range(_TRIES):
             now = (await process.bus.recall(self.channel.name, None)).position
             after = Position(now.epoch, max(now.offset - self.channel.history, 0)).cursor

@@ -9,7 +9,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema, from_json, to_json
@@ -120,7 +120,7 @@ class Page(BaseModel, Generic[T]):
     An action that returns it has a parameter for the cursor, e.g. ``after: Cursor | None = None``.
     """
 
-    model_config = ConfigDict(frozen=True, from_attributes=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, from_attributes=True)
 
     items: list[T]
     next: Cursor | None = None

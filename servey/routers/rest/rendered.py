@@ -42,7 +42,7 @@ def rendered(result: Any, content: bytes | None, injected: Response | None, stat
     return response
 
 
-LINK = {"description": "The next page, if there is one", "schema": {"type": "string"}}
+LINK: dict[str, Any] = {"description": "The next page, if there is one", "schema": {"type": "string"}}
 """The OpenAPI document's description of the header that `next_link` returns."""
 
 

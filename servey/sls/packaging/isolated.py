@@ -88,7 +88,7 @@ def _missing(chain: Sequence[BaseException]) -> list[str]:
 
 
 if __name__ == "__main__":
-    _, _result, _task = sys.argv
+    _result, _task = sys.argv[1:]
     Path(_result).write_text(json.dumps(start(**json.loads(_task))), encoding="utf-8")
     # Threads of the app must not keep the process alive.
     os._exit(0)
