@@ -11,7 +11,7 @@
     python3 dev.py browser    the tests in a browser (Debian: chromium); "browser images" also takes the docs' pictures
     python3 dev.py oldest     the tests that depend on other packages' versions, on the oldest supported versions
     python3 dev.py newest     the same tests on the newest versions
-    python3 dev.py bench      the benchmarks: bench [graphql|fanout|jobs] [--quick] [--write]
+    python3 dev.py bench      the benchmarks: bench [graphql|fanout|jobs|mcp] [--quick] [--write]
     python3 dev.py changelog  for a release: changelog VERSION moves the files of changelog.d into CHANGELOG.md
 
 Each command installs what it needs into .venv beside this file, the first time and after the requirements change.
@@ -220,8 +220,7 @@ def changelog(words):
     paths = sorted(glob.glob(os.path.join(ROOT, "changelog.d", "*.md")))
     for path in paths:
         kind, _, text = read(path).partition("\n")
-        lines = [line.strip() for line in text.strip().split("\n")]
-        sections.setdefault(kind, []).append("- " + " ".join(lines))
+        sections.setdefault(kind, []).append("- " + " ".join(text.split()))
     body = "".join(
         "\n### %s\n\n%s\n" % (kind, "\n".join(sections[kind])) for kind in KINDS_OF_CHANGE if kind in sections
     )
@@ -241,20 +240,8 @@ def changelog(words):
 
 
 KINDS_OF_CHANGE = ("Added", "Changed", "Fixed", "Security")
-COMMANDS = {
-    "run": run,
-    "test": test,
-    "lint": lint,
-    "types": types,
-    "docs": docs,
-    "slow": slow,
-    "drill": drill,
-    "browser": browser,
-    "oldest": oldest,
-    "newest": newest,
-    "bench": bench,
-    "changelog": changelog,
-}
+LISTED = (run, test, lint, types, docs, slow, drill, browser, oldest, newest, bench, changelog)
+COMMANDS = {each.__name__: each for each in LISTED}
 
 
 def call(command, cwd=ROOT):
@@ -276,9 +263,8 @@ def install(kind):
     say("Installing %s into .venv, once; this takes about a minute." % first)
     if not works():
         make_venv()
-    lines = [line for name in REQUIREMENTS[kind] for line in read(os.path.join(ROOT, name)).split("\n")]
-    total = sum(line[:1].isalnum() for line in lines)
-    pip("install", "-r", os.path.join(ROOT, first), total=total)
+    lines = (line for name in REQUIREMENTS[kind] for line in read(os.path.join(ROOT, name)).split("\n"))
+    pip("install", "-r", os.path.join(ROOT, first), total=sum(line[:1].isalnum() for line in lines))
     pip("install", "--no-deps", "--editable", ROOT)
     write(stamp_of(kind), wanted_stamp(kind))
 
@@ -326,8 +312,7 @@ def make_venv():
 
 
 def has_no_ensurepip():
-    probe = subprocess.run([sys.executable, "-c", "import ensurepip, venv"], stderr=subprocess.DEVNULL, check=False)
-    return probe.returncode != 0
+    return subprocess.call([sys.executable, "-c", "import ensurepip, venv"], stderr=subprocess.DEVNULL) != 0
 
 
 def pip(*words, python=PYTHON, total=0):
