@@ -5,6 +5,7 @@ import platform
 
 import pytest
 
+from servey.core.version import __version__
 from tests.serving import run
 
 
@@ -41,7 +42,7 @@ def test_help(servey, project, words):
 
 def test_version(servey, project):
     lines = servey(project, "--version")[1].splitlines()
-    assert lines[:2] == ["servey 6.0.0", f"python {platform.python_version()}"]
+    assert lines[:2] == [f"servey {__version__}", f"python {platform.python_version()}"]
     assert {"fastapi", "pydantic", "uvicorn", "strawberry-graphql", "arq"} <= {line.split()[0] for line in lines}
 
 
