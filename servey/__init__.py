@@ -1,4 +1,4 @@
-"""Servey: one decorated Python function becomes everything that its users need from it."""
+"""Decorate a Python function once; Servey exposes it as a REST endpoint, a GraphQL field, a job, a page, a command."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ __all__ = [
     "websocket_event_channel",
 ]
 
-_LATE = {
+_LAZY = {
     "Parts": "servey.runtime.parts",
     "Servey": "servey.app",
     "create_app": "servey.app",
@@ -111,9 +111,9 @@ _LATE = {
 
 def __getattr__(name: str) -> Any:
     # An app needs FastAPI; a module that only defines actions does not have to wait for it.
-    if name not in _LATE:
+    if name not in _LAZY:
         raise AttributeError(f"module 'servey' has no attribute {name!r}")
     import importlib
 
-    value = globals()[name] = getattr(importlib.import_module(_LATE[name]), name)
+    value = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
     return value

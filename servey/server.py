@@ -65,12 +65,12 @@ def discovered_app() -> Any:
         if project.servey is not None:
             project.servey.check_variables()
     except ConfigError as error:
-        tell(error)
+        print_problems(error)
         sys.exit(1)
     return project.app
 
 
-def tell(error: ConfigError) -> None:
+def print_problems(error: ConfigError) -> None:
     """Print one line for each problem."""
     for problem in error.problems:
         print(f"error: {problem}", file=sys.stderr, flush=True)

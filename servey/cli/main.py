@@ -109,7 +109,7 @@ _EXTRAS = {
     **dict.fromkeys(("jinja2", "cronsim", "broadcaster", "sse_starlette", "httpcore2", "fastapi_cache"), "standard"),
     **dict.fromkeys(("strawberry", "graphql"), "graphql"),
     **dict.fromkeys(("arq", "redis"), "jobs"),
-    **dict.fromkeys(("boto3", "botocore", "mangum", "yaml", "aws_lambda_powertools"), "aws"),
+    **dict.fromkeys(("boto3", "botocore", "mangum"), "aws"),
 }
 """The extra that installs each optional library."""
 

@@ -108,7 +108,7 @@ async def job_of(runtime: Runtime, job_id: str) -> JobState:
     """Return a job by its id. Errors: NotFound, Overloaded."""
     found = await runtime.queue.state(job_id)
     if found is None:
-        raise NotFound("There is no such job, or its time is over")
+        raise NotFound("There is no such job, or its state has expired")
     return found
 
 

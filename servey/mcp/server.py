@@ -268,7 +268,7 @@ class Server:
                 INVALID_PARAMS, "'notifications' must be an object; 'resourceSubscriptions' in it a list"
             )
         if exchange.notify is None:
-            raise ProtocolError(INVALID_REQUEST, "Nothing can be told here; use HTTP, and accept text/event-stream")
+            raise ProtocolError(INVALID_REQUEST, "Notifications need HTTP, and Accept: text/event-stream")
         found = [each for uri, each in self.offers.channels.items() if uri in (uris or ())]
         return await listen(self.runtime, found, request, await exchange.context.authorize(), exchange.notify)
 
