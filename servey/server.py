@@ -27,7 +27,7 @@ from weakref import WeakKeyDictionary
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
-from servey.compat.uvicorn import in_headers, is_websocket, supervise
+from servey.compat.uvicorn import QuietServer, in_headers, is_websocket, supervise
 from servey.core.context import running_processes
 from servey.core.errors import ConfigError
 from servey.core.settings import Settings
@@ -188,7 +188,7 @@ def _check(runtime: Runtime, workers: int) -> None:
         print(f"warning: {each}", file=sys.stderr, flush=True)
 
 
-class GracefulServer(uvicorn.Server):
+class GracefulServer(QuietServer):
     """uvicorn's server with a drain time before shutdown, a timeout for request headers, and one for clients that do not
     read.
     """
@@ -212,11 +212,6 @@ class GracefulServer(uvicorn.Server):
         finally:
             if writer is not None:
                 writer.flush()
-
-    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
-        await super()._serve(sockets)
-        # uvicorn would raise the captured signal again and exit with an error code.
-        self._captured_signals = [number for number in self._captured_signals if number != signal.SIGTERM]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start serving and install our SIGTERM handler before uvicorn's."""

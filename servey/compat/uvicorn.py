@@ -1,4 +1,4 @@
-"""uvicorn's process supervisor with our own server class.
+"""uvicorn's process supervisor with our own server class, and a server that exits with 0 after SIGTERM.
 
 Source: uvicorn/supervisors/multiprocess.py, uvicorn/server.py, 0.50 to 0.54. uvicorn has no public way to set the server
 class of its worker processes; its supervisor creates them from the class `Process` of its module.
@@ -7,6 +7,8 @@ class of its worker processes; its supervisor creates them from the class `Proce
 from __future__ import annotations
 
 import inspect
+import signal
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -14,13 +16,23 @@ import uvicorn
 from uvicorn.server import Server
 from uvicorn.supervisors import multiprocess
 
-__all__ = ["in_headers", "is_websocket", "supervise"]
+__all__ = ["QuietServer", "in_headers", "is_websocket", "supervise"]
 
-if list(inspect.signature(multiprocess.Process.__init__).parameters) != ["self", "config", "sockets"]:
+if list(inspect.signature(multiprocess.Process.__init__).parameters) != ["self", "config", "sockets"] or (
+    list(inspect.signature(Server._serve).parameters) != ["self", "sockets"]
+):
     raise ImportError(
-        f"uvicorn {uvicorn.__version__} changed its worker processes; "
+        f"uvicorn {uvicorn.__version__} changed its servers or worker processes; "
         "install a version of uvicorn that this version of servey supports"
     )
+
+
+class QuietServer(Server):
+    """A server whose process exits with 0 after SIGTERM; uvicorn's own raises the captured signal again."""
+
+    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await super()._serve(sockets)
+        self._captured_signals = [number for number in self._captured_signals if number != signal.SIGTERM]
 
 
 class _Process(multiprocess.Process):
