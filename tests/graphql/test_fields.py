@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from fastapi import BackgroundTasks, Depends, Header, HTTPException, Request, Response
@@ -102,6 +102,31 @@ def test_each_call_has_its_own_dependencies_which_close_after_the_response():
         assert ask.data("{ many(count: 2) { stored } }") == {"many": [{"stored": "session"}] * 2}
     assert sorted(CALLS[:4]) == ["open", "open", "stored 0", "stored 1"]  # type: ignore[type-var]
     assert CALLS[4:] == ["close", "close"]
+
+
+def named(name: str) -> Any:
+    async def dependency() -> AsyncIterator[str]:
+        CALLS.append(f"open {name}")
+        yield name
+        CALLS.append(f"close {name}")
+
+    return Depends(dependency)
+
+
+@action(triggers=WEB_POST)
+async def first(held: Annotated[str, named("first")]) -> str:
+    return held
+
+
+@action(triggers=WEB_POST)
+async def second(held: Annotated[str, named("second")]) -> str:
+    return held
+
+
+def test_the_calls_of_an_operation_close_in_reverse_order():
+    with graphql_client(first, second) as ask:
+        assert ask.data("mutation { first second }") == {"first": "first", "second": "second"}
+    assert CALLS == ["open first", "open second", "close second", "close first"]
 
 
 def test_nested_access_control():
