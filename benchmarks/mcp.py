@@ -1,4 +1,4 @@
-"""Measures a tool call over MCP beside the same call over REST: python3 dev.py bench mcp [--quick] [--write]."""
+"""Measures a tool call over MCP beside REST and FastMCP: python3 dev.py bench mcp [--quick] [--write]."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks import wire
 from benchmarks.cases import Case
+from benchmarks.peers import is_installed
 
 RESULTS = Path(__file__).parent / "MCP.md"
 ARGUMENTS = {"id": 3, "name": "tea"}
@@ -25,30 +26,37 @@ def _body(**more: Any) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
 
 
-CASES = (
+ACCEPT = ((b"accept", b"application/json, text/event-stream"),)
+
+OURS = (
     Case("rest", "REST", "POST", "/actions/get-product", body=json.dumps(ARGUMENTS).encode()),
     Case("mcp-2025", "MCP 2025-11-25", "POST", "/mcp", body=_body()),
     Case("mcp-2026", "MCP 2026-07-28", "POST", "/mcp", body=_body(_meta=META), headers=HEADERS),
 )
+THEIRS = Case("fastmcp", "FastMCP, MCP 2025-11-25", "POST", "/mcp", body=_body(), headers=ACCEPT)
 
 
 def measure(rounds: int, seconds: float) -> dict[str, tuple[float, float]]:
-    """For each protocol the median CPU microseconds of a call, and the median ratio to REST in the same round."""
-    process, port = wire.serve("mcp_servey")
-    costs: dict[str, list[float]] = {case.what: [] for case in CASES}
+    """For each case the median CPU microseconds of a call, and the median ratio to REST in the same round."""
+    by_peer = {"mcp_servey": OURS, **({"fastmcp": (THEIRS,)} if is_installed("fastmcp") else {})}
+    costs: dict[str, list[float]] = {case.what: [] for cases in by_peer.values() for case in cases}
+    served = {peer: wire.serve(peer) for peer in by_peer}
+    turns = [(*served[peer], case) for peer, cases in by_peer.items() for case in cases]
     try:
-        wire.wait_for(port, "mcp_servey")
-        for case in CASES:
+        for peer, (_, port) in served.items():
+            wire.wait_for(port, peer)
+        for _, port, case in turns:
             wire.load(port, case, seconds / 2)
         for _ in range(rounds):
-            for case in CASES:
+            for process, port, case in turns:
                 before = wire.cpu_seconds(process.pid)
                 calls = wire.load(port, case, seconds)
                 costs[case.what].append((wire.cpu_seconds(process.pid) - before) / calls)
     finally:
-        process.terminate()
-        process.wait(10)
-    rest = costs[CASES[0].what]
+        for process, _ in served.values():
+            process.terminate()
+            process.wait(10)
+    rest = costs[OURS[0].what]
     return {
         what: (median(each) * 1e6, median(own / base for own, base in zip(each, rest, strict=True)))
         for what, each in costs.items()

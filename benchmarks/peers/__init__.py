@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-APART = ("litestar", "blacksheep")
+APART = ("litestar", "blacksheep", "fastmcp")
 APART_PYTHON = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
 
 
