@@ -12,6 +12,9 @@ from servey.mcp.results import members_of_failure
 from servey.mcp.tools import Tool
 
 _MAX_FOUND = 20
+_MAX_QUERY = 200
+"""In characters: a search compares each word with every tool."""
+
 _MAX_NAMES = 500
 
 SEARCH_TOOLS: dict[str, Any] = {
@@ -23,7 +26,12 @@ SEARCH_TOOLS: dict[str, Any] = {
     "inputSchema": {
         "type": "object",
         "properties": {
-            "query": {"type": "string", "description": "a few words, or a tool's name", "default": ""},
+            "query": {
+                "type": "string",
+                "description": "a few words, or a tool's name",
+                "maxLength": _MAX_QUERY,
+                "default": "",
+            },
             "limit": {
                 "type": "integer",
                 "description": "how many tools to return with their schemas",
@@ -79,6 +87,8 @@ def found_tools(tools: Iterable[Tool], arguments: Mapping[str, Any]) -> bytes:
 def _problems(query: Any, limit: Any) -> Iterable[tuple[str, str]]:
     if not isinstance(query, str):
         yield "query", "Input should be a valid string"
+    elif len(query) > _MAX_QUERY:
+        yield "query", f"String should have at most {_MAX_QUERY} characters"
     if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= _MAX_FOUND:
         yield "limit", f"Input should be an integer from 1 to {_MAX_FOUND}"
 
