@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from servey.core.errors import InvalidParams
+from servey.core.errors import ActionError, InvalidParams, NotFound
 from servey.mcp.messages import members_of
 from servey.mcp.results import members_of_failure
 from servey.mcp.tools import Tool
@@ -66,6 +66,17 @@ CALL_TOOL: dict[str, Any] = {
 }
 
 OWN_NAMES = frozenset({str(SEARCH_TOOLS["name"]), str(CALL_TOOL["name"])})
+
+
+def problem_of_call(name: Any, arguments: Any, *, is_known: bool) -> ActionError | None:
+    """Return what is wrong with the arguments of `call_tool`, for the agent, or None."""
+    if not isinstance(name, str):
+        return InvalidParams([{"loc": ["name"], "msg": "Input should be the name of a tool"}])
+    if not is_known:
+        return NotFound(f"There is no tool '{name[:100]}'; find it with search_tools")
+    if not isinstance(arguments, dict | None):
+        return InvalidParams([{"loc": ["arguments"], "msg": "Input should be an object with one member per parameter"}])
+    return None
 
 
 def found_tools(tools: Iterable[Tool], arguments: Mapping[str, Any]) -> bytes:

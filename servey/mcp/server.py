@@ -40,7 +40,7 @@ from servey.mcp.results import (
     members_of_messages,
     members_of_result,
 )
-from servey.mcp.search import CALL_TOOL, SEARCH_TOOLS, found_tools
+from servey.mcp.search import CALL_TOOL, SEARCH_TOOLS, found_tools, problem_of_call
 from servey.mcp.tools import Tool
 from servey.runtime.runtime import Runtime
 
@@ -202,9 +202,14 @@ class Server:
     def _called_by(self, request: Request) -> tuple[Any, Any]:
         """Return the name and the arguments of the tool that a request calls."""
         name, arguments = request.params.get("name"), request.params.get("arguments")
-        if name == CALL_TOOL["name"] and self.offers.are_many and isinstance(arguments, dict):
-            return arguments.get("name"), arguments.get("arguments")
+        if self._is_relayed(name):
+            inner = arguments if isinstance(arguments, dict) else {}
+            return inner.get("name"), inner.get("arguments")
         return name, arguments
+
+    def _is_relayed(self, name: Any) -> bool:
+        """Whether a name is that of `call_tool`."""
+        return bool(name == CALL_TOOL["name"] and self.offers.are_many)
 
     async def _call_tool(self, request: Request, exchange: Exchange) -> bytes:
         outer = request.text("name")
@@ -214,8 +219,10 @@ class Server:
             )
         name, arguments = self._called_by(request)
         tool = self.offers.tools.get(str(name))
-        if tool is None and outer == CALL_TOOL["name"] and self.offers.are_many:
-            return members_of_failure(NotFound(f"There is no tool '{str(name)[:100]}'; find it with search_tools"), "")
+        if self._is_relayed(outer):
+            error = problem_of_call(name, arguments, is_known=tool is not None)
+            if error is not None:
+                return members_of_failure(error, "")
         if tool is None:
             raise ProtocolError(INVALID_PARAMS, f"There is no tool '{outer[:100]}'; list them with tools/list")
         try:

@@ -117,8 +117,9 @@ async def test_what_does_not_fit_is_an_error_for_the_agent():
             ("search_tools", {"limit": 21}, "invalid_params"),
             ("call_tool", {"name": "nothing"}, "not_found"),
             ("call_tool", {"name": "call_tool", "arguments": {"name": "tool_001"}}, "not_found"),
-            ("call_tool", {"name": ["x"]}, "not_found"),
-            ("call_tool", {}, "not_found"),
+            ("call_tool", {"name": ["x"]}, "invalid_params"),
+            ("call_tool", {}, "invalid_params"),
+            ("call_tool", {"name": "tool_001", "arguments": [1]}, "invalid_params"),
             ("call_tool", {"name": "cancel_order", "arguments": {"order_id": "x"}}, "invalid_params"),
         ):
             result = await client.call_tool(name, arguments)
