@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from pydantic_core import to_json
 
-from servey.core.access import ALLOW_ALL, Authorization, allows
+from servey.core.access import ALLOW_ALL, Authorization
 from servey.core.channels import WebsocketEventChannel
 from servey.core.errors import ActionError, Forbidden, Restarting
 from servey.core.messages import Position
@@ -50,11 +50,6 @@ class ChannelResource:
             self.channel.description or f"The last {self.channel.history} events of the channel {self.channel.name}."
         )
         return {"uri": self.uri, "name": self.channel.name, "description": about, "mimeType": "application/json"}
-
-    async def may_read(self, authorization: Authorization | None) -> bool:
-        """Whether a caller may subscribe to the channel."""
-        params = {"channel": self.channel.name, "subscriber_id": None}
-        return await allows(self.channel.access_control, authorization, params)
 
     async def read(self, process: Process, authorization: Authorization | None) -> bytes:
         """Return the JSON members with the last events that a caller may see, oldest first.

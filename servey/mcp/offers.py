@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from servey.calls.invoke import Plan
-from servey.core.access import Authorization, allows, required_scopes
+from servey.core.access import AccessControl, Authorization, allows, required_scopes
 from servey.core.actions import Action
 from servey.core.channels import WebsocketEventChannel
-from servey.core.errors import ConfigError
+from servey.core.errors import ActionError, ConfigError
 from servey.core.triggers import MCP_TOOL, McpTrigger, WebTrigger
 from servey.mcp.channels import ChannelResource
 from servey.mcp.prompts import Prompt
@@ -18,6 +19,8 @@ from servey.mcp.resources import Resource, address_of, address_problem
 from servey.mcp.search import OWN_NAMES
 from servey.mcp.tools import Tool, offered_name
 from servey.runtime.runtime import Runtime
+
+logger: logging.Logger = logging.getLogger("servey")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Offers:
         for plan in self.plans():
             if await may_call(plan, authorization):
                 return True
-        return any([await each.may_read(authorization) for each in self.channels.values()])
+        return any([await may_read(each, authorization) for each in self.channels.values()])
 
     def plans(self) -> Iterator[Plan]:
         """Yield the plan of everything that is offered."""
@@ -151,4 +154,25 @@ async def may_call(plan: Plan, authorization: Authorization | None) -> bool:
     """Whether a caller passes the part of an action's access rule that needs no parameters."""
     if authorization is None and plan.needs_token:
         return False
-    return plan.check_before_params is None or await allows(plan.check_before_params, authorization, {})
+    rule = plan.check_before_params
+    return rule is None or await _passes(rule, authorization, {}, f"action '{plan.action.name}'")
+
+
+async def may_read(resource: ChannelResource, authorization: Authorization | None) -> bool:
+    """Whether a caller may subscribe to a channel."""
+    channel = resource.channel
+    params = {"channel": channel.name, "subscriber_id": None}
+    return await _passes(channel.access_control, authorization, params, f"channel '{channel.name}'")
+
+
+async def _passes(
+    rule: AccessControl, authorization: Authorization | None, params: Mapping[str, Any], what: str
+) -> bool:
+    """Whether a rule allows a caller. One that raises must not hide everything else from a list; a call says what it was."""
+    try:
+        return await allows(rule, authorization, params)
+    except ActionError:
+        return False
+    except Exception:
+        logger.warning("the access rule of %s failed, so it is not listed", what, exc_info=True)
+        return False

@@ -28,7 +28,7 @@ from servey.mcp.messages import (
     encode_result,
     members_of,
 )
-from servey.mcp.offers import Offers, may_call
+from servey.mcp.offers import Offers, may_call, may_read
 from servey.mcp.prompts import Prompt, completion_of
 from servey.mcp.protected import ProtectedResource
 from servey.mcp.questions import InputRequired
@@ -239,7 +239,7 @@ class Server:
         lists_all = self.runtime.settings.mcp_lists == "all"
         authorization = await self._caller(exchange)
         described += [
-            each.described for each in self.offers.channels.values() if lists_all or await each.may_read(authorization)
+            each.described for each in self.offers.channels.values() if lists_all or await may_read(each, authorization)
         ]
         return self._page("resources", described, request)
 

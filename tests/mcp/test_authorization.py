@@ -10,7 +10,17 @@ from fastapi import FastAPI
 from mcp.client.auth.utils import extract_resource_metadata_from_www_auth, extract_scope_from_www_auth
 from mcp.shared.auth import ProtectedResourceMetadata
 
-from servey import MCP_TOOL, WEB_GET, Authorization, Forbidden, ScopeAccessControl, Settings, action, create_app
+from servey import (
+    MCP_TOOL,
+    WEB_GET,
+    Authorization,
+    Forbidden,
+    ScopeAccessControl,
+    Settings,
+    action,
+    create_app,
+    websocket_event_channel,
+)
 from servey.testing import client, token_for
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
@@ -30,9 +40,10 @@ async def guarded(refuse: bool = False) -> str:
     return "in"
 
 
-def app_of(*actions: Any, **settings: Any) -> Any:
+def app_of(*actions: Any, channels: Any = (), **settings: Any) -> Any:
     given = {"env": "dev", "jwt_secret_key": SECRET, "jwt_issuer": ISSUER, "jwt_audience": RESOURCE} | settings
-    return create_app(actions=actions or [public, guarded], settings=Settings(**given), title="Tools")
+    offered = actions or [public, guarded]
+    return create_app(actions=offered, channels=channels, settings=Settings(**given), title="Tools")
 
 
 def ask(http: Any, method: str, token: str | None = None, path: str = "/mcp", **params: Any) -> Any:
@@ -146,6 +157,31 @@ def test_in_a_host_and_mounted_the_metadata_is_where_the_challenge_says():
             assert (await http.get(where)).json()["resource"] == "http://testserver/sub/mcp"
 
     anyio.run(main)
+
+
+def fails_for_the_anonymous(caller: Any) -> bool:
+    return caller.subject_id == "ada"
+
+
+def raises_forbidden(caller: Any) -> bool:
+    raise Forbidden("Not on Sundays")
+
+
+@pytest.mark.parametrize("rule", [fails_for_the_anonymous, raises_forbidden])
+def test_an_access_rule_that_raises_hides_its_own_tool_only(rule):
+    @action(triggers=MCP_TOOL, access_control=rule)
+    async def fragile() -> None: ...
+
+    @action(triggers=MCP_TOOL)
+    async def public() -> None: ...
+
+    news = websocket_event_channel("news", str, history=1, mcp=True, access_control=rule)
+    with client(app_of(fragile, public, channels=[news])) as http:
+        listed = ask(http, "tools/list").json()["result"]["tools"]
+        assert [tool["name"] for tool in listed] == ["public"]
+        assert ask(http, "resources/list").json()["result"]["resources"] == []
+    with client(app_of(fragile)) as http:
+        assert ask(http, "initialize", protocolVersion="2025-11-25").status_code == 401
 
 
 def test_a_rest_client_is_challenged_as_before():
