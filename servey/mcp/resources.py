@@ -80,6 +80,9 @@ def address_problem(action: Action, uri: str) -> str | None:
         return f"the MCP address {uri!r} must be a URI with parameters in braces, e.g. 'shop://orders/{{order_id}}'"
     named = _VARIABLE.findall(uri)
     params = {param.alias: param for param in action.signature.client}
+    twice = [name for name in named if named.count(name) > 1]
+    if twice:
+        return f"the MCP address {uri!r} names '{twice[0]}' twice"
     unknown = [name for name in named if name not in params]
     missing = [name for name, param in params.items() if param.required and name not in named]
     if unknown:

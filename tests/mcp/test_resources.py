@@ -221,6 +221,7 @@ async def test_guarded_ones_are_for_those_who_may_use_them(mode):
         ("no address", "must be a URI with parameters in braces"),
         ("shop://{a}/{+b}", "must be a URI with parameters in braces"),
         ("shop://{c}", "names 'c', which is not a parameter"),
+        ("shop://{a}/{a}", "names 'a' twice"),
         ("shop://{b}", "must name the required parameter 'a'"),
     ],
 )
