@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -95,13 +96,15 @@ def _of_response(tool: Tool, response: Response) -> bytes:
     media_type, body = _body_of(tool.action, response)
     result: dict[str, Any] = {"content": [_content(media_type, body, tool.name)]}
     if tool.output_schema is not None:
-        try:
+        value, fits = None, False
+        with suppress(ValueError):
             value = from_json(body, allow_inf_nan=False)
-        except ValueError:
+            fits = tool.wraps or isinstance(value, dict)
+        if not fits:
             raise ResultError(
                 f"action '{tool.action.name}' ({tool.action.place}) returned a Response that is not JSON "
-                "instead of the annotated type; annotate it as Response"
-            ) from None
+                "of the annotated type; annotate it as Response"
+            )
         result["structuredContent"] = {RESULT: value} if tool.wraps else value
     return members_of(result)
 

@@ -182,8 +182,8 @@ async def test_images_sounds_texts_and_files_are_content(tmp_path):
         return Response(kinds[kind], media_type=kind)
 
     @action(triggers=MCP_TOOL)
-    async def typed(good: bool) -> Order:
-        return JSONResponse({"id": 1}) if good else Response(b"%PDF", media_type="application/pdf")  # type: ignore[return-value]
+    async def typed(good: bool, body: str = "") -> Order:
+        return JSONResponse({"id": 1}) if good else Response(body, media_type="application/json")  # type: ignore[return-value]
 
     @action(triggers=MCP_TOOL)
     async def streamed() -> Response:
@@ -205,7 +205,9 @@ async def test_images_sounds_texts_and_files_are_content(tmp_path):
         assert (shown[3].resource.mime_type, base64.b64decode(shown[3].resource.blob)) == ("application/pdf", b"%PDF")
         # The client requires structured content of every tool that declares an output schema.
         assert (await client.call_tool("typed", {"good": True})).structured_content == {"id": 1}
-        assert "internal" in text_of(await client.call_tool("typed", {"good": False}))
+        for body in ("%PDF", "[1]", "null"):
+            wrong = await client.call_tool("typed", {"good": False, "body": body})
+            assert "internal" in text_of(wrong)
         assert "internal" in text_of(await client.call_tool("streamed"))
         assert text_of(await client.call_tool("refused")) == "not today (http_403)"
 
