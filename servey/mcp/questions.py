@@ -19,7 +19,7 @@ from pydantic_core import from_json, to_json
 
 from servey.calls.validation_errors import readable_errors
 from servey.compat.json_schema import flat_schema_of
-from servey.core.errors import CannotAsk, InvalidParams, ServeyError
+from servey.core.errors import ActionError, CannotAsk, InvalidParams, ServeyError
 from servey.mcp.messages import INVALID_PARAMS, META_CLIENT_CAPABILITIES, ProtocolError, Request
 from servey.mcp.progress import Progress
 
@@ -37,11 +37,11 @@ _KEPT = {
 """The types that a form can have, and what it may say of them. The answer is validated against all of the model."""
 
 
-class InputRequired(CannotAsk):
-    """A call asks a question that has no answer yet."""
+class InputRequired(ActionError):
+    """A call asks a question that has no answer yet. It is no `CannotAsk`, which an action may catch to do without one."""
 
     def __init__(self, key: str, params: Mapping[str, Any], answers: Mapping[str, Any]) -> None:
-        super().__init__()
+        super().__init__(428, "input_required", "This action asks a question; call it again with the answer")
         self.key = key
         self.params = params
         self.answers = answers

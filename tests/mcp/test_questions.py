@@ -13,6 +13,7 @@ from mcp.types import ElicitResult
 from pydantic import BaseModel, Field, field_validator
 
 from servey import MCP_TOOL, WEB_POST, Context, McpTrigger, Settings, TtlCacheControl, action, create_app
+from servey.core.errors import CannotAsk
 from servey.testing import client
 from tests.mcp.agents import META, MODERN, agent, code_of
 
@@ -71,6 +72,15 @@ async def order_tea(kind: str, context: Context, session: Annotated[str, Depends
 def plain_def(context: Context) -> list[bool]:
     """Ask the same twice, in a worker thread."""
     return [context.ask(Sure, "Sure?") is not None for _ in range(2)]
+
+
+@action(triggers=MCP_TOOL)
+async def ask_if_possible(context: Context) -> str:
+    try:
+        sure = context.ask(Sure, "Sure?")
+    except CannotAsk:
+        return "nobody to ask"
+    return "yes" if sure and sure.sure else "no"
 
 
 def app_of(*actions: Any, **settings: Any) -> Any:
@@ -170,6 +180,13 @@ def test_other_transports_cannot_ask():
         "code": "cannot_ask",
         "detail": "This action asks a question; call it over MCP with a client that can show it (elicitation)",
     }
+
+
+async def test_an_action_can_do_without_an_answer():
+    async with agent_of(ask_if_possible, answer=Person({"sure": True})) as client:
+        assert (await client.call_tool("ask_if_possible")).structured_content == {"result": "yes"}
+    async with agent_of(ask_if_possible) as client:
+        assert (await client.call_tool("ask_if_possible")).structured_content == {"result": "nobody to ask"}
 
 
 async def test_prompts_and_resources_ask_too():
