@@ -127,7 +127,8 @@ class _Connection:
         """Wait for the calls that run; nobody answers the questions of those that wait for answers."""
         self._is_open = False
         for waiting in self._asked.values():
-            waiting.set_exception(_gone())
+            if not waiting.done():  # or else its answer was the last line
+                waiting.set_exception(_gone())
         if self._running:
             await asyncio.wait([task for task, _ in self._running.values()])
 

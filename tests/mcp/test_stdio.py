@@ -1,11 +1,14 @@
 """`servey mcp`: an agent that starts the server as its own process, and speaks to it over standard input and output."""
 
 import json
+import queue
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -13,9 +16,12 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.types import ElicitResult
 
-from servey import Authorization
+from servey import MCP_TOOL, Authorization, Context, Settings, action, create_app
 from servey.auth.keys import OneKey, secret_key
 from servey.auth.tokens import JwtAuthorizer
+from servey.mcp.offers import offers_of
+from servey.mcp.server import Server
+from servey.mcp.stdio import serve_stdio
 from tests.serving import environment, run
 
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
@@ -55,6 +61,11 @@ async def slow(context: Context) -> None:
     finally:
         open("cancelled", "w", encoding="utf-8").close()
 """
+
+
+@dataclass
+class Sure:
+    sure: bool
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +188,51 @@ def test_calls_run_side_by_side_and_can_be_cancelled(process, project):
     assert process.read()["error"]["message"] == "The client has gone without an answer"
     process.process.wait(20)
     assert (project / "cancelled").exists()
+
+
+def test_an_answer_may_be_the_last_line():
+    """The answer and the end of the input arrive together, before the call continues."""
+
+    @action(triggers=MCP_TOOL)
+    async def ask(context: Context) -> bool:
+        answer = context.ask(Sure, "Sure?")
+        return answer is not None and answer.sure
+
+    questions: queue.Queue[Any] = queue.Queue()
+    written: list[Any] = []
+
+    def line(**message: Any) -> bytes:
+        return json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n"
+
+    class Lines:
+        def __init__(self) -> None:
+            capabilities = {"protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}}}
+            self.before = [
+                line(id=1, method="initialize", params=capabilities),
+                line(id=2, method="tools/call", params={"name": "ask"}),
+            ]
+            self.answers = [{"action": "accept", "content": {"sure": True}}]
+
+        def readline(self, limit: int) -> bytes:
+            if self.before:
+                return self.before.pop(0)
+            return line(id=questions.get(timeout=5)["id"], result=self.answers.pop()) if self.answers else b""
+
+    def write(message: bytes) -> None:
+        written.append(json.loads(message))
+        if written[-1].get("method") == "elicitation/create":
+            questions.put(written[-1])
+            (reader,) = [thread for thread in threading.enumerate() if thread.name == "servey mcp"]
+            reader.join(5)
+
+    async def main() -> None:
+        app = create_app(actions=[ask], settings=Settings(env="dev"))
+        async with app.running():
+            server = Server(app.runtime, offers_of(app.runtime, has_request=False), "/mcp")
+            await serve_stdio(server, cast("Any", Lines()), write, token=None, trusted=True)
+
+    anyio.run(main)
+    assert written[-1]["result"]["structuredContent"] == {"result": True}
 
 
 def test_it_prints_the_configuration_for_agents(project):
