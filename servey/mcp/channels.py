@@ -79,7 +79,7 @@ async def listen(
 ) -> bytes:
     """Tell a client about new events of channels until the process stops; return the JSON members of the result.
 
-    What the caller may not read is left out of what it gets.
+    What the caller may not read is left out of what it gets; if nothing is left, this returns at once.
     Errors: Unauthenticated for a caller without a valid token, or once it has expired; TooSlow, Overloaded.
     """
     meta = {META_SUBSCRIPTION: request.id}
@@ -107,13 +107,13 @@ async def listen(
             subscription.attach(deliver, end)
         agreed = {"resourceSubscriptions": list(opened)} if opened else {}
         await tell("notifications/subscriptions/acknowledged", {"notifications": agreed})
-        while not ended:
+        while opened and not ended:  # without a subscription nothing would ever end it
             await changed.wait()
             changed.clear()
             for uri in [*changes]:
                 del changes[uri]
                 await tell("notifications/resources/updated", {"uri": uri})
             await asyncio.sleep(_PAUSE_SECONDS)  # for all events of this time, one notice
-    if not isinstance(ended[0], Restarting):
+    if ended and not isinstance(ended[0], Restarting):
         raise ended[0]
     return members_of({})

@@ -168,6 +168,16 @@ async def test_a_client_is_told_about_new_events():
         await last.task
 
 
+@pytest.mark.parametrize("names", [[], ["events:///orders", "events:///plain"]])
+async def test_a_subscription_to_nothing_ends(names):
+    app = app_of()
+    async with app.running():
+        call = listening(app, *names, token=token_for(app, Authorization("bob")))
+        assert (await call.message())["params"]["notifications"] == {}
+        assert (await call.message())["result"]["resultType"] == "complete"
+        await asyncio.wait_for(call.task, 5)
+
+
 @pytest.mark.parametrize(
     ("notifications", "accept", "code"),
     [
