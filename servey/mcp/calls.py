@@ -116,5 +116,7 @@ async def _missing_scopes(plan: Plan, context: Context) -> tuple[str, ...]:
     scopes = required_scopes(plan.action.access_control)
     if authorization is None or authorization.has_all_scopes(scopes):
         return ()
-    is_refused = plan.check_with_params is not None or not await may_call(plan, authorization)
-    return scopes if is_refused else ()
+    if not await may_call(plan, authorization):
+        return scopes
+    rule = plan.check_with_params
+    return () if rule is None or authorization.has_all_scopes(required_scopes(rule)) else scopes

@@ -99,6 +99,26 @@ def test_a_token_without_the_scopes_is_told_which():
     assert own.json()["result"]["content"][0]["text"] == "Not on Sundays (forbidden)"
 
 
+def test_a_caller_with_the_scopes_is_not_sent_for_another_token():
+    def is_own(caller: Authorization | None, params: Any) -> bool:
+        return bool(params["id"] == 1)
+
+    @action(triggers=MCP_TOOL, access_control=ScopeAccessControl(("read", "write")) & is_own)
+    async def see(id: int) -> str:
+        return "in"
+
+    app = app_of(see)
+    with client(app) as http:
+        reader, other = (token_for(app, Authorization("ada", frozenset({scope}))) for scope in ("read", "x"))
+        own, foreign, refused = (
+            ask(http, "tools/call", token, name="see", arguments={"id": id})
+            for token, id in ((reader, 1), (reader, 2), (other, 1))
+        )
+    assert own.json()["result"]["content"][0]["text"] == "in"
+    assert foreign.json()["result"]["content"][0]["text"] == "Forbidden (forbidden)"
+    assert (refused.status_code, "insufficient_scope" in refused.headers["www-authenticate"]) == (403, True)
+
+
 def test_a_token_for_another_resource_is_refused():
     app, other = app_of(), app_of(jwt_audience="https://other.example/mcp")
     scopes = frozenset({"read", "write"})
