@@ -194,16 +194,18 @@ async def open_subscription(
     *,
     subscriber_id: str | None = None,
     after: str | None = None,
+    trusted: bool = False,
 ) -> Subscription:
     """Subscribe to a channel, and replay the events since the cursor ``after`` if all of them are stored.
 
-    ``subscriber_id`` is chosen by the client; without it, a new one is created.
+    ``subscriber_id`` is chosen by the client; without it, a new one is created. The access rule does not apply to
+    ``trusted`` callers, the filter does.
     Errors: NotFound, Unauthenticated, Forbidden, Overloaded if the bus cannot be reached, Restarting.
     """
     found = next((each for each in runtime.catalog.channels_of(WebsocketEventChannel) if each.name == channel), None)
     if found is None:
         raise NotFound(f"There is no channel '{channel[:MAX_ID_CHARACTERS]}'")
-    opened: Subscription = await runtime.subscriptions.open(found, authorization, subscriber_id, after)
+    opened: Subscription = await runtime.subscriptions.open(found, authorization, subscriber_id, after, trusted=trusted)
     return opened
 
 

@@ -51,8 +51,8 @@ class ChannelResource:
         )
         return {"uri": self.uri, "name": self.channel.name, "description": about, "mimeType": "application/json"}
 
-    async def read(self, process: Process, authorization: Authorization | None) -> bytes:
-        """Return the JSON members with the last events that a caller may see, oldest first.
+    async def read(self, process: Process, authorization: Authorization | None, *, trusted: bool) -> bytes:
+        """Return the JSON members with the last events that a caller may see, oldest first; see `open_subscription`.
 
         Errors: Unauthenticated, Forbidden, Overloaded.
         """
@@ -60,7 +60,7 @@ class ChannelResource:
         for _ in range(_TRIES):
             now = (await process.bus.recall(self.channel.name, None)).position
             after = Position(now.epoch, max(now.offset - self.channel.history, 0)).cursor
-            opened = await open_subscription(process, self.channel.name, authorization, after=after)
+            opened = await open_subscription(process, self.channel.name, authorization, after=after, trusted=trusted)
             items = opened.take_queued()
             opened.close()
             if opened.recovered:  # or else events have been published in between

@@ -236,7 +236,7 @@ class Server:
     async def _list_resources(self, request: Request, exchange: Exchange) -> bytes:
         resources = [each for each in self.offers.resources.values() if not each.is_template]
         described = [each.described for each in await self._usable(resources, exchange)]
-        lists_all = self.runtime.settings.mcp_lists == "all"
+        lists_all = exchange.context.trusted or self.runtime.settings.mcp_lists == "all"
         authorization = await self._caller(exchange)
         described += [
             each.described for each in self.offers.channels.values() if lists_all or await may_read(each, authorization)
@@ -264,7 +264,8 @@ class Server:
         )
 
     async def _read_channel(self, channel: ChannelResource, request: Request, exchange: Exchange) -> bytes:
-        members = await channel.read(self.runtime, await exchange.context.authorize())
+        context = exchange.context
+        members = await channel.read(self.runtime, await context.authorize(), trusted=context.trusted)
         return members + b',"ttlMs":0,"cacheScope":"private"' if request.is_modern else members
 
     async def _listen(self, request: Request, exchange: Exchange) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import anyio
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.types import ElicitResult
 
@@ -24,6 +24,11 @@ from servey.mcp.server import Server
 from servey.mcp.stdio import serve_stdio
 from tests.serving import environment, run
 
+CHANNELS = """
+from servey import ScopeAccessControl, websocket_event_channel
+
+orders = websocket_event_channel("orders", int, history=5, mcp=True, access_control=ScopeAccessControl("admin"))
+"""
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
 ACTIONS = """
 import asyncio, os
@@ -72,6 +77,7 @@ class Sure:
 def project(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     (folder / "actions.py").write_text(ACTIONS, encoding="utf-8")
+    (folder / "event_channels.py").write_text(CHANNELS, encoding="utf-8")
     return folder
 
 
@@ -96,6 +102,8 @@ def test_the_agent_is_the_trusted_operator(project, mode):
             assert (await client.call_tool("add", {"a": 1})).structured_content == {"result": 3}
             assert (await client.call_tool("admin")).structured_content == {"result": None}
             assert (await client.call_tool("add", {"a": "x"})).is_error
+            assert [each.name for each in (await client.list_resources()).resources] == ["orders"]
+            assert (await client.read_resource("events:///orders")).contents[0].text == "[]"
 
     anyio.run(main)
 
@@ -111,6 +119,9 @@ def test_a_token_or_none_applies_the_rules(project):
             assert {tool.name for tool in (await client.list_tools()).tools} == {"add", "slow"}
             refused = await client.call_tool("admin")
             assert refused.content[0].text == "Not authenticated (unauthenticated)"
+            assert (await client.list_resources()).resources == []
+            with pytest.raises(MCPError, match="Not authenticated"):
+                await client.read_resource("events:///orders")
 
     anyio.run(main)
 
