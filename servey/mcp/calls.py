@@ -22,6 +22,9 @@ from servey.mcp.progress import Progress
 from servey.mcp.protected import InsufficientScope, TokenRequired
 from servey.mcp.questions import Client, InputRequired
 
+_MESSAGE_HEADERS = frozenset({b"content-type", b"content-length", b"transfer-encoding", b"cache-control"})
+"""They describe the message of the protocol, and not the action's result in it."""
+
 
 @dataclass
 class Exchange:
@@ -48,9 +51,9 @@ class Exchange:
             await resources.close(failure or self.failure)
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers that the action or its dependencies set on an injected ``Response``."""
+        """Return the headers that the action or its dependencies set on a ``Response``, but those of the message."""
         response = self.context.resources.response if self.context.holds_resources else None
-        return [] if response is None else list(response.raw_headers)
+        return [] if response is None else [each for each in response.raw_headers if each[0] not in _MESSAGE_HEADERS]
 
 
 class CallFailed(Exception):

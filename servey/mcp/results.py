@@ -88,7 +88,11 @@ def _body_of(action: Action, response: Response) -> tuple[str, bytes]:
         raise ResultError(f"action '{action.name}' ({action.place}) returned a streaming Response over MCP")
     body = bytes(response.body)
     if response.status_code >= 300:
-        raise ActionError(response.status_code, f"http_{response.status_code}", body.decode(errors="replace"))
+        text = body.decode(errors="replace") or f"The response has the status {response.status_code}"
+        where = response.headers.get("location")
+        raise ActionError(
+            response.status_code, f"http_{response.status_code}", f"{text}; see {where}" if where else text
+        )
     return (response.headers.get("content-type") or "").partition(";")[0].strip().lower(), body
 
 

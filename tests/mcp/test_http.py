@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi import Depends, FastAPI, Header, HTTPException, Response
 
 from servey import MCP_TOOL, Authorization, ScopeAccessControl, Settings, action, create_app
 from servey.testing import client, token_for
@@ -235,6 +235,20 @@ def test_a_large_request_is_refused():
     with posting() as post:
         answer = post("tools/call", {"name": "add", "arguments": {"a": "1" * 10_000_000}})
     assert (answer.status_code, answer.json()["error"]["data"]) == (413, {"code": "too_large"})
+
+
+def test_an_action_cannot_change_the_headers_of_the_message():
+    @action(triggers=MCP_TOOL)
+    async def table(response: Response) -> str:
+        for name, value in (("content-type", "text/csv"), ("content-length", "3"), ("x-from", "action")):
+            response.headers[name] = value
+        return "a,b"
+
+    with posting(create_app(actions=[table], settings=Settings(env="dev"))) as post:
+        answer = post("tools/call", {"name": "table"})
+    assert answer.headers.get_list("content-type") == ["application/json"]
+    assert answer.headers.get_list("content-length") == [str(len(answer.content))]
+    assert answer.headers["x-from"] == "action"
 
 
 def test_a_refused_caller_gets_401_or_403():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi import Header, UploadFile
 from pydantic import BaseModel
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from servey import (
     MCP_TOOL,
@@ -193,7 +193,11 @@ async def test_images_sounds_texts_and_files_are_content(tmp_path):
     async def refused() -> Response:
         return Response("not today", 403)
 
-    async with agent_of(file, typed, streamed, refused) as client:
+    @action(triggers=MCP_TOOL)
+    async def moved() -> Response:
+        return RedirectResponse("/elsewhere")
+
+    async with agent_of(file, typed, streamed, refused, moved) as client:
         shown = [(await client.call_tool("file", {"kind": kind})).content[0] for kind in kinds]
         assert (shown[0].type, shown[0].mime_type, base64.b64decode(shown[0].data)) == (
             "image",
@@ -210,6 +214,7 @@ async def test_images_sounds_texts_and_files_are_content(tmp_path):
             assert "internal" in text_of(wrong)
         assert "internal" in text_of(await client.call_tool("streamed"))
         assert text_of(await client.call_tool("refused")) == "not today (http_403)"
+        assert text_of(await client.call_tool("moved")) == "The response has the status 307; see /elsewhere (http_307)"
 
 
 async def test_a_stream_is_collected_within_the_actions_timeout():
