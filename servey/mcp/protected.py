@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from starlette.types import Scope
 
@@ -91,4 +92,5 @@ _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+", re.ASCII)
 def _address(scope: Scope, path: str) -> str:
     given = header(scope, b"host") or ""
     host = given if _HOST.fullmatch(given) else "localhost"
-    return f"{scope['scheme']}://{host}{scope.get('root_path', '').rstrip('/')}{path}"
+    # A mount may have parameters in its path: what a client has written there must not end a quoted string.
+    return f"{scope['scheme']}://{host}{quote(scope.get('root_path', '').rstrip('/'))}{path}"

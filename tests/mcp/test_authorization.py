@@ -168,6 +168,7 @@ def test_in_a_host_and_mounted_the_metadata_is_where_the_challenge_says():
         assert http.get(where).json()["resource"] == RESOURCE
     around, app = FastAPI(), app_of(jwt_audience=None)
     around.mount("/sub", app)
+    around.mount("/of/{tenant}", app)
 
     async def main() -> None:
         transport = httpx2.ASGITransport(around)
@@ -175,6 +176,9 @@ def test_in_a_host_and_mounted_the_metadata_is_where_the_challenge_says():
             body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "guarded"}}
             where = extract_resource_metadata_from_www_auth(await http.post("/sub/mcp", json=body))
             assert (await http.get(where)).json()["resource"] == "http://testserver/sub/mcp"
+            refused = await http.post('/of/a"b%0d%0a\u20ac/mcp', json=body)
+            where = extract_resource_metadata_from_www_auth(refused)
+            assert where.startswith("http://testserver/of/a%22b%0D%0A%E2%82%AC/.well-known/")
 
     anyio.run(main)
 
