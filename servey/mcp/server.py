@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 from servey.calls.invoke import Plan
 from servey.core.access import Authorization
 from servey.core.cache import TtlCacheControl
+from servey.core.context import Context
 from servey.core.errors import InvalidParams, NotFound, Unauthenticated
 from servey.mcp.calls import CallFailed, Exchange, call_action
 from servey.mcp.channels import ChannelResource, listen
@@ -258,7 +260,7 @@ class Server:
             )
         members = await _called(resource, params, request, exchange, partial(members_of_contents, resource, uri))
         return (
-            members + b"," + members_of(_freshness_of(resource.plan, self.runtime.app))
+            members + b"," + members_of(_freshness_of(resource.plan, exchange.context))
             if request.is_modern
             else members
         )
@@ -357,13 +359,15 @@ def _begin_of(cursor: Any) -> int:
     return int(cursor)
 
 
-def _freshness_of(plan: Plan, app: Any) -> dict[str, Any]:
-    """Return how long clients may keep what they read, by the action's cache control.
+def _freshness_of(plan: Plan, context: Context) -> dict[str, Any]:
+    """Return how long clients may keep what they read, by the action's cache control and the age of a cached result.
 
     The protocol has no ``Vary``: what depends on headers of the request is not kept.
     """
     control = plan.action.cache_control
-    reads_request = plan.injection is not None and plan.injection.vary_of(app) != ()
+    reads_request = plan.injection is not None and plan.injection.vary_of(context.runtime.app) != ()
     if not isinstance(control, TtlCacheControl) or reads_request:
         return {"ttlMs": 0, "cacheScope": "private"}
-    return {"ttlMs": int(min(control.ttl, 31_536_000) * 1000), "cacheScope": "private" if control.private else "public"}
+    age = 0.0 if context.made_at is None else max(0.0, time.time() - context.made_at)
+    left = max(0.0, min(control.ttl - age, 31_536_000))
+    return {"ttlMs": int(left * 1000), "cacheScope": "private" if control.private else "public"}

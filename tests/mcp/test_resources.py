@@ -1,5 +1,6 @@
 """Resources that agents read by address, prompts that people choose, completion of arguments, pages of lists."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum
@@ -140,11 +141,17 @@ async def test_a_resource_is_read(mode):
 
 
 async def test_cache_control_is_the_hint_of_a_resource():
-    async with agent_of(*ALL, tenant_offers) as client:
+    app = create_app(actions=[*ALL, tenant_offers], settings=Settings(env="dev"))
+    async with app.running(), agent(app) as client, agent(app) as another:
         hours = await client.read_resource("actions:///opening-hours")
+        with pytest.MonkeyPatch.context() as patch:
+            later = time.time() + 20
+            patch.setattr(time, "time", lambda: later)
+            kept = await another.read_resource("actions:///opening-hours")
         logo = await client.read_resource("actions:///logo")
         offers = await client.read_resource("actions:///tenant-offers")
     assert (hours.ttl_ms, hours.cache_scope) == (60_000, "public")
+    assert 39_000 <= kept.ttl_ms <= 40_500
     assert (logo.ttl_ms, logo.cache_scope) == (0, "private")
     assert (offers.ttl_ms, offers.cache_scope) == (0, "private"), "it depends on a header, and there is no Vary"
 
