@@ -88,7 +88,9 @@ async def _read(server: Server, scope: Scope, receive: Receive) -> Request | Res
         headers.setdefault(name, []).append(value)
     settings = server.runtime.settings
     if b"origin" in headers and not origin_is_known(scope, settings.cors_allowed_origins):
-        raise Forbidden("Pages of this Origin may not call this server")
+        raise Forbidden(
+            "Pages of this Origin may not call this server; SERVEY_CORS_ALLOWED_ORIGINS lists those that may"
+        )
     if scope["method"] != "POST":
         # No streams that outlive a request, and no sessions to end.
         raise ActionError(405, "method_not_allowed", "Method Not Allowed", headers={"Allow": "POST"})
