@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope
 
 from servey.calls.invoke import Plan, invoke
 from servey.calls.resources import Resources
+from servey.compat.starlette import remember_body
 from servey.core.access import required_scopes
 from servey.core.context import Context
 from servey.core.errors import ActionError, ActionTimeout, Forbidden, Unauthenticated
@@ -30,10 +31,10 @@ _MESSAGE_HEADERS = frozenset({b"content-type", b"content-length", b"transfer-enc
 class Exchange:
     """One request of a client and what its call opened.
 
-    Shape: ``scope`` and ``receive`` are those of its HTTP request, or None; ``progress`` tells the client how far the call
-    is, if it asks for that; ``answers`` are the client's to questions of the call, or None if it cannot be asked;
-    ``notify`` sends it a message before the result, or is None where nothing can; ``failure`` is the exception of a call
-    that failed, which dependencies see when they are closed.
+    Shape: ``scope`` and ``receive`` are those of its HTTP request, or None; ``body`` is what was read of it; ``progress``
+    tells the client how far the call is, if it asks for that; ``answers`` are the client's to questions of the call, or
+    None if it cannot be asked; ``notify`` sends it a message before the result, or is None where nothing can; ``failure``
+    is the exception of a call that failed, which dependencies see when they are closed.
     """
 
     context: Context
@@ -43,6 +44,7 @@ class Exchange:
     answers: Mapping[str, Any] | None = None
     notify: Callable[[bytes], Awaitable[object]] | None = None
     failure: BaseException | None = None
+    body: bytes = b""
 
     async def close(self, failure: BaseException | None = None) -> None:
         """Run background tasks and close what the call opened."""
@@ -101,6 +103,7 @@ async def _rendered(
     if exchange.scope is not None and (plan.injection is not None or context.runtime.job_owner is not None):
         assert exchange.receive is not None
         request = HttpRequest({**exchange.scope, "state": dict(exchange.scope.get("state", {}))}, exchange.receive)
+        remember_body(request, exchange.body)
         context.resources = Resources(request=request, app=context.runtime.app)
     result = await invoke(action, params, context)
     if not action.signature.streams:

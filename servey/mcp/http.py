@@ -57,14 +57,14 @@ async def serve_http(server: Server, scope: Scope, receive: Receive, send: Send)
     request: Request | Response | None = None
     try:
         with server.runtime.in_flight.count_call():
-            request = await _read(server, scope, receive)
+            request, body = await _read(server, scope, receive)
             if isinstance(request, Response) or request.id is None:
                 await reply.send(202, b"")
                 return
             if request.method != LISTEN:
-                await _respond(server, request, scope, receive, reply)
+                await _respond(server, request, body, scope, receive, reply)
                 return
-        await _respond(server, request, scope, receive, reply)  # it lasts, so it is no request in flight
+        await _respond(server, request, body, scope, receive, reply)  # it lasts, so it is no request in flight
     except (Exception, asyncio.CancelledError) as raised:
         error = exception_of(raised)
         if reply.is_sent:
@@ -81,8 +81,8 @@ async def serve_http(server: Server, scope: Scope, receive: Receive, send: Send)
         reply.close()
 
 
-async def _read(server: Server, scope: Scope, receive: Receive) -> Request | Response:
-    """Read and check the message of a request. Errors: ActionError."""
+async def _read(server: Server, scope: Scope, receive: Receive) -> tuple[Request | Response, bytes]:
+    """Read and check the message of a request, and return it with the body. Errors: ActionError."""
     headers: Headers = {}
     for name, value in scope["headers"]:
         headers.setdefault(name, []).append(value)
@@ -109,7 +109,7 @@ async def _read(server: Server, scope: Scope, receive: Receive) -> Request | Res
         raise ProtocolError(PARSE_ERROR, f"The body is not valid JSON: {error.detail[0]['ctx']['error']}") from None
     if isinstance(request, Request):
         _check_headers(request, headers)
-    return request
+    return request, body
 
 
 def _first(headers: Headers, name: bytes) -> str | None:
@@ -157,16 +157,17 @@ def _decoded(value: str) -> str | None:
         return None
 
 
-async def _respond(server: Server, request: Request, scope: Scope, receive: Receive, reply: Reply) -> None:
+async def _respond(server: Server, request: Request, body: bytes, scope: Scope, receive: Receive, reply: Reply) -> None:
     token = caller_token(scope, server.runtime)
     context = Context(server.runtime, "mcp", request_id_of(scope), token)
     notify = reply.notify if _accepts_events(scope) else None
     progress = progress_of(request) if notify is not None else None
-    exchange = Exchange(context, scope, receive, progress, answers_of(request) if request.is_modern else None, notify)
+    answers = answers_of(request) if request.is_modern else None
+    exchange = Exchange(context, scope, receive, progress, answers, notify, body=body)
     try:
         call = _until_disconnect(server.respond(request, exchange), server, request, exchange)
-        body = await reported(call, progress, reply.notify)
-        await reply.send(200, body, exchange.headers())
+        response = await reported(call, progress, reply.notify)
+        await reply.send(200, response, exchange.headers())
     except BaseException as error:
         await exchange.close(error)
         raise

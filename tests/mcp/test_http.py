@@ -2,12 +2,12 @@
 
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import httpx
 import pytest
-from fastapi import Depends, FastAPI, Header, HTTPException, Response
+from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 
 from servey import MCP_TOOL, Authorization, ScopeAccessControl, Settings, action, create_app
 from servey.testing import client, token_for
@@ -236,6 +236,20 @@ def test_a_large_request_is_refused():
     with posting() as post:
         answer = post("tools/call", {"name": "add", "arguments": {"a": "1" * 10_000_000}})
     assert (answer.status_code, answer.json()["error"]["data"]) == (413, {"code": "too_large"})
+
+
+def test_an_action_can_read_the_body_of_its_request():
+    async def sent(request: Request) -> Any:
+        return await request.json()
+
+    @action(triggers=MCP_TOOL, timeout=5)
+    async def asked(request: Request, body: Annotated[Any, Depends(sent)]) -> list[Any]:
+        assert not await request.is_disconnected()
+        return [body["params"]["name"], (await request.json())["id"]]
+
+    with posting(create_app(actions=[asked], settings=Settings(env="dev"))) as post:
+        for given in ({"method": "tools/call", "params": {"name": "asked"}}, modern("tools/call", name="asked")):
+            assert post(**given).json()["result"]["structuredContent"] == {"result": ["asked", 1]}
 
 
 def test_an_action_cannot_change_the_headers_of_the_message():
