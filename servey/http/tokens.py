@@ -45,8 +45,8 @@ def is_default(source: TokenSource) -> bool:
 def caller_token(scope: Scope, runtime: Process) -> str | None:
     """Return the token of a request or a websocket, or None.
 
-    Without an ``Authorization`` header, cookies count for an unsafe method or a websocket only if its ``Origin`` is the
-    app's own or one that CORS names, because browsers send cookies with the requests of other sites too.
+    Cookies count for an unsafe method or a websocket only if its ``Origin`` is the app's own or one that CORS names, because
+    browsers send cookies, and the passwords of Basic authentication, with the requests of other sites too.
     """
     if is_default(runtime.token_source):
         return bearer_token(scope, runtime.settings)
@@ -57,7 +57,7 @@ def token_in(raw: list[tuple[bytes, bytes]], scope: Scope, runtime: Process) -> 
     """Return the token of these headers, which may have more than those of the request; see `caller_token`."""
     headers = _joined(raw)
     source = runtime.token_source
-    if not is_default(source) and "authorization" not in headers and _is_forgeable(scope, runtime):
+    if not is_default(source) and _is_forgeable(scope, runtime):
         headers.pop("cookie", None)
     cookie = headers.get("cookie")
     return source.token_of(headers, {} if cookie is None else cookie_parser(cookie))

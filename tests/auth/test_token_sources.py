@@ -85,6 +85,9 @@ def test_a_cookie_counts_for_changes_of_known_origins_only(http, token, origin, 
     assert http.post("/actions/write", headers=headers).status_code == status
     query = {"query": "mutation { write }"}
     assert ("errors" in http.post("/graphql", json=query, headers=headers).json()) == (status == 401)
+    # A browser sends a password that it knows with the requests of other sites too.
+    basic = {**headers, "Authorization": "Basic YWRhOng="}
+    assert http.post("/actions/write", headers=basic).status_code == status
     # What a page of another site cannot send needs no check.
     http.cookies.clear()
     assert http.post("/actions/write", headers={**headers, "X-Token": token}).status_code == 200
@@ -109,6 +112,28 @@ def test_connection_init_reads_it(http, token):
             socket.receive_json()
             socket.send_json({"id": "1", "type": "subscribe", "payload": {"query": "{ read }"}})
             assert (socket.receive_json()["payload"].get("data") or {}).get("read") == expected
+
+
+def test_connection_init_does_not_make_the_cookies_of_a_foreign_page_count():
+    class HeaderOrCookie:
+        vary = ("Authorization", "Cookie")
+
+        def token_of(self, headers, cookies):
+            return headers.get("authorization") or cookies.get("session")
+
+    settings = SETTINGS.model_copy(update={"cors_allowed_origins": ("*",)})
+    app = create_app(actions=[read], settings=settings, parts=Parts(token_source=lambda settings: HeaderOrCookie()))
+    headers = {
+        "Origin": "https://evil.example",
+        "Cookie": f"session={token_for(app, Authorization('ada', frozenset({'shop'})))}",
+    }
+    with client(app) as http:
+        for payload in ({}, {"Authorization": ""}):
+            with http.websocket_connect("/graphql", subprotocols=["graphql-transport-ws"], headers=headers) as socket:
+                socket.send_json({"type": "connection_init", "payload": payload})
+                socket.receive_json()
+                socket.send_json({"id": "1", "type": "subscribe", "payload": {"query": "{ read }"}})
+                assert "errors" in socket.receive_json()["payload"]
 
 
 def test_openapi_names_it(app):
