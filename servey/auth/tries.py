@@ -225,6 +225,8 @@ def _network_of(caller: str) -> str:
         address = ipaddress.ip_address(caller)
     except ValueError:
         return "unknown"
-    return (
-        str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False).network_address)
-    )
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ipaddress.ip_network((address, 64), strict=False).network_address)
+        address = address.ipv4_mapped  # a server that listens on IPv6 sees callers by IPv4 so
+    return str(address)

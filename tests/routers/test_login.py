@@ -98,6 +98,16 @@ def test_one_caller_does_not_lock_out_another():
         assert other.post("/login", data=RIGHT).status_code == 200
 
 
+def test_callers_by_ipv4_of_a_server_that_listens_on_ipv6_are_told_apart():
+    served = app()
+    with (
+        TestClient(served, client=("::ffff:1.2.3.4", 1)) as http,
+        TestClient(served, client=("::ffff:5.6.7.8", 1)) as other,
+    ):
+        assert [wrong_status(http) for _ in range(6)] == [401] * 5 + [429]
+        assert other.post("/login", data=RIGHT).status_code == 200
+
+
 def test_many_names_of_one_caller_and_many_callers_of_one_name():
     served = app()
     with TestClient(served, client=("1.2.3.4", 1)) as http:
