@@ -241,6 +241,10 @@ def _identify(scope: Scope, lambda_context: Any) -> None:
     It becomes a header, because the app reads the id there in each of its forms.
     """
     invocation = str(getattr(lambda_context, "aws_request_id", "") or "")
+    if "elb" in context:
+        # A load balancer appends its client to what the client sent.
+        given = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        scope["client"] = (given[-1].decode("latin-1").rpartition(",")[2].strip() if given else "", 0)
     if invocation and not any(name == b"x-request-id" for name, _ in scope["headers"]):
         scope["headers"] = [*scope["headers"], (b"x-request-id", invocation.encode("latin-1", "replace"))]
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Header
+from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response, StreamingResponse
 
 from servey import WEB_GET, WEB_POST, Authorization, Context, ScopeAccessControl, action
@@ -77,6 +78,11 @@ async def needs_header(x_name: Annotated[str, Header()]) -> str:
 
 
 @action(triggers=WEB_GET)
+async def caller(request: StarletteRequest) -> str | None:
+    return None if request.client is None else request.client.host
+
+
+@action(triggers=WEB_GET)
 async def whole() -> Response:
     return Response("whole")
 
@@ -88,6 +94,7 @@ async def fail(how: str) -> None:
 
 ACTIONS = [
     double, in_a_thread, slow, large, numbers, endless, page_by_page, with_background, how, needs_header, whole, fail,
+    caller,
 ]  # fmt: skip
 
 

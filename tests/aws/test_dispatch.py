@@ -201,6 +201,11 @@ def test_a_body_that_is_no_base64_is_refused(handler):
     assert answer_of(handler(event, None)).status == 400
 
 
+def test_callers_of_a_load_balancer_cannot_choose_their_address(handler):
+    request = Request("GET", "/actions/caller", headers=(("x-forwarded-for", "1.1.1.1, 203.0.113.9"),))
+    assert json.loads(answer_of(handler(GATEWAYS["load balancer"](request), None)).body) == "203.0.113.9"
+
+
 def test_an_address_below_a_stage_is_known(handler):
     event = GATEWAYS["REST API"](Request("GET", "/actions/double?number=4"))
     event["requestContext"]["path"] = "/dev/actions/double"
