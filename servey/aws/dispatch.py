@@ -24,6 +24,7 @@ from servey.core.actions import Action
 from servey.core.errors import ConfigError
 from servey.core.settings import Settings
 from servey.http.guarded import has_guards
+from servey.http.tokens import is_default
 from servey.observability.logs import installed_writer, log_as_json
 from servey.runtime.runtime import Runtime
 
@@ -73,6 +74,11 @@ class LambdaHandler:
         self._requests: Requests | None = None
         self._authorizer: GatewayAuthorizer | None = None
         if runtime.settings.aws_authorizer is not None:
+            if not is_default(runtime.token_source):
+                raise ConfigError(
+                    "SERVEY_AWS_AUTHORIZER needs the default part token_source, because its claims take the place of the "
+                    "token in the Authorization header; remove one of them"
+                )
             runtime.authorizer = self._authorizer = GatewayAuthorizer(runtime.authorizer)
         self._fields: FieldFinder | None = None
         self._handlers: Mapping[Kind, EventHandler] = {
@@ -109,7 +115,7 @@ class LambdaHandler:
                 "this function has no job queue, so requests with `Prefer: respond-async` get 501; set SERVEY_QUEUE_URL"
             )
         state = self.run(self._lifespan.enter_async_context(self.app.router.lifespan_context(self.app)))
-        self._requests = Requests(self.app, state or {}, self._authorizer)
+        self._requests = Requests(self.app, state or {}, self._authorizer, self.runtime.settings.token_schemes[0])
 
     def close(self) -> None:
         """End the app's lifespan. Tests call this; Lambda stops a process without notice."""

@@ -54,13 +54,21 @@ _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
 class Requests:
     """Handles HTTP events. ``app`` is any ASGI app; ``state`` is the state of its lifespan.
 
-    With ``authorizer``, callers that API Gateway has verified need no token.
+    With ``authorizer``, callers that API Gateway has verified need no token; ``scheme`` is one of the accepted schemes of
+    the ``Authorization`` header.
     """
 
-    def __init__(self, app: ASGIApp, state: Mapping[str, Any], authorizer: GatewayAuthorizer | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        state: Mapping[str, Any],
+        authorizer: GatewayAuthorizer | None = None,
+        scheme: str = "Bearer",
+    ) -> None:
         self._app = app
         self._state = state
         self._authorizer = authorizer
+        self._scheme = scheme
         self._mangum = Mangum(self._answer, lifespan="off", text_mime_types=TEXT_TYPES)
         self._has_content_type = False
 
@@ -115,7 +123,7 @@ class Requests:
             return
         with self._authorizer.verified(authorization) as token:
             kept = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
-            scope["headers"] = [*kept, (b"authorization", b"Bearer " + token.encode())]
+            scope["headers"] = [*kept, (b"authorization", f"{self._scheme} {token}".encode())]
             yield
 
 
@@ -233,6 +241,10 @@ def _correct(scope: Scope, event: Mapping[str, Any]) -> None:
     scope["raw_path"] = raw.encode("ascii", "replace")
     scope["path"] = unquote(raw)
     scope["root_path"] = root
+    if "elb" in context:
+        # A load balancer appends its client to what the client sent.
+        given = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        scope["client"] = (given[-1].decode("latin-1").rpartition(",")[2].strip() if given else "", 0)
 
 
 def _identify(scope: Scope, lambda_context: Any) -> None:
@@ -241,10 +253,6 @@ def _identify(scope: Scope, lambda_context: Any) -> None:
     It becomes a header, because the app reads the id there in each of its forms.
     """
     invocation = str(getattr(lambda_context, "aws_request_id", "") or "")
-    if "elb" in context:
-        # A load balancer appends its client to what the client sent.
-        given = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-        scope["client"] = (given[-1].decode("latin-1").rpartition(",")[2].strip() if given else "", 0)
     if invocation and not any(name == b"x-request-id" for name, _ in scope["headers"]):
         scope["headers"] = [*scope["headers"], (b"x-request-id", invocation.encode("latin-1", "replace"))]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from servey import WEB_GET, Authorization, Context, ScopeAccessControl, Settings, action, create_app
+from servey import WEB_GET, Authorization, ConfigError, Context, Parts, ScopeAccessControl, Settings, action, create_app
 from servey.aws import build_handler
 
 SEEN: list[str | None] = []
@@ -87,6 +87,27 @@ def test_the_claims_are_those_of_one_request(handler):
     handler(request({"jwt": {"claims": CLAIMS}}), None)
     assert SEEN[-1]
     assert handler(request(None, authorization=f"Bearer {SEEN[-1]}"), None)["statusCode"] == 401
+
+
+def test_the_scheme_of_tokens_does_not_matter():
+    settings = Settings(
+        env="prod", aws_authorizer="users", jwt_secret_key="0123456789abcdef" * 2, token_schemes=("Token",)
+    )
+    with closing(build_handler(create_app(actions=[whoami], settings=settings))) as handler:
+        assert handler(request({"jwt": {"claims": CLAIMS}}), None)["statusCode"] == 200
+
+
+def test_a_token_source_would_not_see_the_claims():
+    class Cookie:
+        vary = ("Cookie",)
+
+        def token_of(self, headers: Any, cookies: Any) -> str | None:
+            return cookies.get("session")
+
+    settings = Settings(env="prod", aws_authorizer="users", jwt_secret_key="0123456789abcdef" * 2)
+    app = create_app(actions=[whoami], settings=settings, parts=Parts(token_source=lambda settings: Cookie()))
+    with pytest.raises(ConfigError, match="SERVEY_AWS_AUTHORIZER needs the default part token_source"):
+        build_handler(app)
 
 
 def test_claims_are_ignored_unless_they_are_asked_for():
