@@ -27,7 +27,7 @@ from weakref import WeakKeyDictionary
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
-from servey.compat.uvicorn import QuietServer, in_headers, is_websocket, supervise
+from servey.compat.uvicorn import QuietServer, in_headers, is_websocket, supervise, unread_bytes
 from servey.core.context import running_processes
 from servey.core.errors import ConfigError
 from servey.core.settings import Settings
@@ -252,16 +252,15 @@ class GracefulServer(QuietServer):
         """
         since = self._unread_since
         for connection in tuple(self.server_state.connections):
-            transport = connection.transport
-            unread = transport.get_write_buffer_size() if transport is not None else 0
-            if not unread or (is_websocket(connection) and not transport.is_closing()):
+            unread = unread_bytes(connection)
+            if not unread or (is_websocket(connection) and not connection.transport.is_closing()):
                 since.pop(connection, None)
                 continue
             before, at = since.get(connection, (None, now))
             if unread != before:
                 since[connection] = unread, now
             elif now - at > UNREAD_SECONDS:
-                transport.abort()
+                connection.transport.abort()
 
     def _end_slow_headers(self, now: float) -> None:
         since = self._in_headers_since

@@ -9,6 +9,8 @@ from __future__ import annotations
 import inspect
 import signal
 import socket
+import sys
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +18,7 @@ import uvicorn
 from uvicorn.server import Server
 from uvicorn.supervisors import multiprocess
 
-__all__ = ["QuietServer", "in_headers", "is_websocket", "supervise"]
+__all__ = ["QuietServer", "in_headers", "is_websocket", "supervise", "unread_bytes"]
 
 if list(inspect.signature(multiprocess.Process.__init__).parameters) != ["self", "config", "sockets"] or (
     list(inspect.signature(Server._serve).parameters) != ["self", "sockets"]
@@ -66,3 +68,26 @@ def in_headers(connection: Any) -> bool:
         return False
     cycle = connection.cycle
     return (cycle is None or cycle.response_complete) and connection.timeout_keep_alive_task is None
+
+
+def unread_bytes(connection: Any) -> int:
+    """Return how many bytes the client has not read; 0 if the kernel has taken all of them.
+
+    On Linux the bytes that the kernel holds count too: it takes more only when a third of its buffer, of up to 4 MB, is
+    free, and until then what the transport holds stays the same, however much a slow client reads.
+    Source: tcp(7), SIOCOUTQ.
+    """
+    transport = connection.transport
+    held: int = transport.get_write_buffer_size() if transport is not None else 0
+    if not held or sys.platform != "linux":
+        return held
+    # Other platforms have no such modules, or another meaning.
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+
+    unsent = array("i", [0])
+    try:
+        ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, unsent)
+    except (OSError, ValueError, AttributeError):  # it is closed
+        return held
+    return held + unsent[0]

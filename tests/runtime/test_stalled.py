@@ -58,6 +58,21 @@ def asked_for(path: str, port: int, *, buffer: int = 4096) -> socket.socket:
     return client
 
 
+def test_a_client_that_reads_slowly_keeps_its_connection(server):
+    served, port = server
+    client = asked_for("/actions/text", port, buffer=1 << 16)
+    read = 0
+
+    def has_read_for_seconds() -> bool:
+        nonlocal read
+        read += len(client.recv(8000))
+        return read > 1_200_000
+
+    wait_until(has_read_for_seconds, "a slow client has read a part")
+    assert len(served.server_state.connections) == 1
+    client.close()
+
+
 def test_connections_of_clients_that_do_not_read_are_aborted(server):
     served, port = server
     reader = asked_for("/actions/text", port, buffer=1 << 20)
