@@ -11,7 +11,7 @@ from servey.calls.invoke import Plan
 from servey.core.access import Authorization
 from servey.core.cache import TtlCacheControl
 from servey.core.context import Context
-from servey.core.errors import InvalidParams, NotFound, Unauthenticated
+from servey.core.errors import InvalidParams, NotFound, Overloaded, Unauthenticated
 from servey.mcp.calls import CallFailed, Exchange, call_action
 from servey.mcp.channels import ChannelResource, listen
 from servey.mcp.messages import (
@@ -87,6 +87,7 @@ class Server:
         if offers.resources or offers.prompts:
             self._methods["completion/complete"] = self._complete
         self._stamps: dict[str, bytes] = {}
+        self._listening = 0
 
     async def respond(self, request: Request, exchange: Exchange) -> bytes:
         """Return the response with the result, or of a modern version with a question.
@@ -279,8 +280,14 @@ class Server:
             )
         if exchange.notify is None:
             raise ProtocolError(INVALID_REQUEST, "Notifications need HTTP, and Accept: text/event-stream")
+        if self._listening >= self.runtime.settings.channel_connections:
+            raise Overloaded("Too many clients listen to this process; try again later")
         found = [each for uri, each in self.offers.channels.items() if uri in (uris or ())]
-        return await listen(self.runtime, found, request, await exchange.context.authorize(), exchange.notify)
+        self._listening += 1
+        try:
+            return await listen(self.runtime, found, request, await exchange.context.authorize(), exchange.notify)
+        finally:
+            self._listening -= 1
 
     def _found(self, uri: str) -> tuple[Resource | None, Mapping[str, str]]:
         for each in (self.offers.resources.get(uri), *self._templates):

@@ -193,3 +193,16 @@ async def test_what_is_no_subscription_is_refused(notifications, accept, code):
         call = Call(app, LISTEN, {"notifications": notifications}, accept=accept)
         await asyncio.wait_for(call.task, 5)
         assert (call.status, json.loads(await call.body())["error"]["code"]) == (400, code)
+
+
+async def test_clients_that_listen_are_limited_and_end_with_the_process():
+    app = app_of(channel_connections=1)
+    async with app.running():
+        call = listening(app)  # to nothing
+        assert (await call.message())["params"]["notifications"] == {}
+        refused = listening(app, "events:///news")
+        await asyncio.wait_for(refused.task, 5)
+        assert refused.status == 503
+        app.runtime.stopping.set()
+        assert (await call.message())["result"]["resultType"] == "complete"
+        await asyncio.wait_for(call.task, 5)

@@ -112,6 +112,7 @@ async def test_what_does_not_fit_is_an_error_for_the_agent():
         for name, arguments, code in (
             ("search_tools", {"query": 3}, "invalid_params"),
             ("search_tools", {"query": "tool " * 41}, "invalid_params"),
+            ("search_tools", {"query": "x" * 501}, "invalid_params"),
             ("search_tools", {"limit": 0}, "invalid_params"),
             ("search_tools", {"limit": True}, "invalid_params"),
             ("search_tools", {"limit": 21}, "invalid_params"),
