@@ -18,7 +18,7 @@ from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import asc_op, desc_op
 
 from servey.core.actions.paging import Cursor, Page
-from servey.core.errors import ServeyError
+from servey.core.errors import InvalidParams, ServeyError
 
 T = TypeVar("T")
 # A `select(Note)` is a `Select[tuple[Note]]` in SQLAlchemy 2.0 and a `Select[Note]` in 2.1, hence the overloads.
@@ -42,7 +42,7 @@ async def select_page(
 
     The columns of ``order_by`` together are unique, e.g. by ending with the primary key, and not null; the statement has no
     order of its own, and selects one entity or column.
-    Errors: ServeyError if a value of ``order_by`` is null.
+    Errors: InvalidParams for a cursor of another order; ServeyError if a value of ``order_by`` is null.
     """
     by = [_direction_of(each) for each in order_by]
     found = await session.execute(_limited(statement, order_by, by, after, first))
@@ -90,14 +90,18 @@ def _limited(
 
 
 def _follows(by: list[tuple[Any, bool]], after: Cursor) -> ColumnElement[bool]:
-    """Return the condition that a row comes after the cursor."""
-    values = after.values or ()
-    if len(values) != len(by):
-        raise ServeyError(f"the cursor has {len(values)} values, and order_by has {len(by)} columns")
-    typed = [
-        literal(TypeAdapter(column.type.python_type).validate_python(value), column.type)
-        for (column, _), value in zip(by, values, strict=True)
-    ]
+    """Return the condition that a row comes after the cursor. Errors: InvalidParams for a cursor of another order."""
+    if after.values is None:
+        raise ServeyError("the cursor is not verified; take it as a parameter of the action")
+    try:
+        typed = [
+            literal(TypeAdapter(column.type.python_type).validate_python(value), column.type)
+            for (column, _), value in zip(by, after.values, strict=True)
+        ]
+    except ValueError:
+        # A client may send the cursor of a list that an action has sorted in another way before.
+        text = "is a cursor of this list in another order; use none to start at the beginning"
+        raise InvalidParams([{"type": "cursor", "loc": ["after"], "msg": text, "input": None}]) from None
     follows: ColumnElement[bool] = false()
     for (column, is_descending), value in reversed(list(zip(by, typed, strict=True))):
         beyond = column < value if is_descending else column > value

@@ -16,6 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from servey import (
     WEB_GET,
     WEB_POST,
+    ActionError,
     BatchInvoker,
     ConfigError,
     Cursor,
@@ -266,5 +267,8 @@ def test_a_session_that_is_not_async_has_pages_too():
             after = page.next
             if after is None:
                 break
+        for other in (Cursor("note 1"), Cursor(1, 2)):
+            with pytest.raises(ActionError, match="in another order"):
+                select_page_sync(session, select(Note.id), order_by=(Note.id,), after=other, first=3)
     engine.dispose()
     assert seen == list(range(9, -1, -1))
