@@ -170,9 +170,17 @@ LAYOUTS: dict[str, Layout] = {
         {**project(), "id_rsa": "x"}, links={"project/notes.txt": "../id_rsa"}, never=("notes.txt",)
     ),
     "secrets": Layout(
-        project(**{".env": "A=1", "prod.env": "A=1", "certs/server.pem": "x", "certs/ca.crt": "x"}),
+        project(
+            **{
+                ".env": "A=1",
+                "prod.env": "A=1",
+                "certs/server.pem": "x",
+                "certs/ca.crt": "x",
+                "infra/terraform.tfstate.backup": "x",
+            }
+        ),
         tops=("certs",),
-        never=(".env", "prod.env", "certs/server.pem"),
+        never=(".env", "prod.env", "certs/server.pem", "infra/terraform.tfstate.backup"),
     ),
     "products of build tools": Layout(
         project(**{"build/lib/a.py": "", "dist/a-1.whl": "", "shop.egg-info/PKG-INFO": "", "node_modules/a.js": ""}),

@@ -181,6 +181,7 @@ def test_uv_and_poetry_know_local_projects(tmp_path, tool):
     [
         ({"requirements.txt": "a\n-r none.txt\n"}, "requirements.txt:2: none.txt does not exist"),
         ({"requirements.txt": "-e ../none\n"}, "requirements.txt:1: ../none does not exist"),
+        ({"requirements.txt": "./a.whl --hash=sha256:1\n", "a.whl": "x"}, "requirements.txt:1: ./a.whl has none of its hashes"),
         ({"requirements.txt": "--root /\n"}, "requirements.txt:1: the option --root is not supported"),
         ({"pyproject.toml": "[project\n"}, "pyproject.toml is not valid"),
         ({"pyproject.toml": '[dependency-groups]\na = [{include-group = "a"}]\n'}, "the dependency group 'a' includes itself"),

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 SECRETS = (
     "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.ppk", "*.kdbx", "*.env", ".env*", ".envrc", ".netrc",
-    ".pypirc", "id_rsa", "id_ecdsa", "id_ed25519",
+    ".pypirc", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "*.tfstate*", "*.tfvars",
 )  # fmt: skip
 """File names that a package never contains, wherever they are in the project."""
 

@@ -6,6 +6,7 @@ specification" of Poetry.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tomllib
@@ -160,9 +161,16 @@ def _add(line: str, origin: str, found: Requirements, base: Path) -> None:
     elif path.is_dir():
         found.folders.setdefault(path, set()).update(extras_of(text[text.rfind("[") :] if text.endswith("]") else text))
     elif path.is_file():
-        found.requirements.append(Requirement(str(path), origin, hashes))
+        if hashes and not any(_is_hash_of(path, each) for each in hashes):
+            raise ConfigError(f"{origin}: {text} has none of its hashes; find out why before you use it")
+        found.requirements.append(Requirement(str(path), origin))
     else:
         raise ConfigError(f"{origin}: {text} does not exist; correct the path")
+
+
+def _is_hash_of(path: Path, hashed: str) -> bool:
+    kind, _, digest = hashed.partition(":")
+    return kind in ("sha256", "sha384", "sha512") and hashlib.new(kind, path.read_bytes()).hexdigest() == digest
 
 
 def _path_of(text: str, base: Path) -> Path | None:
