@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from servey.core.process import Process
 from servey.http.bodies import parse_json, read_form
 from servey.http.errors import error_response, known_error, shown_response
 from servey.http.handlers import error_for_handlers
+from servey.http.origins import omit_credentials
 from servey.http.tokens import caller_token
 from servey.http.web import exception_of, operation_id_of, request_id_of
 
@@ -281,6 +282,10 @@ def has_guards(app: FastAPI) -> bool:
 def add_guarded_socket(router: APIRouter, path: str, app: ASGIApp, runtime: Process, *, name: str) -> None:
     """Add a websocket route that runs the dependencies around it and then an ASGI app."""
 
+    def served(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        omit_credentials(scope, runtime)
+        return app(scope, receive, send)
+
     async def endpoint(websocket: WebSocket) -> None:
         await app(websocket.scope, websocket.receive, websocket.send)
 
@@ -291,7 +296,7 @@ def add_guarded_socket(router: APIRouter, path: str, app: ASGIApp, runtime: Proc
             name=name,
             dependencies=router.dependencies,
             dependency_overrides_provider=router.dependency_overrides_provider,
-            guarded=app,
+            guarded=served,
             runtime=runtime,
         )
     )
@@ -314,6 +319,7 @@ class GuardedSocketRoute(APIWebSocketRoute):
         if not self.dependant.dependencies:
             await self._app(scope, receive, send)
             return
+        omit_credentials(scope, self._runtime)
         running = _current.set(_context(self._runtime, scope))
         try:
             await super().handle(scope, receive, send)

@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Scope
 
 from servey.core.process import Process
+from servey.http.web import bearer_token
 
 
 def origin_is_allowed(scope: Scope, allowed: tuple[str, ...]) -> bool:
@@ -43,6 +44,20 @@ def origins_allowed(scope: Scope, runtime: Process) -> tuple[str, ...]:
             pattern = middleware.kwargs.get("allow_origin_regex")
             found += [each for each in _values(scope, b"origin") if pattern and re.fullmatch(pattern, each)]
     return tuple(found)
+
+
+def omit_credentials(scope: Scope, runtime: Process) -> None:
+    """Remove what a browser adds by itself, cookies and passwords, from a websocket whose ``Origin`` only ``*`` allows.
+
+    Browsers omit it from such requests over HTTP, but know no CORS for websockets: the page of another site would act as its
+    visitor. Source: WHATWG Fetch, "CORS protocol and credentials".
+    """
+    if not _values(scope, b"origin") or is_own_origin(scope):
+        return
+    if not origin_is_allowed(scope, origins_allowed(scope, runtime)):
+        is_token = bearer_token(scope, runtime.settings) is not None
+        own = (b"cookie",) if is_token else (b"cookie", b"authorization")
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in own]
 
 
 def _normalized(origin: str) -> str:

@@ -2,16 +2,18 @@
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.security import APIKeyCookie, APIKeyHeader, APIKeyQuery, HTTPBasic, HTTPBearer, OAuth2PasswordBearer
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from servey import (
+    WEB_GET,
     WEB_POST,
     Context,
     Servey,
@@ -167,6 +169,34 @@ def test_the_hosts_cors_origins_hold_for_websockets(origin, is_allowed, path, pr
                 http.websocket_connect(path, headers={"Origin": origin}, subprotocols=protocols),
             ):
                 pass
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.parametrize(("origin", "name"), [("https://evil.example", None), ("http://testserver", "ada")])
+def test_a_page_that_only_a_star_allows_does_not_act_as_its_visitor(origin, name, guarded):
+    cookie, basic = APIKeyCookie(name="session", auto_error=False), HTTPBasic(auto_error=False)
+
+    @action(triggers=WEB_GET)
+    async def visitor(
+        session: Annotated[str | None, Depends(cookie)], password: Annotated[Any, Depends(basic)]
+    ) -> str | None:
+        return password and session
+
+    def seen(connection: HTTPConnection) -> None:
+        connection.state.cookies = connection.cookies
+
+    api = FastAPI(dependencies=[Depends(seen)] if guarded else [])
+    api.add_middleware(CORSMiddleware, allow_origins=["*"])
+    Servey(actions=[visitor], settings=SETTINGS).install(api)
+    headers = {"Origin": origin, "Cookie": "session=ada", "Authorization": "Basic YWRhOng="}
+    with (
+        TestClient(api) as http,
+        http.websocket_connect("/graphql", headers=headers, subprotocols=["graphql-transport-ws"]) as socket,
+    ):
+        socket.send_json({"type": "connection_init"})
+        socket.receive_json()
+        socket.send_json({"id": "1", "type": "subscribe", "payload": {"query": "{ visitor }"}})
+        assert socket.receive_json()["payload"]["data"] == {"visitor": name}
 
 
 @pytest.mark.parametrize("is_first", [True, False])
