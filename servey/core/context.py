@@ -262,7 +262,7 @@ _current: ContextVar[Context] = ContextVar("servey_context")
 _record: ContextVar[Any] = ContextVar("servey_record")
 """The observer's record of the current request; unset without an observer."""
 _before_guards: ContextVar[ContextVariables] = ContextVar("servey_before_guards")
-"""The context variables before the dependencies around GraphQL or MCP ran; unset without such dependencies."""
+"""The context variables before the dependencies around GraphQL, MCP or a websocket ran; unset without such dependencies."""
 
 
 def running_context() -> Context | None:

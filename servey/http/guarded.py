@@ -321,10 +321,12 @@ class GuardedSocketRoute(APIWebSocketRoute):
             return
         omit_credentials(scope, self._runtime)
         running = _current.set(_context(self._runtime, scope))
+        before = _before_guards.set(copy_context())
         try:
             await super().handle(scope, receive, send)
         except ActionError as error:
             # The app's handler for FastAPI's own errors denies the connection.
             raise fastapi.HTTPException(error.status, error.detail, dict(error.headers)) from error
         finally:
+            _before_guards.reset(before)
             _current.reset(running)

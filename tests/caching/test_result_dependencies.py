@@ -132,7 +132,7 @@ async def choose_row(x_tenant: Annotated[str, Header()]) -> None:
     ROW.set(UserRow(x_tenant))
 
 
-@pytest.mark.parametrize("transport", ["rest", "graphql"])
+@pytest.mark.parametrize("transport", ["rest", "graphql", "websocket"])
 @pytest.mark.parametrize("around", [False, True], ids=["own", "around the app"])
 def test_context_variables_that_dependencies_set_are_part_of_the_key(around, transport):
     @action(triggers=WEB_GET, cache_control=PUBLIC)
@@ -155,6 +155,14 @@ def test_context_variables_that_dependencies_set_are_part_of_the_key(around, tra
             headers = {"X-Tenant": name}
             if transport == "rest":
                 assert http.get("/actions/tenant", headers=headers).json() == name
+            elif transport == "websocket":
+                with http.websocket_connect(
+                    "/graphql", headers=headers, subprotocols=["graphql-transport-ws"]
+                ) as socket:
+                    socket.send_json({"type": "connection_init"})
+                    socket.receive_json()
+                    socket.send_json({"id": "1", "type": "subscribe", "payload": {"query": "{ tenant }"}})
+                    assert socket.receive_json()["payload"] == {"data": {"tenant": name}}
             else:
                 assert http.post("/graphql", json={"query": "{ tenant }"}, headers=headers).json()["data"] == {
                     "tenant": name
