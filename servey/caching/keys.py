@@ -18,7 +18,7 @@ from servey.core.context import Context
 from servey.core.errors import Unauthenticated
 
 _NOTHING = object()
-_NOT_OF_DEPENDENCIES = ("servey_", "decimal_context")
+_NOT_OF_DEPENDENCIES = ("servey.", "decimal_context")
 """Context variables of Servey and of Python's standard library, by the beginnings of their names."""
 _LIFETIME = {"not_before", "expire_at"}
 

@@ -258,10 +258,10 @@ class Context:
         return f"Context(via={self.via!r}, request_id={self.request_id!r}, trusted={self.trusted})"
 
 
-_current: ContextVar[Context] = ContextVar("servey_context")
-_record: ContextVar[Any] = ContextVar("servey_record")
+_current: ContextVar[Context] = ContextVar("servey.context")
+_record: ContextVar[Any] = ContextVar("servey.record")
 """The observer's record of the current request; unset without an observer."""
-_before_guards: ContextVar[ContextVariables] = ContextVar("servey_before_guards")
+_before_guards: ContextVar[ContextVariables] = ContextVar("servey.before_guards")
 """The context variables before the dependencies around GraphQL, MCP or a websocket ran; unset without such dependencies."""
 
 

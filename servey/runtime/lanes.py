@@ -14,7 +14,7 @@ T = TypeVar("T")
 OUTAGE_SECONDS = 1.0
 """Work that fails with Overloaded after this time was waiting for a part that does not answer."""
 
-_turns: ContextVar[tuple[object, ...]] = ContextVar("servey_turns", default=())
+_turns: ContextVar[tuple[object, ...]] = ContextVar("servey.turns", default=())
 
 
 class _Lane:
