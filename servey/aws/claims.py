@@ -12,16 +12,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from servey.core.access import Authorization, AuthorizationError, Authorizer
-from servey.core.settings import JWT_LEEWAY
 
 _LATEST_TIME = 1e11
 
 
 class GatewayAuthorizer:
-    """Knows the callers that API Gateway has verified; asks the app's own authorizer about all others."""
+    """Knows the callers that API Gateway has verified; asks the app's own authorizer about all others.
 
-    def __init__(self, inner: Authorizer) -> None:
+    Units: ``leeway`` is the allowed clock skew in seconds.
+    """
+
+    def __init__(self, inner: Authorizer, leeway: float) -> None:
         self._inner = inner
+        self._leeway = timedelta(seconds=leeway)
         self._verified: dict[str, Authorization] = {}
 
     async def authorize(self, token: str) -> Authorization:
@@ -31,7 +34,7 @@ class GatewayAuthorizer:
             return await self._inner.authorize(token)
         # A Lambda authorizer's result is cached, so it may be older than the token's expiry.
         ended = verified.expire_at
-        if ended is not None and ended + timedelta(seconds=JWT_LEEWAY) <= datetime.now(UTC):
+        if ended is not None and ended + self._leeway <= datetime.now(UTC):
             raise AuthorizationError("the claims have expired")
         return verified
 

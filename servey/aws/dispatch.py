@@ -79,7 +79,7 @@ class LambdaHandler:
                     "SERVEY_AWS_AUTHORIZER needs the default part token_source, because its claims take the place of the "
                     "token in the Authorization header; remove one of them"
                 )
-            runtime.authorizer = self._authorizer = GatewayAuthorizer(runtime.authorizer)
+            runtime.authorizer = self._authorizer = GatewayAuthorizer(runtime.authorizer, runtime.settings.jwt_leeway)
         self._fields: FieldFinder | None = None
         self._handlers: Mapping[Kind, EventHandler] = {
             "http": self._http,
