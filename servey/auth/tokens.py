@@ -211,10 +211,10 @@ def issue_token(
     reserved = sorted(RESERVED_CLAIMS & set(claims or ()))
     if reserved:
         raise ServeyError(f"issue_token: claims cannot contain {', '.join(reserved)}; use the other arguments")
-    authorizer = current_process().authorizer
-    if not isinstance(authorizer, JwtAuthorizer) or not authorizer.can_sign:
+    authorizer: Any = current_process().authorizer  # on Lambda, another one may be around the app's own
+    if not getattr(authorizer, "can_sign", False):
         raise ConfigError("issue_token: this app cannot sign tokens; set JWT_SECRET_KEY")
-    return authorizer.sign(Authorization(subject, granted), lifetime=expires_in, more_claims=claims)
+    return str(authorizer.sign(Authorization(subject, granted), lifetime=expires_in, more_claims=claims))
 
 
 def claims_of(

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from servey import WEB_GET, Authorization, ConfigError, Context, Parts, ScopeAccessControl, Settings, action, create_app
+from servey import (
+    WEB_GET,
+    Authorization,
+    ConfigError,
+    Context,
+    Parts,
+    ScopeAccessControl,
+    Settings,
+    action,
+    create_app,
+    issue_token,
+)
 from servey.aws import build_handler
 
 SEEN: list[str | None] = []
@@ -18,10 +29,16 @@ async def whoami(context: Context, authorization: Authorization) -> list[Any]:
     return [authorization.subject_id, sorted(authorization.scopes), authorization.expire_at]
 
 
+@action(triggers=WEB_GET)
+async def enter() -> str:
+    return issue_token("ada", scopes=["read"])
+
+
 @pytest.fixture
 def handler():
     app = create_app(
-        actions=[whoami], settings=Settings(env="prod", aws_authorizer="users", jwt_secret_key="0123456789abcdef" * 2)
+        actions=[whoami, enter],
+        settings=Settings(env="prod", aws_authorizer="users", jwt_secret_key="0123456789abcdef" * 2),
     )
     with closing(build_handler(app)) as handler:
         yield handler
@@ -87,6 +104,12 @@ def test_the_claims_are_those_of_one_request(handler):
     handler(request({"jwt": {"claims": CLAIMS}}), None)
     assert SEEN[-1]
     assert handler(request(None, authorization=f"Bearer {SEEN[-1]}"), None)["statusCode"] == 401
+
+
+def test_the_app_still_issues_tokens_of_its_own(handler):
+    answer = handler({**request(None), "rawPath": "/actions/enter"}, None)
+    assert answer["statusCode"] == 200
+    assert handler(request(None, authorization=f"Bearer {json.loads(answer['body'])}"), None)["statusCode"] == 200
 
 
 def test_the_scheme_of_tokens_does_not_matter():
