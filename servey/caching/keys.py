@@ -74,6 +74,8 @@ def _set_variables(before: ContextVariables) -> list[tuple[str, str]]:
     for variable, value in copy_context().items():
         if before.get(variable, _NOTHING) is value or variable.name.startswith(_NOT_OF_DEPENDENCIES):
             continue
+        if type(value).__module__.startswith("opentelemetry."):
+            continue  # the span of this call
         try:
             found.append((variable.name, canonical(value)))
         except NotPlainError as error:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import pytest
 from fastapi import BackgroundTasks, Depends, Header, HTTPException, Request, Response
+from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel
 
 from servey import (
@@ -14,6 +15,7 @@ from servey import (
     action,
     create_app,
 )
+from servey.observability.telemetry import Observer
 from servey.testing import client
 from tests.caching.results_app import PUBLIC, RUNS
 
@@ -181,3 +183,18 @@ def test_a_result_under_a_context_variable_that_is_not_plain_is_not_cached(caplo
             assert http.get("/actions/row", headers={"X-Tenant": name}).json() == name
     assert RUNS == {"row": 4}
     assert "a dependency sets the context variable 'row'" in caplog.text
+
+
+def test_results_of_traced_calls_with_dependencies_around_the_app_are_cached():
+    @action(triggers=WEB_GET, cache_control=PUBLIC)
+    async def tenant() -> str:
+        RUNS["tenant"] += 1
+        return TENANT.get()
+
+    app = create_app(actions=[tenant], dependencies=[Depends(choose_tenant)], settings=Settings(env="dev"))
+    with client(app) as http:
+        app.runtime.observer = Observer(app.runtime.metrics, None, TracerProvider().get_tracer("test"))
+        for _ in range(2):
+            answer = http.post("/graphql", json={"query": "{ tenant }"}, headers={"X-Tenant": "ada"})
+            assert answer.json()["data"] == {"tenant": "ada"}
+    assert RUNS == {"tenant": 1}
