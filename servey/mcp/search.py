@@ -16,9 +16,6 @@ _MAX_QUERY = 200
 """In characters: a search compares each word with every tool."""
 
 _MAX_NAMES = 500
-_MAX_QUERY = 500
-"""In characters: a search compares each of its words with those of each tool."""
-
 SEARCH_TOOLS: dict[str, Any] = {
     "name": "search_tools",
     "description": (

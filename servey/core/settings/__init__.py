@@ -199,9 +199,7 @@ class Settings(BaseSettings):
     cache_max_bytes: int = Field(64 << 20, ge=0, description="maximum total size of cached results in memory")
     cache_prefix: str = Field("servey", description="prefix of cache keys; each app on the same Redis needs its own")
     channel_connections: int = Field(
-        10_000,
-        ge=1,
-        description="maximum number of open websockets and event streams in one process, and of MCP clients that listen",
+        10_000, ge=1, description="maximum number of open websockets, event streams and MCP listeners in one process"
     )
     channel_per_socket: int = Field(
         128, ge=1, description="maximum number of channels that one websocket may subscribe to"
