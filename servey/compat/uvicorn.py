@@ -78,7 +78,9 @@ def unread_bytes(connection: Any) -> int:
     Source: tcp(7), SIOCOUTQ.
     """
     transport = connection.transport
-    held: int = transport.get_write_buffer_size() if transport is not None else 0
+    if transport is None:
+        return 0
+    held: int = transport.get_write_buffer_size()
     if not held or sys.platform != "linux":
         return held
     # Other platforms have no such modules, or another meaning.
