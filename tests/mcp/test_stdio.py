@@ -5,6 +5,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,7 +235,9 @@ def test_an_answer_may_be_the_last_line():
         if written[-1].get("method") == "elicitation/create":
             questions.put(written[-1])
             (reader,) = [thread for thread in threading.enumerate() if thread.name == "servey mcp"]
-            reader.join(5)
+            until = time.monotonic() + 5
+            while reader.is_alive() and time.monotonic() < until:
+                pass  # the loop must not run before both lines are there
 
     async def main() -> None:
         app = create_app(actions=[ask], settings=Settings(env="dev"))
