@@ -69,7 +69,6 @@ class LambdaHandler:
         self.runtime = runtime
         self.action: Action | None = _only_action(runtime)
         self._hooks = hooks
-        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._lifespan = AsyncExitStack()
         self._requests: Requests | None = None
         self._authorizer: GatewayAuthorizer | None = None
@@ -80,6 +79,7 @@ class LambdaHandler:
                     "token in the Authorization header; remove one of them"
                 )
             runtime.authorizer = self._authorizer = GatewayAuthorizer(runtime.authorizer, runtime.settings.jwt_leeway)
+        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._fields: FieldFinder | None = None
         self._handlers: Mapping[Kind, EventHandler] = {
             "http": self._http,
