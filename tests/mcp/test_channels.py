@@ -198,8 +198,8 @@ async def test_what_is_no_subscription_is_refused(notifications, accept, code):
 async def test_clients_that_listen_are_limited_and_end_with_the_process():
     app = app_of(channel_connections=1)
     async with app.running():
-        call = listening(app)  # to nothing
-        assert (await call.message())["params"]["notifications"] == {}
+        call = listening(app, "events:///news")
+        assert (await call.message())["params"]["notifications"] == {"resourceSubscriptions": ["events:///news"]}
         refused = listening(app, "events:///news")
         await asyncio.wait_for(refused.task, 5)
         assert refused.status == 503
