@@ -23,6 +23,9 @@ from servey.http.web import request_id_of
 PARSED_BODY = "servey.body"
 """The scope key of a request's parsed body, which exception handlers read as ``exc.body``."""
 
+IN_STACK = "servey.in_stack"
+"""The scope key of a request that has passed Starlette's middleware for unexpected errors, and no exception handlers."""
+
 _LIBRARIES = ("fastapi.", "starlette.", "servey.")
 
 
@@ -51,7 +54,7 @@ async def late_error(error: Exception, scope: Scope) -> Exception:
     if has_status or any(cls in by_class for cls in type(error).__mro__):
         late = RuntimeError("Caught handled exception, but response already started.")
         late.__cause__ = error
-    if "starlette.exception_handlers" not in scope:
+    if "starlette.exception_handlers" not in scope and IN_STACK not in scope:
         # Starlette's middleware, which would call it, was skipped.
         handler = next((each for key, each in reversed(list(by_status.items())) if key in (500, Exception)), None)
         if handler is not None and not getattr(handler, "__module__", "").startswith(_LIBRARIES):

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route, Router, WebSocketR
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servey.compat.starlette import get_route_path
+from servey.http.handlers import IN_STACK
 from servey.http.web import request_id_of
 from servey.routers.rest.candidates import routes_of
 from servey.routers.rest.fallback import FALLBACK
@@ -174,6 +175,7 @@ class Dispatch:
                 serve = route.direct()
                 if serve is not None:
                     add_match(scope, scope["app"].router, route, values)
+                    scope[IN_STACK] = True
                     await serve(scope, receive, send, values, self.app, request_id_of(scope))
                     return
         await self.app(scope, receive, send)
