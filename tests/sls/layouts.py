@@ -157,8 +157,8 @@ LAYOUTS: dict[str, Layout] = {
         {**project("X = open('bin/tool', encoding='utf-8').read()\n" + SAY), "project/bin/tool": "x"}, tops=("bin",)
     ),
     "a link to a package": Layout(
-        {**project("import common\n" + SAY), "shared/common/__init__.py": ""},
-        links={"project/common": "../shared/common"},
+        {**project("import common\n" + SAY), "lib/common/__init__.py": ""},
+        links={"project/common": "../lib/common"},
         tops=("common",),
     ),
     "a link to nothing, and one to the project": Layout(
