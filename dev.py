@@ -46,7 +46,6 @@ VERSIONED = [
     "tests/contract/test_contract.py",
     "tests/calls/test_dependencies.py",
     "tests/calls/test_injected_access.py",
-    "tests/http/test_serializers.py",
 ] + [
     "tests/%s/test_%s.py" % (folder, name)
     for folder, names in (
