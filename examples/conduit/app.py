@@ -1,4 +1,4 @@
-"""The app: `uvicorn app:app`."""
+"""The app: `servey run` finds `servey_app` here; `uvicorn app:servey_app` works too."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +14,10 @@ from servey import ActionError, Settings, create_app
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Create missing tables at the start; a real project uses migrations. Close the connections at the end."""
-    async with engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
+    """Create the tables of a new SQLite file; other databases have migrations. Close the connections at the end."""
+    if engine.dialect.name == "sqlite":
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
     yield
     await engine.dispose()
 
@@ -35,7 +36,7 @@ async def realworld_error(request: Request, error: Any) -> JSONResponse:
     return JSONResponse({"errors": errors}, status, headers=error.headers)
 
 
-app = create_app(
+servey_app = create_app(
     settings=Settings(api_title="Conduit", token_schemes=("Bearer", "Token")),
     lifespan=lifespan,
     exception_handlers={ActionError: realworld_error, HTTPException: realworld_error},

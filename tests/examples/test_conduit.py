@@ -1,52 +1,50 @@
-"""The RealWorld API, as its own tests see it: on SQLite, and on PostgreSQL."""
+"""The RealWorld API, as its own tests see it: on SQLite, and on PostgreSQL with migrations."""
 
-import shutil
-import subprocess
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.serving import ROOT, free_port, run
+from tests.postgres import postgresql
+from tests.serving import ROOT, run
 
 CONDUIT = ROOT / "examples" / "conduit"
 
 
-def check(**environment):
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with postgresql() as url:
+        yield url
+
+
+def check_own_tests(**environment: str) -> None:
     done = run("-m", "pytest", "-q", "tests", cwd=CONDUIT, timeout=120, **environment)
     assert (done.returncode, "7 passed" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
+def alembic(*words: str, cwd: Path = CONDUIT, **environment: str) -> str:
+    done = run("-m", "alembic", *words, cwd=cwd, timeout=60, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 def test_its_own_tests_pass():
-    check()
+    check_own_tests()
 
 
-@pytest.fixture
-def postgresql():
-    """A server on loopback with a new, empty database. It refuses to run as root, so it runs as its own user then."""
-    programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
-    folder = Path(tempfile.mkdtemp())
-    as_user = []
-    if folder.owner() == "root":
-        as_user = ["runuser", "-u", "postgres", "--"]
-        shutil.chown(folder, "postgres")
-    control = [*as_user, programs / "pg_ctl", "-D", folder / "data", "-w"]
-    subprocess.run(
-        [*control, "init", "-o", "--auth=trust --username=conduit"], check=True, capture_output=True, cwd="/"
-    )
-    port = free_port()
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-    subprocess.run([*control, "start", "-l", folder / "log", "-o", options], check=True, capture_output=True, cwd="/")
-    try:
-        yield f"postgresql+asyncpg://conduit@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*control, "stop", "-m", "immediate"], check=True, capture_output=True, cwd="/")
-        shutil.rmtree(folder)
+@pytest.mark.slow
+def test_migrations_make_the_tables_of_the_models_in_sqlite(tmp_path):
+    url = f"sqlite+aiosqlite:///{tmp_path}/conduit.db"
+    alembic("upgrade", "head", CONDUIT_DATABASE_URL=url)
+    assert "No new upgrade operations detected" in alembic("check", CONDUIT_DATABASE_URL=url)
+    alembic("downgrade", "base", CONDUIT_DATABASE_URL=url)
 
 
-@pytest.mark.drill
-def test_its_own_tests_pass_on_postgresql(postgresql):
-    check(CONDUIT_DATABASE_URL=postgresql)
+@pytest.mark.slow
+def test_migrations_make_the_tables_of_the_models_in_postgresql_and_its_own_tests_pass_on_them(database):
+    alembic("upgrade", "head", CONDUIT_DATABASE_URL=database)
+    assert "No new upgrade operations detected" in alembic("check", CONDUIT_DATABASE_URL=database)
+    check_own_tests(CONDUIT_DATABASE_URL=database)
 
 
 @pytest.mark.slow

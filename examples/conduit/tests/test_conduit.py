@@ -14,7 +14,7 @@ os.environ.setdefault("CONDUIT_DATABASE_URL", f"sqlite+aiosqlite:///{tempfile.mk
 os.environ.setdefault("JWT_SECRET_KEY", "a-secret-of-at-least-32-bytes-for-tests")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from app import app
+from app import servey_app
 from database import engine
 
 from servey.testing import client
@@ -24,7 +24,7 @@ numbers = count(int(time.time() * 1000))
 
 @pytest.fixture(scope="module")
 def http():
-    with client(app) as http:
+    with client(servey_app) as http:
         yield http
 
 
