@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import Header, Request
 from pydantic import BaseModel
+from starlette.responses import StreamingResponse
 
 from servey import (
     WEB_GET,
@@ -360,3 +361,15 @@ def test_what_needs_a_request_runs_over_http_only():
     ]  # fmt: skip
     for case in cases:
         case.check(app)
+
+
+def test_an_example_of_a_streaming_response_runs_on_each_transport():
+    @action(triggers=WEB_GET, examples=(Example("lines", result="one\ntwo\n"),))
+    def lines() -> StreamingResponse:
+        return StreamingResponse(iter(["one\n", "two\n"]), media_type="text/plain")
+
+    app = create_app(actions=[lines], settings=DEV)
+    case = define_test_class(app)
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
+    assert (result.errors, result.failures, result.testsRun > 1) == ([], [], True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from pydantic import ValidationError
 from starlette.responses import Response
+from starlette.types import Message
 
 from servey.calls.validation_errors import readable_errors
 from servey.core.actions import Action
@@ -77,3 +78,28 @@ class Stream:
         self._ended = True
         self._first.clear()
         await self._items.aclose()
+
+
+async def write_body(response: Response, write: Callable[[bytes], object]) -> None:
+    """Pass each chunk of a response's body to ``write``, then run the response's background tasks.
+
+    Streams and files are read as a server would read them. Errors: those of the response's own body, and of ``write``.
+    """
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body" and message.get("body"):
+            write(bytes(message["body"]))
+
+    # From this version of ASGI on, a streaming response does not listen for a disconnect.
+    scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "method": "GET", "headers": []}
+    await response(scope, receive, send)
+
+
+async def body_of_response(response: Response) -> bytes:
+    """Return the whole body of a response, and run its background tasks."""
+    chunks: list[bytes] = []
+    await write_body(response, chunks.append)
+    return b"".join(chunks)

@@ -14,6 +14,8 @@ from servey.cli.output import AppPlace, fail, use_app
 from servey.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from starlette.responses import Response
+
     from servey.project import Project
 
 
@@ -56,7 +58,7 @@ def call(
     event_params = _event(event)
     try:
         given = {**event_params, **_named(action, params or [])}
-        asyncio.run(_call(project, action, given, token, trusted=token is None and not anonymous))
+        status = asyncio.run(_call(project, action, given, token, trusted=token is None and not anonymous))
     except (ConfigError, BrokenPipeError):
         raise
     except Exception as error:
@@ -66,6 +68,8 @@ def call(
         fail(
             f"{type(error).__name__}: {_one_line(error)}" if is_unexpected else f"{_one_line(known)} ({known.code})", 1
         )
+    if status >= 400:
+        fail(f"the response has the status {status}", 1)
 
 
 def _one_line(error: Exception) -> str:
@@ -93,6 +97,10 @@ def _named(action: Any, words: list[str]) -> dict[str, Any]:
         key, equals, text = word.partition("=")
         if not equals:
             fail(f"'{word}' is not a parameter; write name=value", 2)
+        name = key.partition(".")[0]
+        if key not in shapes and name not in shapes:
+            known = f"it has {', '.join(shapes)}" if shapes else "it has none"
+            fail(f"action '{action.name}' has no parameter '{name}'; {known}", 2)
         shape = shapes.get(key)
         value: Any = text
         if shape is not None and (shape.fields or shape.unfit() is not None):
@@ -107,7 +115,8 @@ def _named(action: Any, words: list[str]) -> dict[str, Any]:
     return nest(pairs, shapes)
 
 
-async def _call(project: Project, action: Any, given: dict[str, Any], token: str | None, *, trusted: bool) -> None:
+async def _call(project: Project, action: Any, given: dict[str, Any], token: str | None, *, trusted: bool) -> int:
+    """Call the action and print its result. Return its status, which only a Response can have other than 200."""
     from starlette.responses import Response
 
     from servey.calls.invoke import invoke
@@ -123,12 +132,31 @@ async def _call(project: Project, action: Any, given: dict[str, Any], token: str
     async with project.lifespan(), runtime.lifespan(), runtime.context("cli", token=token, trusted=trusted) as context:
         result = await invoke(action, given, context)
         if isinstance(result, Response):
-            _print(bytes(result.body))
+            await _print_response(result)
+            return result.status_code
         elif isinstance(result, Stream):
             async for item in result:
                 _print(action.result.serializer.to_json(item, by_alias=True))
         else:
             _print(action.result.serializer.to_json(result, by_alias=True))
+    return 200
+
+
+async def _print_response(response: Response) -> None:
+    """Print the bytes of a response as they are, so that a file can be redirected; a terminal gets a last newline."""
+    from servey.calls.outcomes import write_body
+
+    last = b""
+
+    def write(chunk: bytes) -> None:
+        nonlocal last
+        last = chunk[-1:]
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+
+    await write_body(response, write)
+    if last != b"\n" and sys.stdout.isatty():
+        write(b"\n")
 
 
 def _print(line: bytes) -> None:

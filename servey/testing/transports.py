@@ -14,7 +14,7 @@ from starlette.responses import Response
 from servey.app import Servey
 from servey.calls.enqueue import enqueue
 from servey.calls.invoke import invoke
-from servey.calls.outcomes import Stream
+from servey.calls.outcomes import Stream, body_of_response
 from servey.core.access import Authorization
 from servey.core.actions import Action, Example
 from servey.core.errors import ActionError
@@ -42,7 +42,7 @@ def run_call(app: Servey, action: Action, example: Example, authorization: Autho
             if isinstance(result, Stream):
                 return Outcome([serialized(action, item) async for item in result])
             if isinstance(result, Response):
-                return Outcome(body_of(bytes(result.body)))
+                return Outcome(body_of(await body_of_response(result)))
             return Outcome(serialized(action, result))
 
     return _outcome_of(run())

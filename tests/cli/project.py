@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated
 from fastapi import Depends, Request
-from starlette.responses import PlainTextResponse
+from starlette.background import BackgroundTask
+from starlette.responses import FileResponse, PlainTextResponse, StreamingResponse
 from servey import *
 
 @dataclass
@@ -72,5 +73,17 @@ def uses(number: Annotated[int, Depends(opened)]) -> int:
 
 @action
 def page() -> PlainTextResponse:
-    return PlainTextResponse("as it is")
+    return PlainTextResponse("as it is", background=BackgroundTask(print, " and after", end=""))
+
+@action
+def download() -> StreamingResponse:
+    return StreamingResponse(iter([b"one ", b"two"]))
+
+@action
+def own_source() -> FileResponse:
+    return FileResponse("actions.py")
+
+@action
+def gone() -> PlainTextResponse:
+    return PlainTextResponse("It is gone", status_code=410)
 '''

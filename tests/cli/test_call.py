@@ -37,11 +37,16 @@ def token(**options):
         (["only_for_root"], '"secret data"\n'),
         (["who"], '[null,"cli"]\n'),
         (["uses"], "opened\n7\nclosed\n"),
-        (["page"], "as it is\n"),
+        (["page"], "as it is and after"),
+        (["download"], "one two"),
     ],
 )
 def test_call(servey, project, words, output):
     assert servey(project, "call", *words) == (0, output, "")
+
+
+def test_a_file_is_printed_as_it_is(servey, project):
+    assert servey(project, "call", "own_source") == (0, (project / "actions.py").read_text(encoding="utf-8"), "")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +60,7 @@ def test_call(servey, project, words, output):
         (["only_for_root", "--anonymous"], "", "Not authenticated (unauthenticated)"),
         (["only_for_root", "--token", token()], "", "Forbidden (forbidden)"),
         (["only_for_root", "--token", "nonsense"], "", "Not authenticated (unauthenticated)"),
+        (["gone"], "It is gone", "the response has the status 410"),
         (["must_know"], "", "This action requires an authorization; send a token (unauthenticated)"),
         (
             ["needs_request"],
@@ -74,6 +80,8 @@ def test_a_call_that_fails_is_one_line_and_exit_code_1(servey, project, words, o
     [
         (["call", "say_helo"], "there is no action 'say_helo'; did you mean 'say_hello'?"),
         (["call", "say_hello", "World"], "'World' is not a parameter; write name=value"),
+        (["call", "say_hello", "nam=World"], "action 'say_hello' has no parameter 'nam'; it has name"),
+        (["call", "page", "x.y=1"], "action 'page' has no parameter 'x'; it has none"),
         (["call", "say_hello", "--event", "{"], "--event is not JSON"),
         (["call", "say_hello", "--event", "[1]"], "--event must be a JSON object"),
         (["call", "who", "--anonymous", "--token", "x"], "use either --token or --anonymous, not both"),
