@@ -21,7 +21,8 @@ from servey.auth.keys import SECRET_BYTES, KeySource, OneKey, VerifyKey, public_
 from servey.core.access import Authorization, AuthorizationError
 from servey.core.context import current_process
 from servey.core.errors import ConfigError, ServeyError
-from servey.core.settings import JWT_LEEWAY, Settings
+from servey.core.settings import Settings
+from servey.core.settings.tokens import JWT_LEEWAY
 
 # python-jose is imported where an authorizer is created: it is slow to import, and apps without a key do not need it.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from servey.core.settings import PREFIX, Settings
+from servey.core.settings import Settings
+from servey.core.settings.group import PREFIX
 
 
 class PrefixedSettings(Settings):
