@@ -6,6 +6,7 @@ A batch belongs to one operation and one caller. Results are not cached between 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -32,6 +33,17 @@ class BatchOwner(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Arguments:
+    """Validated arguments, and a hashable key that is equal for equal ones."""
+
+    values: dict[str, Any]
+    key: Any
+
+
+_NO_ARGUMENTS = _Arguments({}, ())
+
+
 @dataclass
 class _Waiting:
     """The keys that wait for one call.
@@ -54,15 +66,15 @@ class Batch:
         self._invoker = invoker
         self._operation = operation
         self._waiting: dict[Any, _Waiting] = {}
-        self._arguments: dict[Any, dict[str, Any]] = {}
+        self._arguments: dict[Any, _Arguments] = {}
         self._authorized: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def load(self, parent: Any, given: dict[str, Any], context: Context) -> Any:
-        """Return the parent's result for the arguments of its field. Equal keys are loaded once, in the order in which they
-        first appear.
+    async def load(self, parents: Sequence[Any], given: dict[str, Any], context: Context) -> list[Any]:
+        """Return the result of each parent for the arguments of its field, or its exception. Equal keys are loaded once, in
+        the order in which they first appear.
 
-        Errors: Unauthenticated, Forbidden, InvalidParams; those of the batch function.
+        Errors: Unauthenticated, Forbidden.
         """
         if self._authorized is None:
             self._authorized = checked = asyncio.get_running_loop().create_future()
@@ -75,18 +87,31 @@ class Batch:
             checked.set_result(None)
         else:
             await asyncio.shield(self._authorized)
-        return await self._future(parent, await self._validated(parent, given, context))
+        results: list[Any] = []
+        key = hashable(given) if self._takes or self._plan.check_with_params is not None else None
+        for parent in parents:
+            try:
+                results.append(self._future(parent, await self._validated(parent, given, key, context)))
+            except Exception as error:
+                results.append(error)
+        for position, each in enumerate(results):
+            if isinstance(each, asyncio.Future):
+                try:
+                    results[position] = await each
+                except Exception as error:
+                    results[position] = error
+        return results
 
-    async def _validated(self, parent: Any, given: dict[str, Any], context: Context) -> dict[str, Any]:
-        """Return the validated arguments that the batch function takes."""
-        reads_params = self._plan.check_with_params is not None
-        if not self._takes and not reads_params:
-            return {}
-        sent = hashable(given)
-        if reads_params or sent not in self._arguments:  # the rule may look at the parent
+    async def _validated(self, parent: Any, given: dict[str, Any], key: Any, context: Context) -> _Arguments:
+        """Return the validated arguments that the batch function takes; ``key`` is equal for equal ones, None without."""
+        if key is None:
+            return _NO_ARGUMENTS
+        found = self._arguments.get(key)
+        if found is None or self._plan.check_with_params is not None:  # the rule may look at the parent
             values = await validate(self._plan, {**given, "self": parent}, context)
-            self._arguments[sent] = {name: values[name] for name in self._takes}
-        return self._arguments[sent]
+            taken = {name: values[name] for name in self._takes}
+            found = self._arguments[key] = _Arguments(taken, hashable(taken))
+        return found
 
     async def close(self) -> None:
         """Cancel the calls that are still running, and wait until they have ended."""
@@ -95,15 +120,18 @@ class Batch:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _future(self, parent: Any, arguments: dict[str, Any]) -> asyncio.Future[Any]:
+    def _future(self, parent: Any, arguments: _Arguments) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        place = hashable(arguments)
+        place = arguments.key
         waiting = self._waiting.get(place)
         if waiting is None:
-            waiting = self._waiting[place] = _Waiting(arguments)
+            waiting = self._waiting[place] = _Waiting(arguments.values)
             loop.call_soon(self._dispatch_when_settled, place)
         key = key_of(self._invoker, parent)
-        entry = waiting.entries.setdefault(hashable(key), (key, loop.create_future()))
+        known = hashable(key)
+        entry = waiting.entries.get(known)
+        if entry is None:
+            entry = waiting.entries[known] = (key, loop.create_future())
         return entry[1]
 
     def _dispatch_when_settled(self, place: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import keyword
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from types import CoroutineType, NoneType
@@ -31,6 +31,8 @@ from graphql import (
 from servey.compat.graphql import FieldDetails
 from servey.graphql.execution.concurrency import FinishingExecutor
 from servey.graphql.execution.limits import LimitExceeded
+from servey.graphql.execution.method_calls import CompiledMethod, MethodCalls, SelectedMethod, selected_methods
+from servey.graphql.execution.methods import MethodField
 from servey.graphql.execution.operation import Operation
 from servey.graphql.schema.build import MEMBER
 from servey.graphql.schema.shapes import Member, ObjectOf
@@ -43,12 +45,14 @@ Complete: TypeAlias = Callable[[Any, Operation], dict[str, Any]]
 class CompiledSelection:
     """The compiled function of a selection.
 
-    ``remaining`` are the response names of fields that graphql-core executes, such as methods. The function's result has
-    None for them, so that the response keeps the order of the selection.
+    ``remaining`` are the response names of fields that it does not read, such as methods. The function's result has
+    None for them, so that the response keeps the order of the selection. ``methods`` are these fields if all of them are
+    methods, so that they can be called without graphql-core; else None.
     """
 
     complete: Complete
     remaining: tuple[str, ...]
+    methods: tuple[CompiledMethod, ...] | None = None
 
 
 Plans: TypeAlias = dict[tuple[int, str], CompiledSelection | None]
@@ -96,19 +100,37 @@ class CompilingExecutor(FinishingExecutor):
                 operation.require_room_for(len(items))
             if isinstance(inner, GraphQLObjectType) and type(items) in (list, tuple):
                 selection = self.plan(inner, field_details_list)
-                if selection is not None and not selection.remaining:
-                    complete = selection.complete
-                    before = operation.nodes
-                    try:
-                        operation.count(len(items))
-                        if inner is item_type:
-                            return [None if item is None else complete(item, operation) for item in items]
-                        return [complete(item, operation) for item in items]
-                    except LimitExceeded:
-                        raise
-                    except Exception:
-                        operation.nodes = before
+                selected: list[SelectedMethod] | None = []
+                if selection is not None and selection.remaining:
+                    grouped = self.collect_subfields(inner, field_details_list).grouped_field_set
+                    selected = selected_methods(self, selection.methods, grouped)
+                if selection is not None and selected is not None:
+                    results = self._completed(selection.complete, items, operation, inner is item_type)
+                    if results is not None and selected:
+                        called = sum(result is not None for result in results)
+                        operation.count_calls(called * len(selected))
+                        return MethodCalls(
+                            self, selected, items, results, inner, item_type, field_details_list, path, position_context
+                        ).run()
+                    if results is not None:
+                        return results
         return super().complete_iterable_value(item_type, field_details_list, info, path, items, position_context)
+
+    def _completed(
+        self, complete: Complete, items: Sequence[Any], operation: Operation, is_nullable: bool
+    ) -> list[dict[str, Any] | None] | None:
+        """Return the items' parts of the response, or None if graphql-core must complete them. Errors: LimitExceeded."""
+        before = operation.nodes
+        try:
+            operation.count(len(items))
+            if is_nullable:
+                return [None if item is None else complete(item, operation) for item in items]
+            return [complete(item, operation) for item in items]
+        except LimitExceeded:
+            raise
+        except Exception:
+            operation.nodes = before
+            return None
 
     def complete_object_value(
         self, return_type: Any, field_details_list: Any, info: Any, path: Any, result: Any, position_context: Any
@@ -146,7 +168,7 @@ class CompilingExecutor(FinishingExecutor):
 def _compiled(
     executor: CompilingExecutor, type_: GraphQLObjectType, details: list[FieldDetails]
 ) -> CompiledSelection | None:
-    remaining: list[str] = []
+    remaining: dict[str, list[FieldDetails]] = {}
     try:
         if _has_directives(details[0].node.selection_set, executor.fragment_definitions, set()):
             return None
@@ -154,8 +176,18 @@ def _compiled(
         name = source.object(type_, details, remaining)
     except _NotCompilable:
         return None
+    finishers = {shown: source.finisher(type_, group) for shown, group in remaining.items()}
     exec("\n".join(source.lines), source.names)
-    return CompiledSelection(source.names[name], tuple(remaining))
+    methods = []
+    for shown, group in remaining.items():
+        field = type_.fields.get(group[0].node.name.value)
+        if field is not None and isinstance(field.resolve, MethodField):
+            finisher = finishers[shown]
+            finish = source.names[finisher] if finisher is not None else None
+            methods.append(CompiledMethod(shown, field, field.resolve, finish))
+    return CompiledSelection(
+        source.names[name], tuple(remaining), tuple(methods) if len(methods) == len(remaining) else None
+    )
 
 
 def _has_directives(selected: SelectionSetNode | None, fragments: Mapping[str, Any], seen: set[str]) -> bool:
@@ -188,10 +220,28 @@ class _Source:
         self._executor = executor
         self._count = 0
 
-    def object(self, type_: GraphQLObjectType, details: list[FieldDetails], remaining: list[str] | None = None) -> str:
+    def finisher(self, type_: GraphQLObjectType, group: list[FieldDetails]) -> str | None:
+        """Emit the function that completes the values of a field and return its name; None if it cannot be compiled."""
+        found = type_.fields.get(group[0].node.name.value)
+        if found is None or len(group) != 1:
+            return None
+        try:
+            value = self._value(found.type, "v", group)
+        except _NotCompilable:
+            return None
+        name = self._named("finish", None)
+        self.lines += [f"def {name}(v, b):", f"  return {value}"]
+        return name
+
+    def object(
+        self,
+        type_: GraphQLObjectType,
+        details: list[FieldDetails],
+        remaining: dict[str, list[FieldDetails]] | None = None,
+    ) -> str:
         """Emit the function of an object type and return its name.
 
-        Names of fields that cannot be compiled are added to ``remaining``. Errors: _NotCompilable if it is None.
+        Fields that cannot be compiled are added to ``remaining``. Errors: _NotCompilable if it is None.
         """
         shape = type_.extensions.get(MEMBER)
         if not isinstance(shape, ObjectOf):
@@ -208,12 +258,12 @@ class _Source:
             except _NotCompilable:
                 if remaining is None:
                     raise
-                remaining.append(shown)
+                remaining[shown] = group
                 entries.append(f"{shown!r}: None")
                 continue
             reads.append(read)
             entries.append(f"{shown!r}: {value}")
-        if not reads:
+        if not reads and not remaining:
             raise _NotCompilable
         name = self._named("complete", None)
         cls = self._named("cls", dict if shape.keyed else shape.cls)

@@ -55,9 +55,9 @@ class Operation:
         """Return a context manager that limits how many calls run at once."""
         return self._slots if self._slots is not None else nullcontext()
 
-    def count_call(self) -> None:
-        """Count a call of an action. Errors: LimitExceeded."""
-        self.calls += 1
+    def count_calls(self, calls: int) -> None:
+        """Count calls of methods. Errors: LimitExceeded."""
+        self.calls += calls
         if self.calls > self._max_nodes:
             self.exceed(f"The operation calls more than {self._max_nodes} fields; request fewer")
 
