@@ -1,5 +1,6 @@
 """Compiled selections return the same data and errors as graphql-core, for valid and invalid values."""
 
+import asyncio
 import datetime as dt
 import enum
 import random
@@ -12,10 +13,11 @@ from graphql import parse, validate
 from pydantic import BaseModel, ConfigDict
 
 import servey.graphql.execution.completion as completion
-from servey import WEB_GET, action
+from servey import WEB_GET, BatchInvoker, NotFound, action
 from servey.compat.graphql import Executor
 from servey.core.context import Context
 from servey.graphql.execution.completion import CompilingExecutor, is_awaitable
+from servey.graphql.execution.concurrency import FinishingExecutor
 from servey.graphql.execution.operation import Operation
 from servey.graphql.failures import field_failure
 from servey.graphql.mount import engine_of
@@ -51,6 +53,17 @@ class LeafBelow(Leaf):
         return 1
 
 
+def number_of(branch: object) -> int:
+    return next((index for index, each in enumerate(STATE["branches"]) if each is branch), 0) + SEED[0]
+
+
+def weights_of(ids: list[int]) -> list[Any]:
+    return [ValueError("too heavy") if each % 7 == 0 else each % 1000 for each in ids]
+
+
+SEED = [0]
+
+
 class Branch(BaseModel):
     model_config = ConfigDict(arbitrary_types_allowed=True)
     id: str
@@ -63,6 +76,38 @@ class Branch(BaseModel):
     @action
     async def computed(self, x: int = 2) -> int:
         return x * 3
+
+    @action
+    async def many(self, x: list[int]) -> list[int]:
+        return x
+
+    @action
+    async def fails(self) -> int:
+        if number_of(self) % 3 == 0:
+            raise NotFound("no such branch")
+        return number_of(self)
+
+    @action
+    async def may_fail(self, late: bool = False) -> str | None:
+        if late:
+            await asyncio.sleep(0)
+        if number_of(self) % 2:
+            raise ValueError("boom")
+        return None if number_of(self) % 5 == 0 else "text"
+
+    @action
+    async def own_leaf(self) -> Leaf | None:
+        return getattr(self, "leaf", None)
+
+    @action
+    async def twin(self) -> "Branch":
+        return self
+
+    @action(batch_invoker=BatchInvoker(lambda branches: weights_of(branches), arg_extractor=lambda each: [id(each)]))
+    async def weight(self) -> int: ...
+
+    @action(batch_invoker=BatchInvoker(lambda branches: branches))
+    async def same(self) -> "Branch": ...
 
 
 class Other(BaseModel):
@@ -99,6 +144,18 @@ DOCUMENTS = [
     "{ mixed { __typename ... on Leaf { v d } ... on Other { id } } }",
     "{ branches { leaves { d s } } someBranches { leaf { c } } }",
     "{ someBranches { leaf { v } leaf { s } } }",
+]
+METHODS = [
+    "{ branches { id computed(x: 3) again: computed } }",
+    "{ branches { id fails } }",
+    "{ someBranches { id mayFail fails } }",
+    "{ someBranches { fails weight mayFail(late: true) } }",
+    "{ branches { ownLeaf { v s d } id } }",
+    "{ branches { twin { id computed weight twin { fails } } weight same { id weight mayFail } } }",
+    "{ someBranches { weight same { same { weight tags } } computed } }",
+    "query($x: Int!) { branches { mayFail computed(x: $x) many(x: [$x, 2]) } }",
+    "query($x: Int!) { branches { id twin { ...F } } } fragment F on Branch { computed(x: $x) leaf { v } weight }",
+    "query($a: Boolean!) { branches { id computed @skip(if: $a) weight } }",
 ]
 BAD = [
     None,
@@ -171,6 +228,10 @@ class Counted(CompilingExecutor):
         return replace(selection, complete=counted)
 
 
+class Finishing(FinishingExecutor):
+    plans: Any
+
+
 class Stock(Executor):  # type: ignore[type-arg]
     plans: Any
 
@@ -199,18 +260,21 @@ async def compare(executions: int, seed: int) -> None:
     }
     for name, value in values.items():
         schema.query_type.fields[name].resolve = lambda source, info, value=value: value()
-    documents = [(text, parse(text)) for text in DOCUMENTS]
+    documents = [(text, parse(text)) for text in [*DOCUMENTS, *METHODS]]
     for _, document in documents:
         assert validate(schema, document) == []
     maker = Maker(seed)
     context = Context(runtime, "graphql", request_id="r")
     for number in range(executions):
-        if number % len(documents) == 0:
+        if number % 13 == 0:
             badness = maker.random.choice([0, 0.02, 0.2, 0.6])
             STATE["branches"] = [maker.branch(badness) for _ in range(3)]
         text, document = documents[number % len(documents)]
-        variables = {"a": maker.random.random() < 0.5} if "$a" in text else {}
-        stock = await answer(Stock, schema, document, variables, context)
+        variables = {"a": maker.random.random() < 0.5} if "$a" in text else {"x": 7} if "$x" in text else {}
+        SEED[0] = number
+        # Which errors of an object's methods count depends on whether their siblings finish.
+        generic = Finishing if text in METHODS else Stock
+        stock = await answer(generic, schema, document, variables, context)
         ours = await answer(Counted, schema, document, variables, context)
         assert ours[:2] == stock[:2], text
 
