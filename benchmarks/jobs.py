@@ -34,8 +34,14 @@ WORKERS = {
         *(str(APART_PYTHON), "-m", "celery", "-A", "benchmarks.peers.jobs_celery", "worker"),
         *("--pool", "threads", "--concurrency", "50", "--loglevel", "ERROR"),
     ],
+    "SAQ": [str(APART_PYTHON), "-m", "saq", "benchmarks.peers.jobs_saq.settings"],
 }
-LISTS = {"servey": ("{servey}:jobs:default", "{servey}:running"), "Celery": ("celery", "unacked")}
+LISTS = {
+    "servey": ("{servey}:jobs:default", "{servey}:running"),
+    "Celery": ("celery", "unacked"),
+    "SAQ": ("saq:default:queued", "saq:default:active"),
+}
+RATES = (10, 500)
 WORK = {"noted": "does nothing", "waited": "waits 20 ms"}
 SLOW = ("arq, its defaults",)
 WARM_UP = 200
@@ -62,10 +68,11 @@ class Peer:
         self.enqueue("noted", WARM_UP)
         self.wait()
 
-    def enqueue(self, work: str, count: int, pause: float = 0) -> float:
-        """The median time to enqueue one job, in seconds."""
+    def enqueue(self, work: str, count: int, pause: float = 0) -> tuple[float, float]:
+        """The median time to enqueue one job, in seconds, and the jobs that were enqueued a second."""
         command = [WORKERS[self.name][0], "-m", "benchmarks.jobs", "--enqueue", self.name, work, str(count), str(pause)]
-        return float(subprocess.check_output(command, cwd=ROOT, env=self._env))
+        took, rate = subprocess.check_output(command, cwd=ROOT, env=self._env).split()
+        return float(took), float(rate)
 
     def wait(self) -> None:
         """Wait until every job is done."""
@@ -89,12 +96,12 @@ class Peer:
         self.wait()
         return (time.perf_counter() - begun) / count, (cpu_seconds(self.process.pid) - before) / count
 
-    def delays(self, count: int) -> tuple[float, list[float]]:
-        """The time to enqueue a job, and how long each job waited until it started; one job every 10 ms."""
+    def delays(self, count: int, rate: float) -> tuple[float, float, list[float]]:
+        """The time to enqueue a job, the jobs a second, and how long each job waited until it started."""
         self.log.write_text("", encoding="utf-8")
-        took = self.enqueue("noted", count, 0.01)
+        took, found = self.enqueue("noted", count, 1 / rate)
         self.wait()
-        return took, sorted(map(float, self.log.read_text(encoding="utf-8").split()))
+        return took, found, sorted(map(float, self.log.read_text(encoding="utf-8").split()))
 
     def close(self) -> None:
         self.process.terminate()
@@ -121,7 +128,7 @@ def report(*, quick: bool) -> Iterator[str]:
         "Made by `python3 dev.py bench jobs --write`. One worker process each, over one Redis; 50 concurrent jobs,",
         f"or 10 with arq's defaults. Medians of {rounds} interleaved rounds of {count} jobs (a tenth for arq's defaults),",
         "all queued before the worker starts. Ratios compare jobs a second within a round. Servey's jobs have a lease and a",
-        "fencing token; those of arq and Celery have neither.",
+        "fencing token; those of arq, Celery and SAQ have neither.",
         "",
         f"Python {platform.python_version()}, arq {version('arq')}, redis {version('redis')}.",
     )
@@ -143,24 +150,27 @@ def report(*, quick: bool) -> Iterator[str]:
                 ratio = median(base[0] / own[0] for base, own in zip(tuned, each, strict=True))
                 rate, cpu = 1 / median(own[0] for own in each), median(own[1] for own in each) * 1e6
                 yield f"| {name} | {rate:.0f} | {ratio:.2f} | {cpu:.0f} |"
-        yield from (
-            "",
-            "## One job every 10 ms",
-            "",
-            "| peer | to enqueue, p50 ms | until it starts, p50 ms | p99 ms |",
-            "|---|---|---|---|",
-        )
-        for peer in peers:
-            took, waits = peer.delays(count // 3)
-            cells = (took, waits[len(waits) // 2], waits[len(waits) * 99 // 100])
-            yield f"| {peer.name} | " + " | ".join(f"{cell * 1000:.2f}" for cell in cells) + " |"
+        for wanted in RATES:
+            yield from (
+                "",
+                f"## {wanted} jobs a second, one after the other",
+                "",
+                "| peer | jobs/s | to enqueue, p50 ms | until it starts, p50 ms | p99 ms |",
+                "|---|---|---|---|---|",
+            )
+            for peer in peers:
+                took, rate, waits = peer.delays(min(count, wanted * (3 if quick else 20)), wanted)
+                cells = (took, waits[len(waits) // 2], waits[len(waits) * 99 // 100])
+                yield f"| {peer.name} | {rate:.0f} | " + " | ".join(f"{cell * 1000:.2f}" for cell in cells) + " |"
 
 
-def enqueue(name: str, work: str, count: int, pause: float) -> float:
-    """Enqueue jobs in a separate process; return the median time to enqueue one, in seconds."""
+def enqueue(name: str, work: str, count: int, pause: float) -> tuple[float, float]:
+    """Enqueue jobs in a separate process; return the median time to enqueue one, in seconds, and the jobs a second."""
     if name == "Celery":
-        found: float = importlib.import_module("benchmarks.peers.jobs_celery").enqueue(work, count, pause)
+        found: tuple[float, float] = importlib.import_module("benchmarks.peers.jobs_celery").enqueue(work, count, pause)
         return found
+    if name == "SAQ":
+        return asyncio.run(importlib.import_module("benchmarks.peers.jobs_saq").enqueue(work, count, pause))
     if name == "servey":
         from benchmarks.peers import jobs_servey
 
@@ -178,7 +188,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.enqueue:
         name, work, count, pause = options.enqueue
-        print(enqueue(name, work, int(count), float(pause)))
+        print(*enqueue(name, work, int(count), float(pause)))
         return
     lines = []
     for line in report(quick=options.quick):

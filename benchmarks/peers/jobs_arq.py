@@ -43,8 +43,8 @@ class Tuned:
     job_deserializer = staticmethod(json.loads)
 
 
-async def enqueue(name: str, count: int, pause: float, *, tuned: bool) -> float:
-    """Enqueue jobs; return the median time to enqueue one, in seconds."""
+async def enqueue(name: str, count: int, pause: float, *, tuned: bool) -> tuple[float, float]:
+    """Enqueue jobs; return the median time to enqueue one, in seconds, and the jobs a second."""
     pool = await create_pool(REDIS, job_serializer=dump if tuned else None)
 
     async def one(sent: float) -> None:

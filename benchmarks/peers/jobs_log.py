@@ -14,13 +14,14 @@ def note(sent: float) -> None:
             log.write(f"{time.time() - sent}\n")
 
 
-async def paced(enqueue: Callable[[float], Awaitable[None]], count: int, pause: float) -> float:
-    """Enqueue jobs with a pause between them; return the median time to enqueue one, in seconds."""
+async def paced(enqueue: Callable[[float], Awaitable[None]], count: int, pause: float) -> tuple[float, float]:
+    """Enqueue a job in each ``pause``; return the median time to enqueue one, in seconds, and the jobs a second."""
     took = []
-    for _ in range(count):
+    start = time.perf_counter()
+    for number in range(count):
         begun = time.perf_counter()
         await enqueue(time.time() if pause else 0.0)
         took.append(time.perf_counter() - begun)
         if pause:
-            await asyncio.sleep(pause)
-    return median(took)
+            await asyncio.sleep(max(0.0, start + (number + 1) * pause - time.perf_counter()))
+    return median(took), count / (time.perf_counter() - start)

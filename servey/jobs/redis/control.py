@@ -10,9 +10,9 @@ local job, now = P .. 'job:' .. id, now_ms()
 local known = call('HMGET', job, 'state', 'queue', 'limit', 'worker')
 if known[1] == 'running' then
   call('HSET', job, 'cancel', 1)
-  local told = P .. 'told:' .. known[4]
-  call('RPUSH', told, id)
-  call('PEXPIRE', told, 60000)
+  local list = P .. 'cancelled:' .. known[4]
+  call('RPUSH', list, id)
+  call('PEXPIRE', list, 60000)
   return 1
 end
 if known[1] ~= 'queued' then return 0 end

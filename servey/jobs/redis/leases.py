@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -51,6 +52,7 @@ class LeaseKeeper:
         self._prefix = prefix
         self._leases: set[Lease] = set()
         self._changed = threading.Event()
+        self._wakes_at = math.inf
         self._stopped = False
         self._beat = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -76,7 +78,8 @@ class LeaseKeeper:
         """Renew a lease until the block ends."""
         lease.due = time.monotonic() + lease.every
         self._leases.add(lease)
-        self._changed.set()
+        if lease.due < self._wakes_at:
+            self._changed.set()
         try:
             yield
         finally:
@@ -91,9 +94,12 @@ class LeaseKeeper:
         client: redis.Redis = sync_client(self._url, self._prefix, socket_timeout=2, socket_connect_timeout=2)
         warned = False
         while not self._stopped:
+            # Until the time of the next renewal is known again, each new lease wakes the thread.
+            self._wakes_at = math.inf
             leases = list(self._leases)
             now = time.monotonic()
-            self._changed.wait(max(0.0, min((each.due for each in leases), default=now + 1) - now))
+            self._wakes_at = min((each.due for each in leases), default=now + 1)
+            self._changed.wait(max(0.0, self._wakes_at - now))
             self._changed.clear()
             try:
                 self._renew_due(client)

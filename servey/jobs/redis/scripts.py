@@ -7,7 +7,7 @@
     later:QUEUE   sorted set of the ids of jobs that are not due yet, by due time
     running       sorted set of the ids of running jobs, by the end of their lease
     wake:QUEUE    list with one item if a waiting worker should look at the queue; workers block on it
-    told:WORKER   list of the ids of jobs of a worker that were cancelled; the worker blocks on it
+    cancelled:WORKER  list of the ids of jobs of a worker that were cancelled; the worker blocks on it
     job:ID        hash: job params queue priority state tries starts killed alone fence due_at progress result error
                   history worker started_at ended_at cancel key unique limit bounds
     STATE         sorted set of the ids of jobs that ended as done, failed, dead or cancelled, by time
@@ -292,31 +292,42 @@ return known[3] == '1' and 2 or 1
 FINISH = (
     LIBRARY
     + """
-local id, fence, state, tries, result, error, wait, keep, most, history = unpack(ARGV)
-local job, now = P .. 'job:' .. id, now_ms()
-local known = call('HMGET', job, 'fence', 'state', 'queue', 'priority', 'limit', 'cancel', 'starts')
-local given_up = known[2] == 'failed' or known[2] == 'dead'
-if known[1] == fence then
-  -- Its lease may have ended without another worker taking it.
-  if known[2] ~= 'running' and not (known[2] == 'queued' and tonumber(known[7]) > 0) then return 0 end
-elseif state ~= 'done' or not (given_up or known[2] == 'running' or known[2] == 'queued') then
-  -- A worker that was cut off: its success counts if it is the first, its failure does not.
-  return 0
-end
-leave(id, known[5], now)
-if known[1] ~= fence or known[2] == 'queued' then unlist(id, known[3], known[5]) end
-if given_up then call('ZREM', P .. known[2], id) end
-if known[6] == '1' then state, result = 'cancelled', 'null' end
-local due = now + wait
-call('HSET', job, 'state', state, 'tries', tries, 'starts', 0, 'killed', 0, 'alone', 0, 'result', result, 'error', error,
-  'due_at', text(due), 'history', history, 'ended_at', text(now))
-if state == 'queued' then
-  put(id, known[3], known[4], due, now)
+local keep, most = tonumber(ARGV[1]), tonumber(ARGV[2])
+
+local function finish(id, fence, state, tries, result, error, wait, history)
+  local job, now = P .. 'job:' .. id, now_ms()
+  local known = call('HMGET', job, 'fence', 'state', 'queue', 'priority', 'limit', 'cancel', 'starts')
+  local given_up = known[2] == 'failed' or known[2] == 'dead'
+  if known[1] == fence then
+    -- Its lease may have ended without another worker taking it.
+    if known[2] ~= 'running' and not (known[2] == 'queued' and tonumber(known[7]) > 0) then return 0 end
+  elseif state ~= 'done' or not (given_up or known[2] == 'running' or known[2] == 'queued') then
+    -- A worker that was cut off: its success counts if it is the first, its failure does not.
+    return 0
+  end
+  leave(id, known[5], now)
+  if known[1] ~= fence or known[2] == 'queued' then unlist(id, known[3], known[5]) end
+  if given_up then call('ZREM', P .. known[2], id) end
+  if known[6] == '1' then state, result = 'cancelled', 'null' end
+  local due = now + wait
+  call('HSET', job, 'state', state, 'tries', tries, 'starts', 0, 'killed', 0, 'alone', 0, 'result', result, 'error', error,
+    'due_at', text(due), 'history', history, 'ended_at', text(now))
+  if state == 'queued' then
+    put(id, known[3], known[4], due, now)
+    return 1
+  end
+  if state == 'done' then call('HDEL', job, 'params') end
+  ended(id, state, keep, most, now)
   return 1
 end
-if state == 'done' then call('HDEL', job, 'params') end
-ended(id, state, tonumber(keep), tonumber(most), now)
-return 1
+
+-- An outcome that cannot be recorded is answered with its error; the others are recorded.
+local answers = {}
+for i = 3, #ARGV, 8 do
+  local _, answer = pcall(finish, unpack(ARGV, i, i + 7))
+  answers[#answers + 1] = type(answer) == 'table' and answer.err or answer
+end
+return answers
 """
 )
 

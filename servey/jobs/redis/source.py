@@ -20,6 +20,7 @@ from servey.core.queues import MOST_DEAD, Job, Try
 from servey.jobs.perform import WORKER_LOST, Outcome
 from servey.jobs.redis import control, scripts
 from servey.jobs.redis.client import BLOCK_SECONDS, blocking_client_of
+from servey.jobs.redis.outcomes import Outcomes
 from servey.jobs.redis.queue import RedisQueue
 from servey.jobs.redis.stored import UNREADABLE, history_of, history_text, job_of
 
@@ -66,6 +67,7 @@ class JobSource:
         self._queue = queue
         self._scripts = queue.scripts
         self._blocking: Any = blocking_client_of(queue.url, queue.prefix)
+        self._outcomes = Outcomes(queue)
 
     async def take(self, queues: Sequence[tuple[str, int]], most: int, all_names: bool = False) -> Batch:
         """Take up to ``most`` jobs that are due. At most the last is a suspect.
@@ -104,7 +106,7 @@ class JobSource:
 
     async def wait_for_cancelled(self) -> str | None:
         """Wait until a job of this worker is cancelled, and return its id; None after some seconds."""
-        found = await self._blocking.blpop([f"{self._queue.prefix}told:{self.worker}"], BLOCK_SECONDS)
+        found = await self._blocking.blpop([f"{self._queue.prefix}cancelled:{self.worker}"], BLOCK_SECONDS)
         return None if found is None else found[1].decode()
 
     async def wake(self, queues: Sequence[str]) -> None:
@@ -124,9 +126,8 @@ class JobSource:
         if outcome.tried:
             ended_at = taken.started_at + seconds
             history += (Try(tries, self.worker, taken.started_at, round(ended_at, 3), outcome.error),)
-        args = [taken.job.id, taken.fence, outcome.state, tries, to_json(outcome.result), to_json(outcome.error)]
-        args += [round(outcome.wait * 1000), self._queue.keep_ms, MOST_DEAD, history_text(history)]
-        return bool(await self._scripts.run(scripts.FINISH, *args))
+        ended = [taken.job.id, taken.fence, outcome.state, tries, to_json(outcome.result), to_json(outcome.error)]
+        return await self._outcomes.record([*ended, round(outcome.wait * 1000), history_text(history)])
 
     async def give_back(self, taken: Taken) -> bool:
         """Let another worker run a job from its beginning, as if this one had not taken it."""
@@ -134,5 +135,6 @@ class JobSource:
         return bool(await self._scripts.run(scripts.GIVE_BACK, *args))
 
     async def aclose(self) -> None:
-        """Close the connections that block."""
+        """Record the last outcomes, and close the connections that block."""
+        await self._outcomes.aclose()
         await self._blocking.aclose()

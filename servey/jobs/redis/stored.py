@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, cast
 
 from pydantic import TypeAdapter
@@ -19,7 +19,7 @@ _TRIES: TypeAdapter[tuple[Try, ...]] = TypeAdapter(tuple[Try, ...])
 
 def body_of(job: Job) -> bytes:
     """Return a job as JSON without its parameters, which are stored apart and deleted when it is done."""
-    return to_json(asdict(replace(job, params=None)))
+    return to_json(replace(job, params=None))
 
 
 def bounds_of(limit: JobLimit) -> str:
