@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from servey.calls.ids import new_request_id
 from servey.cli.output import AppPlace, fail, use_app
+from servey.cli.streams import OutputError
 from servey.core.errors import ConfigError
+from servey.core.settings.env_file import read_env_file
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -19,8 +22,20 @@ if TYPE_CHECKING:
     from servey.project import Project
 
 
+def _names(incomplete: str) -> list[str]:
+    """Return the actions that a shell offers; a project with problems has none."""
+    from servey.project import load_project
+
+    try:
+        read_env_file()
+        catalog = load_project().required.runtime.catalog
+    except ConfigError:
+        return []
+    return [each.name for each in catalog if each.name.startswith(incomplete) and "command" not in each.hidden]
+
+
 def call(
-    name: Annotated[str, typer.Argument(help="the action's name, as `servey actions` shows it")],
+    name: Annotated[str, typer.Argument(help="the action's name, as `servey actions` shows it", autocompletion=_names)],
     params: Annotated[
         list[str] | None,
         typer.Argument(
@@ -29,7 +44,14 @@ def call(
             "(p.x=1); objects, dicts and lists of objects may be JSON",
         ),
     ] = None,
-    event: Annotated[str | None, typer.Option(help="parameters as one JSON object; NAME=VALUE overrides it")] = None,
+    event: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help="parameters as one JSON object, - to read it from standard input, @FILE from a file; "
+            "NAME=VALUE overrides it",
+        ),
+    ] = None,
     token: Annotated[str | None, typer.Option(help="call with this bearer token")] = None,
     anonymous: Annotated[bool, typer.Option("--anonymous", help="call without a token, with access control")] = False,
     app: AppPlace = None,
@@ -59,7 +81,7 @@ def call(
     try:
         given = {**event_params, **_named(action, params or [])}
         status = asyncio.run(_call(project, action, given, token, trusted=token is None and not anonymous))
-    except (ConfigError, BrokenPipeError):
+    except (ConfigError, BrokenPipeError, OutputError):
         raise
     except Exception as error:
         from servey.http.errors import shown_error
@@ -76,12 +98,21 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or "no text"
 
 
-def _event(text: str | None) -> dict[str, Any]:
-    if text is None:
+def _event(given: str | None) -> dict[str, Any]:
+    """Return the parameters in ``--event``: JSON, ``-`` for standard input, ``@file`` for a file."""
+    if given is None:
         return {}
+    text: str | bytes = given
+    try:
+        if given == "-":
+            text = sys.stdin.buffer.read() if sys.stdin is not None else b""
+        elif given.startswith("@"):
+            text = Path(given[1:]).read_bytes()
+    except OSError as error:
+        fail(f"--event {given} cannot be read: {error.strerror}", 2)
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         fail(f"--event is not JSON: {error}", 2)
     if not isinstance(value, dict):
         fail("--event must be a JSON object", 2)
@@ -151,8 +182,7 @@ async def _print_response(response: Response) -> None:
     def write(chunk: bytes) -> None:
         nonlocal last
         last = chunk[-1:]
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+        _print_bytes(chunk)
 
     await write_body(response, write)
     if last != b"\n" and sys.stdout.isatty():
@@ -160,5 +190,14 @@ async def _print_response(response: Response) -> None:
 
 
 def _print(line: bytes) -> None:
-    sys.stdout.buffer.write(line + b"\n")
-    sys.stdout.buffer.flush()
+    _print_bytes(line + b"\n")
+
+
+def _print_bytes(chunk: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from contextlib import suppress
@@ -16,6 +15,7 @@ except ImportError:
 
 from servey.cli import aws, call, dashboard, describe, doctor, guide, jobs, kubernetes, mcp, migrate5, new, serve
 from servey.cli.output import fail
+from servey.cli.streams import decoded, drop_output, error_text, prepare_streams
 from servey.core.errors import ConfigError
 from servey.core.settings.env_file import read_env_file
 from servey.core.version import __version__
@@ -24,7 +24,6 @@ cli: typer.Typer = typer.Typer(
     name="servey",
     help="Serve, call and describe the actions of the project in this folder.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -55,8 +54,16 @@ def main() -> None:
 
 def run(words: list[str]) -> NoReturn:
     """Run one command and exit with its exit code."""
+    prepare_streams()
     try:
-        cli(_modern(words), prog_name="servey")
+        words = decoded(words)
+    except UnicodeDecodeError:
+        fail("an argument is not UTF-8", 2)
+    try:
+        try:
+            cli(_modern(words), prog_name="servey")
+        finally:
+            sys.stdout.flush()
     except ConfigError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
@@ -70,8 +77,11 @@ def run(words: list[str]) -> NoReturn:
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output closed the pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         sys.exit(1)
+    except OSError as error:
+        drop_output()
+        fail(error_text(error), 1)
     sys.exit(0)
 
 

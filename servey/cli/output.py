@@ -44,6 +44,8 @@ def write(output: str, text: str) -> None:
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
         fail(f"{output} cannot be written: {error.strerror}", 1)
+    except UnicodeEncodeError:
+        fail(f"{output} cannot be written: the locale has no such file name", 1)
     print(f"wrote {output}", file=sys.stderr)
 
 

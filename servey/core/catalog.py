@@ -22,6 +22,8 @@ from servey.core.errors import ConfigError, collected_mistakes
 from servey.core.naming import relative_path
 
 T = TypeVar("T")
+_NOT_ACTIONS = ("__pycache__", "tests", "node_modules")
+"""Folders without ``__init__.py`` that are never imported."""
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
@@ -214,8 +216,7 @@ def import_modules(paths: Iterable[str], *, required: bool, collected: list[str]
                     )
                 continue
             modules += _imported(path, problems)
-            for info in pkgutil.walk_packages(getattr(sys.modules.get(path), "__path__", ()), f"{path}."):
-                modules += _imported(info.name, problems)
+            modules += _imported_inside(path, problems)
     if problems and collected is None:
         raise ConfigError(problems)
     if collected is not None:
@@ -228,6 +229,33 @@ def _imported(name: str, problems: list[str]) -> Iterator[ModuleType]:
         yield importlib.import_module(name)
     except BaseException as error:
         problems += import_problems(name, error)
+
+
+def _imported_inside(package: str, problems: list[str], around: frozenset[str] = frozenset()) -> Iterator[ModuleType]:
+    """Import everything inside a package, also in folders without ``__init__.py``.
+
+    Shape: ``around`` are the folders of the packages around this one; a link to one of them is not followed.
+    """
+    places = [
+        place for place in getattr(sys.modules.get(package), "__path__", ()) if os.path.realpath(place) not in around
+    ]
+    inside = {info.name: info.ispkg for info in pkgutil.iter_modules(places)}
+    inside |= {name: True for name in _plain_folders(places) if name not in inside}
+    for name, is_package in sorted(inside.items()):
+        yield from _imported(f"{package}.{name}", problems)
+        if is_package:
+            yield from _imported_inside(
+                f"{package}.{name}", problems, around | {os.path.realpath(place) for place in places}
+            )
+
+
+def _plain_folders(places: Iterable[str]) -> Iterator[str]:
+    """Yield the folders without ``__init__.py`` that have Python files at any depth and can be imported."""
+    for place in places:
+        for entry in os.scandir(place) if os.path.isdir(place) else ():
+            can_be_imported = entry.name.isidentifier() and entry.name not in _NOT_ACTIONS and entry.is_dir()
+            if can_be_imported and any(name.endswith(".py") for _, _, names in os.walk(entry.path) for name in names):
+                yield entry.name
 
 
 def _is_absent(path: str) -> bool:

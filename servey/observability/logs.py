@@ -6,6 +6,7 @@ A line has names, ids and numbers, never tokens, bodies or query strings.
 from __future__ import annotations
 
 import atexit
+import io
 import logging
 import queue
 import sys
@@ -77,7 +78,23 @@ class LogWriter(logging.Handler):
             self._thread.join(5)
         super().close()
 
+    def _put(self, text: str) -> None:
+        self._stream.flush()
+        if not isinstance(self._stream, io.TextIOWrapper):
+            self._stream.write(text)
+            self._stream.flush()
+            return
+        # JSON is UTF-8 whatever the locale; a buffer would write again later what it could not write now.
+        file = getattr(self._stream.buffer, "raw", self._stream.buffer)
+        left = memoryview(text.encode())
+        while left:
+            written = file.write(left)
+            if written is None:
+                raise BlockingIOError
+            left = left[written:]
+
     def _write(self) -> None:
+        is_cut = False  # whether the last line may lack its end
         while True:
             batch = [self._queue.get()]
             while len(batch) < _MAX_BATCH:
@@ -86,15 +103,20 @@ class LogWriter(logging.Handler):
                 except queue.Empty:
                     break
             lines = [_line_of(each) for each in batch if isinstance(each, Mapping)]
-            if self._dropped:
-                text = f"{self._dropped} log lines were dropped, because they arrived faster than they can be written"
+            told = self._dropped
+            if told:
+                text = f"{told} log lines were dropped, because they could not be written"
                 lines.append(_json({"ts": datetime.now(UTC).timestamp(), "level": "WARNING", "msg": text}))
-                self._dropped = 0
+            if is_cut:
+                lines.insert(0, "\n")
             try:
-                self._stream.write("".join(lines))
-                self._stream.flush()
+                self._put("".join(lines))
+                self._dropped -= told
+                is_cut = False
             except Exception:
-                pass  # the stream is closed, and there is no other place to report that
+                # The disk is full or the stream is closed, and there is no other place to report that.
+                self._dropped += sum(isinstance(each, Mapping) for each in batch)
+                is_cut = True
             for each in batch:
                 if isinstance(each, threading.Event):
                     each.set()

@@ -41,6 +41,18 @@ def test_a_package_is_walked_recursively(tmp_path):
     assert (code, sorted(names)) == (0, ["again", "leaf", "top"])  # one imported twice is one action
 
 
+def test_folders_without_init_are_walked_too(tmp_path):
+    project(
+        tmp_path,
+        actions____init__="data = 1",
+        actions__users__admin__create=HELLO.format(name="create"),
+        actions__users__tests__test_create="raise AssertionError",
+    )
+    (tmp_path / "actions/data").mkdir()
+    (tmp_path / "actions/users/again").symlink_to(tmp_path / "actions")
+    assert listed(tmp_path) == (0, ["create"], "")
+
+
 def test_no_actions_at_all_is_fine(tmp_path):
     assert listed(tmp_path) == (0, [], "")
 

@@ -174,7 +174,7 @@ async def test_too_many_lines_are_dropped_and_that_is_told(monkeypatch):
         writer.line({"ts": 0, "msg": "lost"})
     await asyncio.to_thread(writer.close)
     assert [json.loads(line)["msg"] for line in stream.getvalue().splitlines()] == [
-        "3 log lines were dropped, because they arrived faster than they can be written"
+        "3 log lines were dropped, because they could not be written"
     ]
 
 
