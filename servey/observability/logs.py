@@ -85,7 +85,7 @@ class LogWriter(logging.Handler):
             self._stream.flush()
             return
         # JSON is UTF-8 whatever the locale; a buffer would write again later what it could not write now.
-        file = getattr(self._stream.buffer, "raw", self._stream.buffer)
+        file: Any = getattr(self._stream.buffer, "raw", self._stream.buffer)
         left = memoryview(text.encode())
         while left:
             written = file.write(left)
