@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import types
+from collections.abc import AsyncIterator, Callable, Generator
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 from starlette.responses import Response
 from starlette.types import Message
 
+from servey.calls.steps import resume_coroutine
 from servey.calls.validation_errors import readable_errors
 from servey.core.actions import Action
 from servey.core.actions.paging import Page, cursor_key
@@ -37,6 +41,14 @@ def checked(action: Action, result: Any) -> Any:
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A step of a generator that has begun and waits; `Stream.wait` or `Stream.cancel` has to end it."""
+
+    step: Any
+    waits_for: Any
+
+
 class Stream:
     """The validated items of a streaming action; call `aclose` if you stop early."""
 
@@ -52,8 +64,7 @@ class Stream:
         try:
             self._first.append(checked(self.action, await anext(self._items)))
         except StopAsyncIteration:
-            self._ended = True
-            await self._context.succeed()
+            await self.succeed()
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -68,8 +79,59 @@ class Stream:
         try:
             return checked(self.action, await anext(self._items))
         except StopAsyncIteration:
-            await self._context.succeed()
+            await self.succeed()
             raise
+        finally:
+            _current.reset(running)
+
+    def take_ready(self, take: Callable[[Any], bool]) -> Waiting | None:
+        """Pass the items that need no waiting to ``take``, until it returns False or the next item has to be awaited.
+
+        The items are not validated, apart from the first one. Errors: StopAsyncIteration at the end; what the generator or
+        ``take`` raises.
+        """
+        running = _current.set(self._context)
+        try:
+            while self._first:
+                if not take(self._first.pop()):
+                    return None
+            if self._ended:
+                raise StopAsyncIteration
+            items = self._items
+            begin = items.__anext__ if type(items) is types.AsyncGeneratorType else lambda: _awaited(items)
+            while True:
+                step = begin()
+                try:
+                    waits_for = step.send(None)
+                except StopIteration as done:
+                    if not take(done.value):
+                        return None
+                else:
+                    return Waiting(step, waits_for)
+        finally:
+            _current.reset(running)
+
+    async def wait(self, waiting: Waiting) -> Any:
+        """Return the item of a step, not validated. Errors: as `take_ready`."""
+        running = _current.set(self._context)
+        try:
+            return await resume_coroutine(waiting.step, waiting.waits_for)
+        finally:
+            _current.reset(running)
+
+    async def succeed(self) -> None:
+        """End the stream after its last item, and do what the call deferred until its success."""
+        if not self._ended:
+            self._ended = True
+            await self._context.succeed()
+
+    async def cancel(self, waiting: Waiting) -> None:
+        """Cancel a step where it waits."""
+        running = _current.set(self._context)
+        try:
+            await _throw(waiting.step, asyncio.CancelledError())
+        except (asyncio.CancelledError, StopAsyncIteration):
+            pass
         finally:
             _current.reset(running)
 
@@ -78,6 +140,19 @@ class Stream:
         self._ended = True
         self._first.clear()
         await self._items.aclose()
+
+
+async def _awaited(items: Any) -> Any:
+    return await anext(items)
+
+
+@types.coroutine
+def _throw(step: Any, error: BaseException) -> Generator[Any, Any, None]:
+    try:
+        waits_for = step.throw(error)
+    except StopIteration:
+        return
+    yield from resume_coroutine(step, waits_for)
 
 
 async def write_body(response: Response, write: Callable[[bytes], object]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from time import monotonic
 from types import CoroutineType
 
 import anyio
@@ -19,7 +20,7 @@ STALLED_SECONDS = 30.0
 """How long a client may take to read one chunk before the response is aborted."""
 
 _END_SECONDS = 1.0
-_TURN_SECONDS = 0.001
+TURN_SECONDS = 0.001
 """How long chunks that are ready are sent before other tasks run."""
 
 
@@ -33,7 +34,34 @@ async def send_chunks(
     ping: tuple[bytes, float] | None = None,
     given_up: asyncio.Event | None = None,
 ) -> None:
-    """Send the chunks of a body until they end, the client disconnects or stops reading, or the process shuts down.
+    """Send the chunks of a body as `send_body` does."""
+
+    async def write(writer: BodyWriter) -> None:
+        until = 0.0
+        async for chunk in chunks:
+            if not await writer.write(chunk):
+                break
+            # The clock of an event loop may stand still while no other task runs.
+            if monotonic() >= until:
+                # Neither chunks that are ready nor a send to a disconnected client yield to the event loop.
+                await asyncio.sleep(0)
+                until = monotonic() + TURN_SECONDS
+
+    async with aclosing(chunks):
+        await send_body(write, headers, receive, send, stopping, ping=ping, given_up=given_up)
+
+
+async def send_body(
+    write: Callable[[BodyWriter], Awaitable[None]],
+    headers: list[tuple[bytes, bytes]],
+    receive: Receive,
+    send: Send,
+    stopping: asyncio.Event,
+    *,
+    ping: tuple[bytes, float] | None = None,
+    given_up: asyncio.Event | None = None,
+) -> None:
+    """Send a body until ``write`` returns, the client disconnects or stops reading, or the process shuts down.
 
     Shape: ``ping`` is a chunk and the seconds of idle time after which it is sent; ``given_up`` is an event that ends the
     body.
@@ -43,22 +71,14 @@ async def send_chunks(
         headers = [*(pair for pair in headers if pair[0] != b"x-accel-buffering"), (b"x-accel-buffering", b"no")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     writer = BodyWriter(send)
-    async with aclosing(chunks), anyio.create_task_group() as group:
+    async with anyio.create_task_group() as group:
         group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
         group.start_soon(_cancel_when, stopping, group.cancel_scope)
         if given_up is not None:
             group.start_soon(_cancel_when, given_up, group.cancel_scope)
         if ping is not None:
             group.start_soon(writer.ping, *ping, group.cancel_scope.cancel)
-        now = asyncio.get_running_loop().time
-        until = 0.0
-        async for chunk in chunks:
-            if not await writer.write(chunk):
-                break
-            if now() >= until:
-                # Neither chunks that are ready nor a send to a disconnected client yield to the event loop.
-                await asyncio.sleep(0)
-                until = now() + _TURN_SECONDS
+        await write(writer)
         group.cancel_scope.cancel()
     if writer.is_open:
         await writer.end()

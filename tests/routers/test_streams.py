@@ -261,3 +261,93 @@ def test_an_error_before_the_first_item_is_json(http):
     answer = http.get("/actions/numbers?upto=1&fail_at=0", headers={"Accept": "text/event-stream"})
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
     assert "x-accel-buffering" not in answer.headers
+
+
+@action(triggers=WEB_GET)
+async def bursts() -> AsyncIterator[int]:
+    yield 0
+    for number in range(1, 100):
+        yield number
+    LOG.append("waits")
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        LOG.append("cancelled")
+        await asyncio.sleep(0)
+        raise
+    finally:
+        LOG.append("closed")
+
+
+async def stream_of(name, send, disconnected):
+    """Request a stream with this ``send``, from a client that disconnects at an event."""
+    app = create_app(actions=[bursts, numbers], settings=DEV)
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        await disconnected.wait()
+        return {"type": "http.disconnect"}
+
+    path = f"/actions/{name}"
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"upto=3"}
+    async with app.router.lifespan_context(app):
+        await asyncio.wait_for(app({**scope, "headers": [], "state": {}}, receive, send), 10)
+
+
+def test_items_that_are_ready_are_sent_together_before_the_next_one_is_awaited():
+    LOG.clear()
+    disconnected, chunks = asyncio.Event(), []
+
+    async def send(message):
+        chunks.append(message.get("body", b""))
+        if message.get("body", b"").endswith(b"99\n"):
+            LOG.append("sent")
+            disconnected.set()
+
+    asyncio.run(stream_of("bursts", send, disconnected))
+    assert [int(line) for line in b"".join(chunks).split()] == list(range(100))
+    assert chunks[:2] == [b"", b"0\n"]  # the first one does not wait for another
+    assert len(chunks) < 50
+    assert LOG == ["waits", "sent", "cancelled", "closed"]
+
+
+def test_a_client_that_leaves_while_a_step_waits_and_the_body_is_full_cancels_the_step():
+    LOG.clear()
+    disconnected = asyncio.Event()
+
+    async def send(message):
+        if message.get("body", b"").endswith(b"99\n"):
+            disconnected.set()
+            await asyncio.Event().wait()
+
+    asyncio.run(stream_of("bursts", send, disconnected))
+    assert LOG == ["waits", "cancelled", "closed"]
+
+
+def test_a_connection_that_breaks_while_a_step_waits_cancels_the_step():
+    LOG.clear()
+
+    async def send(message):
+        if message.get("body", b"").endswith(b"99\n"):
+            raise OSError
+
+    asyncio.run(stream_of("bursts", send, asyncio.Event()))
+    assert LOG == ["waits", "cancelled", "closed"]
+
+
+def test_an_error_of_a_middleware_is_not_one_of_the_stream():
+    LOG.clear()
+    sent = []
+
+    async def send(message):
+        sent.append(message.get("body"))
+        if message.get("body") == b"0\n":
+            raise LookupError("from a middleware")
+
+    with pytest.raises(Exception) as raised:
+        asyncio.run(stream_of("numbers", send, asyncio.Event()))
+    assert "from a middleware" in repr(raised.value) + repr(getattr(raised.value, "exceptions", ""))
+    assert sent == [None, b"0\n"]
+    assert LOG == ["open"]

@@ -43,6 +43,7 @@ from servey.core.errors import ActionError, InvalidParams
 from servey.core.triggers import BODY_METHODS, WebTrigger
 from servey.http.bodies import parsed_or_text
 from servey.http.disconnects import cancelled_on_disconnect
+from servey.http.encode import Encode, encoder_of
 from servey.http.errors import error_response, log_unexpected, shown_error, shown_response
 from servey.http.handlers import PARSED_BODY, error_for_handlers, keep_failure
 from servey.http.observe import OBSERVED, observe_request
@@ -185,6 +186,12 @@ class ActionRoute(RequestDecoder, APIRoute):
         """The compiled form, created on first use, or None if the route is not compiled."""
         return compile_route(self.spec)
 
+    @cached_property
+    def _encode_item(self) -> Encode | None:
+        """What encodes the items of a stream without pydantic."""
+        item = self.served.action.result
+        return None if item is None else encoder_of(item)
+
     def direct(self) -> Serve | None:
         """Return the compiled form, or None if there is none or a tool has wrapped something that it skips."""
         return self._compiled() if "handle" not in self.__dict__ and type(self).handle is _HANDLE else None
@@ -313,7 +320,7 @@ class ActionRoute(RequestDecoder, APIRoute):
                 await result.aclose()
             release()  # open streams are idle, so they do not count as requests in flight
             media_type = stream_media_type(header(scope, b"accept"))
-            return StreamResponse(result, media_type, self._headers(context), runtime, context)
+            return StreamResponse(result, media_type, self._headers(context), runtime, context, self._encode_item)
         return with_cache_headers(
             self._plan, self._rendered(result, request, context), result, scope, runtime, context.made_at
         )

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from servey.calls.invoke import Plan
+from servey.compat.forms import parsed_multipart
 from servey.compat.starlette import remember_body
 from servey.core.context import Context
 from servey.core.errors import InvalidParams, UnsupportedMediaType
@@ -129,10 +130,11 @@ class RequestDecoder:
         if not raw:
             context.resources.body = request.scope[PARSED_BODY] = FormData()
             return {}
-        if not check_form_type(request.headers.get("content-type")).startswith("multipart/"):
+        is_multipart = check_form_type(request.headers.get("content-type")).startswith("multipart/")
+        if not is_multipart:
             parse_query(raw, "body")  # rejects invalid text
         try:
-            form: FormData = await request.form()
+            form: FormData = await (parsed_multipart(request) if is_multipart else request.form())
         except (HTTPException, KeyError, ValueError) as error:
             reason = str(error.detail) if isinstance(error, HTTPException) else "The form is malformed"
             raise InvalidParams([{"type": "form_invalid", "loc": ["body"], "msg": reason, "input": None}]) from None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterable
 from datetime import UTC, datetime
+from math import inf
+from time import monotonic
 from typing import Any, Literal
 
 from pydantic_core import to_json
@@ -13,14 +14,16 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from servey.calls.outcomes import Stream
+from servey.calls.outcomes import Stream, Waiting, checked
 from servey.core.context import Context
 from servey.core.errors import Unauthenticated, body_of
+from servey.http.encode import Encode
 from servey.http.errors import known_error
-from servey.http.sending import SSE_PING, send_chunks
+from servey.http.sending import SSE_PING, TURN_SECONDS, BodyWriter, send_body
 from servey.runtime.runtime import Runtime
 
 MediaType = Literal["text/event-stream", "application/jsonl"]
+_BATCH_BYTES = 1 << 16
 _QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
 
@@ -62,8 +65,10 @@ class StreamResponse(Response):
         headers: list[tuple[bytes, bytes]],
         runtime: Runtime,
         context: Context,
+        encode: Encode | None,
     ) -> None:
         self._stream = stream
+        self._encode = encode
         self._is_sse = media_type == "text/event-stream"
         self._runtime = runtime
         self._context = context
@@ -77,8 +82,8 @@ class StreamResponse(Response):
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send_chunks(
-            _chunks(self._stream, self._is_sse, self._context),
+        await send_body(
+            _Items(self._stream, self._is_sse, self._context, self._encode).write,
             self.raw_headers,
             receive,
             send,
@@ -87,42 +92,109 @@ class StreamResponse(Response):
         )
 
 
-def _until_expiry(stream: Stream, context: Context) -> AsyncIterable[Any]:
-    """Return the items of a stream, which ends when the caller's token expires."""
-    authorization = context.verified_authorization
-    expire_at = authorization.expire_at if authorization is not None else None
-    return stream if expire_at is None else _until(expire_at, stream)
+class _Items:
+    """The items of a stream as the chunks of a body.
 
+    Items that are ready at the same time are one chunk. They are sent before the generator is awaited, and at the latest
+    after the first step that ends a millisecond after the last chunk.
+    """
 
-async def _until(expire_at: datetime, stream: Stream) -> AsyncGenerator[Any, None]:
-    """Yield the items of a stream. Errors: Unauthenticated when it has not ended by this time."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + (expire_at - datetime.now(UTC)).total_seconds()
-    while True:
-        timer = asyncio.timeout_at(deadline)
+    def __init__(self, stream: Stream, is_sse: bool, context: Context, encode: Encode | None) -> None:
+        assert stream.action.result is not None
+        self._stream = stream
+        self._is_sse = is_sse
+        self._context = context
+        self._encode = encode
+        self._serialize = stream.action.result.serializer.to_json
+        self._held: list[bytes] = []
+        self._size = 0
+        self._until = 0.0
+        authorization = context.verified_authorization
+        expire_at = authorization.expire_at if authorization is not None else None
+        left = inf if expire_at is None else (expire_at - datetime.now(UTC)).total_seconds()
+        self._expires = monotonic() + left
+
+    async def write(self, writer: BodyWriter) -> None:
+        """Write all items, and the error that ends them early, until the client does not read."""
+        waiting: Waiting | None = None
+        while writer.is_open:
+            try:
+                waiting = await self._advance(waiting)
+            except StopAsyncIteration:
+                await self._flush(writer, None)
+                await self._succeed(writer)
+                return
+            except Exception as error:
+                await self._flush(writer, None)
+                await self._fail(writer, error)
+                return
+            await self._flush(writer, waiting)
+            if waiting is None:
+                # Neither items that are ready nor a send to a disconnected client yield to the event loop.
+                await asyncio.sleep(0)
+                self._until = monotonic() + TURN_SECONDS
+
+    async def _advance(self, waiting: Waiting | None) -> Waiting | None:
+        """Hold the item of the step that waits, if there is one, and those that are ready after it."""
+        if waiting is not None:
+            item = await self._wait(waiting)
+            self._until = monotonic() + TURN_SECONDS
+            self._take(item)
+        return self._stream.take_ready(self._take)
+
+    async def _succeed(self, writer: BodyWriter) -> None:
+        try:
+            await self._stream.succeed()
+        except Exception as error:
+            await self._fail(writer, error)
+
+    async def _fail(self, writer: BodyWriter, error: Exception) -> None:
+        action = self._stream.action
+        known = known_error(error, self._context.runtime, self._context.request_id, action.name)
+        body = to_json(body_of(known), fallback=str)
+        if writer.is_open:
+            chunk = b"event: error\ndata: " + body + b"\n\n" if self._is_sse else b'{"error":' + body + b"}\n"
+            await writer.write(chunk)
+
+    def _take(self, item: Any) -> bool:
+        """Hold an item, and return whether to take another one before these are sent."""
+        line = None if self._encode is None else self._encode(item)
+        if line is None:
+            line = self._serialize(checked(self._stream.action, item), by_alias=True, warnings=False)
+        now = monotonic()
+        if now >= self._expires:
+            raise Unauthenticated("The token has expired")
+        self._held.append(line)
+        self._size += len(line)
+        return now < self._until and self._size < _BATCH_BYTES
+
+    async def _flush(self, writer: BodyWriter, waiting: Waiting | None) -> None:
+        """Send what is held, while a step may be waiting."""
+        if not self._held:
+            return
+        end = b"\n\ndata: " if self._is_sse else b"\n"
+        chunk = end.join(self._held)
+        chunk = b"data: %b\n\n" % chunk if self._is_sse else chunk + b"\n"
+        self._held.clear()
+        self._size = 0
+        try:
+            is_open = await writer.write(chunk)
+        except BaseException:
+            if waiting is not None:
+                await self._stream.cancel(waiting)
+            raise
+        if waiting is not None and not is_open:
+            await self._stream.cancel(waiting)
+
+    async def _wait(self, waiting: Waiting) -> Any:
+        """Return the item that is waited for. Errors: Unauthenticated when the token expires."""
+        if self._expires == inf:
+            return await self._stream.wait(waiting)
+        timer = asyncio.timeout(self._expires - monotonic())
         try:
             async with timer:
-                item = await anext(stream)
-        except StopAsyncIteration:
-            return
+                return await self._stream.wait(waiting)
         except TimeoutError:
             if not timer.expired():
                 raise
             raise Unauthenticated("The token has expired") from None
-        if loop.time() >= deadline:
-            raise Unauthenticated("The token has expired")
-        yield item
-
-
-async def _chunks(stream: Stream, is_sse: bool, context: Context) -> AsyncGenerator[bytes, None]:
-    assert stream.action.result is not None
-    serialize = stream.action.result.serializer.to_json
-    try:
-        async for item in _until_expiry(stream, context):
-            line = serialize(item, by_alias=True, warnings=False)
-            yield b"data: %b\n\n" % line if is_sse else line + b"\n"
-    except Exception as error:
-        known = to_json(
-            body_of(known_error(error, context.runtime, context.request_id, stream.action.name)), fallback=str
-        )
-        yield b"event: error\ndata: " + known + b"\n\n" if is_sse else b'{"error":' + known + b"}\n"
