@@ -71,6 +71,22 @@ def test_a_call_runs_inside_the_lifespan(project, words, variables, result):
 
 
 @pytest.mark.parametrize(
+    ("place", "path", "result"),
+    [
+        ("", "/actions/work", "open"),
+        ("app:installed", "/servey/actions/work", "open"),
+        ("app:host", "/servey/actions/work", "mounted"),
+    ],
+)
+def test_lambda_serves_the_same_app(project, place, path, result):
+    request = {"version": "2.0", "rawPath": path, "rawQueryString": "", "headers": {}, "requestContext": {"http": {
+        "method": "GET", "path": path, "sourceIp": "127.0.0.1"}, "stage": "$default"}}  # fmt: skip
+    program = f"from servey.aws import handler; print(handler({request!r}, None)['body'])"
+    done = run("-c", program, cwd=project, SERVEY_APP=place, SERVEY_LOG_FORMAT="text", SERVEY_ENV="dev")
+    assert (done.returncode, done.stdout) == (0, f'"{result}"\n'), done.stderr
+
+
+@pytest.mark.parametrize(
     ("place", "problem"),
     [
         (

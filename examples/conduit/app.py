@@ -5,11 +5,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from database import Base, engine
-from fastapi import FastAPI, Request
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from fastapi import FastAPI
 
-from servey import ActionError, Settings, create_app
+from servey import ErrorFacts, Settings, create_app
 
 
 @asynccontextmanager
@@ -22,9 +20,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await engine.dispose()
 
 
-async def realworld_error(request: Request, error: Any) -> JSONResponse:
+def realworld_error(error: ErrorFacts) -> dict[str, Any]:
     """Return an error in the shape of the RealWorld API."""
-    status = error.status if isinstance(error, ActionError) else error.status_code
     errors: dict[str, list[str]] = {}
     if isinstance(error.detail, dict):
         errors = error.detail
@@ -33,11 +30,9 @@ async def realworld_error(request: Request, error: Any) -> JSONResponse:
             errors.setdefault(str(each["loc"][-1]), []).append(each["msg"])
     else:
         errors["body"] = [error.detail]
-    return JSONResponse({"errors": errors}, status, headers=error.headers)
+    return {"errors": errors}
 
 
 servey_app = create_app(
-    settings=Settings(api_title="Conduit", token_schemes=("Bearer", "Token")),
-    lifespan=lifespan,
-    exception_handlers={ActionError: realworld_error, HTTPException: realworld_error},
+    settings=Settings(api_title="Conduit", token_schemes=("Bearer", "Token")), lifespan=lifespan, errors=realworld_error
 )

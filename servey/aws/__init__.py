@@ -64,9 +64,11 @@ def _project_handler() -> LambdaHandler:
         from servey.compat.openapi_models import import_openapi_models
 
         import_openapi_models()
-        from servey.app import create_app
+        from servey.project import load_project
 
-        return build_handler(create_app())
+        project = load_project()
+        app = project.required
+        return build_handler(app, host=None if project.app is app else project.app)
     finally:
         gc.freeze()
         gc.enable()

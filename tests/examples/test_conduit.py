@@ -1,12 +1,19 @@
-"""The RealWorld API, as its own tests see it: on SQLite, and on PostgreSQL with migrations."""
+"""The RealWorld API, as its own tests and its clients see it: on SQLite and PostgreSQL, however it is served."""
 
-from collections.abc import Iterator
+import os
+import sysconfig
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.aws.tools import python_of, run_newman
+from tests.examples.lambda_door import deployed
+from tests.examples.realworld import check_api, check_notifications
 from tests.postgres import postgresql
-from tests.serving import ROOT, run
+from tests.serving import ROOT, free_port, launched, redis_server, run, serve, started
 
 CONDUIT = ROOT / "examples" / "conduit"
 
@@ -45,6 +52,79 @@ def test_migrations_make_the_tables_of_the_models_in_postgresql_and_its_own_test
     alembic("upgrade", "head", CONDUIT_DATABASE_URL=database)
     assert "No new upgrade operations detected" in alembic("check", CONDUIT_DATABASE_URL=database)
     check_own_tests(CONDUIT_DATABASE_URL=database)
+
+
+def settings(url: str) -> dict[str, str]:
+    return {"CONDUIT_DATABASE_URL": url, "SERVEY_JWT_SECRET_KEY": "a-secret-of-at-least-32-bytes-for-tests"}
+
+
+@contextmanager
+def by_uvicorn(url: str) -> Iterator[str]:
+    with serve("app:servey_app", cwd=CONDUIT, **settings(url)) as server:
+        yield server.url
+
+
+@contextmanager
+def in_a_host(url: str) -> Iterator[str]:
+    with serve("tests.examples.conduit_in_host:api", cwd=CONDUIT, **settings(url)) as server:
+        yield server.url
+
+
+@contextmanager
+def with_processes(url: str) -> Iterator[str]:
+    """Two server processes, and a worker beside them."""
+    port = free_port()
+    with redis_server() as redis:
+        more = {**settings(url), "SERVEY_REDIS_URL": redis.url, "SERVEY_DRAIN": "0"}
+        words = ["-m", "servey", "run", "--workers", "2", "--port", str(port)]
+        with (
+            started(words, port, cwd=CONDUIT, **more) as server,
+            launched(["-m", "servey", "worker"], cwd=CONDUIT, **more),
+        ):
+            yield server.url
+
+
+@contextmanager
+def in_lambda(url: str) -> Iterator[str]:
+    packages = os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")])
+    more = {**settings(url), "PYTHONPATH": f"{CONDUIT}{os.pathsep}{packages}", "SERVEY_ENV": "dev"}
+    with deployed(python_of("lambda_runtime"), CONDUIT, "servey.aws.handler", **more) as server:
+        yield server
+
+
+def check_collection(collection: Path, api: str, folder: Path) -> None:
+    name = f"u{uuid.uuid4().hex[:12]}"
+    variables = {"APIURL": api, "USERNAME": name, "EMAIL": f"{name}@example.com", "PASSWORD": "correct horse"}
+    report = run_newman(collection.resolve(), folder / "report.json", **variables)
+    assert report["failures"] == []
+    assert report["total"] > 300
+
+
+WAYS: tuple[Callable[[str], AbstractContextManager[str]], ...] = (by_uvicorn, in_a_host, with_processes, in_lambda)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_a_client_sees_the_same_api(way, tmp_path):
+    with way(f"sqlite+aiosqlite:///{tmp_path}/conduit.db") as server:
+        check_api(f"{server}/api")
+        check_notifications(f"{server}/api")
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_the_collection_of_the_realworld_project_passes(way, kind, tmp_path, request):
+    collection = os.environ.get("REALWORLD_COLLECTION")
+    if collection is None:
+        pytest.skip("REALWORLD_COLLECTION must name the Postman collection of the RealWorld project")
+    url = f"sqlite+aiosqlite:///{tmp_path}/conduit.db"
+    if kind == "postgresql":
+        url = request.getfixturevalue("database")
+        alembic("upgrade", "head", CONDUIT_DATABASE_URL=url)
+    with way(url) as server:
+        check_collection(Path(collection), f"{server}/api", tmp_path)
 
 
 @pytest.mark.slow

