@@ -36,6 +36,7 @@ from servey.observability.logs import log_as_json
 from servey.project import load_project
 from servey.runtime.runtime import Runtime
 from servey.runtime.startup_checks import RedisWatch, list_relaxed_settings, problems_of
+from servey.runtime.systemd import READY, STOPPING, notify
 
 DISCOVERED = "servey.server:discovered_app"
 KEEP_ALIVE_SECONDS = 75
@@ -44,6 +45,8 @@ START_SECONDS = 60
 """How long a worker process may take to start or to answer its parent before it is replaced."""
 UNREAD_SECONDS = 60
 """How long a client may read nothing of what was sent to it before its connection is aborted."""
+UNIX_PEER = "unix:"
+"""The client of a Unix socket, as nginx names it."""
 _LONGEST_SOCKET_PATH = 103
 """Source: sys/un.h; macOS has 104 bytes with the last zero, Linux 108."""
 RELOADED = ("*.py", "*.j2", "*.html")
@@ -132,8 +135,7 @@ def serve(host: str | None, port: int | None, workers: int, *, uds: str | None =
         timeout_graceful_shutdown=_whole_seconds(settings.grace),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_worker_healthcheck=START_SECONDS,
-        # A client of a Unix socket is on this machine and has no address.
-        forwarded_allow_ips=list(settings.trusted_proxies) if uds is None else "*",
+        forwarded_allow_ips=[*settings.trusted_proxies, *([UNIX_PEER] if _is_unix(where) else [])],
         server_header=False,
         access_log=False,
         **WEBSOCKETS,
@@ -150,6 +152,14 @@ def serve(host: str | None, port: int | None, workers: int, *, uds: str | None =
     finally:
         if uds is not None:
             Path(uds).unlink(missing_ok=True)
+
+
+def _is_unix(where: dict[str, Any]) -> bool:
+    """Whether clients connect to a Unix socket: at a path, or opened by the parent process."""
+    if "fd" not in where:
+        return "uds" in where
+    with socket.socket(fileno=os.dup(where["fd"])) as passed:
+        return passed.family == socket.AF_UNIX
 
 
 def _listening_on(
@@ -215,7 +225,11 @@ class GracefulServer(QuietServer):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start serving and install our SIGTERM handler before uvicorn's."""
+        if UNIX_PEER in self.config.forwarded_allow_ips:
+            self.config.loaded_app = _with_unix_peer(self.config.loaded_app)
         await super().startup(sockets)
+        if not self.should_exit:
+            notify(READY)
         if threading.current_thread() is threading.main_thread():
             loop = asyncio.get_running_loop()
             self._end = signal.getsignal(signal.SIGTERM)
@@ -226,6 +240,7 @@ class GracefulServer(QuietServer):
             self._end(number, frame)
             return
         self._draining = True
+        self._say_stopping()
         loop.call_soon_threadsafe(self._drain, loop, number)
 
     def _drain(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
@@ -236,6 +251,17 @@ class GracefulServer(QuietServer):
         self.config.encoded_headers.append(close)
         self.server_state.default_headers = [*self.server_state.default_headers, close]
         loop.call_later(self._settings.drain, self._end, number, None)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop serving."""
+        if not self._draining:
+            self._say_stopping()
+        await super().shutdown(sockets)
+
+    def _say_stopping(self) -> None:
+        # One of several processes may stop to be replaced, while the service goes on.
+        if self.config.workers == 1:
+            notify(STOPPING)
 
     async def on_tick(self, counter: int) -> bool:
         """End connections with slow headers and of clients that do not read; runs once a second."""
@@ -269,6 +295,21 @@ class GracefulServer(QuietServer):
                 since.pop(connection, None)
             elif now - since.setdefault(connection, now) > self._settings.body_timeout:
                 connection.transport.close()
+
+
+def _with_unix_peer(app: Any) -> Any:
+    """Return the app with a client ``unix:`` where the peer of a Unix socket has no address.
+
+    uvicorn then reads the peer's X-Forwarded headers as those of every trusted proxy: the caller is the last address that
+    no trusted proxy has, and not the first one, which a client can send.
+    """
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan" and not scope.get("client"):
+            scope["client"] = (UNIX_PEER, 0)
+        await app(scope, receive, send)
+
+    return serve
 
 
 def _logging(settings: Settings) -> dict[str, Any]:

@@ -8,12 +8,18 @@ import sys
 import httpx
 import pytest
 
+from servey.runtime.systemd import READY, notify
 from tests.serving import environment, free_port, launched, run, started, wait_until
 
 ACTIONS = """
 import asyncio
 from collections.abc import AsyncIterator
+from fastapi import Request
 from servey import *
+
+@action(triggers=WEB_GET)
+def caller(request: Request) -> list[str]:
+    return [request.client.host, request.url.scheme]
 
 @action(triggers=WEB_GET)
 async def version() -> int:
@@ -114,6 +120,10 @@ def test_run_listens_on_a_unix_socket(project, workers, redis):
             assert [http.get(path).status_code for path in ("/actions/version", "/shop/actions/version", "/other")] == [
                 200, 200, 404,
             ]  # fmt: skip
+            # A client can send the first address; the last one is the proxy's own.
+            forwarded = {"X-Forwarded-For": "6.6.6.6, 9.9.9.9", "X-Forwarded-Proto": "https"}
+            assert http.get("/actions/caller", headers=forwarded).json() == ["9.9.9.9", "https"]
+            assert http.get("/actions/caller").json() == ["unix:", "http"]
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
         assert not place.exists()
@@ -124,6 +134,40 @@ def test_run_listens_on_a_socket_that_is_passed_to_it(project):
         number, port = opened.fileno(), opened.getsockname()[1]
         with launched(["-m", "servey", "run", "--fd", str(number)], cwd=project, pass_fds=(number,)):
             assert httpx.get(f"http://127.0.0.1:{port}/actions/version", timeout=20).json() == 1
+
+
+@pytest.fixture
+def listener():
+    """The datagram socket by which systemd is told."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
+        opened.settimeout(30)
+        yield opened
+
+
+@pytest.mark.parametrize("command", ["run", "worker"])
+def test_systemd_is_told_of_start_and_stop(project, listener, redis, command):
+    # Linux also has names without a file.
+    place = project / "notify.sock" if command == "run" else f"@servey-{project.parent.name}-{project.name}"
+    listener.bind(str(place).replace("@", "\0"))
+    words = (
+        ["-m", "servey", "run", "--uds", str(project / "web.sock")] if command == "run" else ["-m", "servey", "worker"]
+    )
+    with launched(words, cwd=project, NOTIFY_SOCKET=str(place), SERVEY_REDIS_URL=redis.url, SERVEY_DRAIN="0") as server:
+        assert listener.recv(100) == b"READY=1"
+        if command == "run":
+            assert listens_at(project / "web.sock")
+        server.process.send_signal(signal.SIGTERM)
+        assert listener.recv(100) == b"STOPPING=1"
+        assert server.process.wait(20) == 0
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.recv(100)
+
+
+def test_a_service_starts_where_the_socket_of_systemd_is_gone(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone.sock"))
+    notify(READY)
+    assert "systemd does not know about READY=1" in caplog.text
 
 
 def test_an_app_of_ones_own(project):

@@ -38,6 +38,7 @@ from servey.jobs.scheduler import run_schedules
 from servey.jobs.status import status_served
 from servey.jobs.weights import in_turn, parse_weights
 from servey.observability.metrics import JOB_WAIT
+from servey.runtime.systemd import READY, STOPPING, notify
 
 if TYPE_CHECKING:
     from servey.runtime.runtime import Runtime
@@ -380,4 +381,6 @@ async def work(runtime: Runtime, users_lifespan: Callable[[], AbstractAsyncConte
     served = status_served(runtime, settings.host, settings.worker_port)
     async with users_lifespan(), runtime.lifespan(), served, working(runtime):
         logger.info("working on jobs and schedules of '%s'", settings.namespace)
+        notify(READY)
         await stopped
+        notify(STOPPING)
