@@ -55,9 +55,14 @@ async def serve_http(server: Server, scope: Scope, receive: Receive, send: Send)
     """Handle one request. Every failure becomes a response."""
     reply = Reply(Answer(scope, send, request_id_of(scope)), server.runtime.settings.channel_ping)
     request: Request | Response | None = None
+    is_valid = False
     try:
         with server.runtime.in_flight.count_call():
-            request, body = await _read(server, scope, receive)
+            given, body = await _read(server, scope, receive)
+            request = _parsed(body)
+            if isinstance(request, Request):
+                _check_headers(request, given)
+            is_valid = True
             if isinstance(request, Response) or request.id is None:
                 await reply.send(202, b"")
                 return
@@ -76,13 +81,16 @@ async def serve_http(server: Server, scope: Scope, receive: Receive, send: Send)
         if challenge is not None:
             headers["www-authenticate"] = challenge
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await reply.send(_status(known, request), encode_error(getattr(request, "id", None), known), raw)
+        is_older = is_valid and isinstance(request, Request) and not request.is_modern
+        # Clients before 2026-07-28 expect 200 for the error of a valid message.
+        status = 200 if is_older and isinstance(known, ProtocolError) else known.status
+        await reply.send(status, encode_error(getattr(request, "id", None), known), raw)
     finally:
         reply.close()
 
 
-async def _read(server: Server, scope: Scope, receive: Receive) -> tuple[Request | Response, bytes]:
-    """Read and check the message of a request, and return it with the body. Errors: ActionError."""
+async def _read(server: Server, scope: Scope, receive: Receive) -> tuple[Headers, bytes]:
+    """Check what a request is and where it comes from, and return its headers and its body. Errors: ActionError."""
     headers: Headers = {}
     for name, value in scope["headers"]:
         headers.setdefault(name, []).append(value)
@@ -103,13 +111,14 @@ async def _read(server: Server, scope: Scope, receive: Receive) -> tuple[Request
         limit_bytes=settings.max_body_bytes,
         timeout=settings.body_timeout,
     )
+    return headers, body
+
+
+def _parsed(body: bytes) -> Request | Response:
     try:
-        request = parse_message(parse_json(body))
+        return parse_message(parse_json(body))
     except InvalidParams as error:
         raise ProtocolError(PARSE_ERROR, f"The body is not valid JSON: {error.detail[0]['ctx']['error']}") from None
-    if isinstance(request, Request):
-        _check_headers(request, headers)
-    return request, body
 
 
 def _first(headers: Headers, name: bytes) -> str | None:
@@ -146,8 +155,12 @@ def _check_header(headers: Headers, name: bytes, value: Any) -> None:
 _ENCODED = re.compile(r"=\?base64\?(.*)\?=")
 
 
-def _decoded(value: str) -> str | None:
-    """Return a header's value; one that is not printable ASCII is sent as base64 of UTF-8."""
+def _decoded(field: str) -> str | None:
+    """Return a header's value; one that is not printable ASCII is sent as base64 of UTF-8.
+
+    Source: RFC 9110 section 5.5: servers leave the white space around it in place.
+    """
+    value = field.strip(" \t")
     match = _ENCODED.fullmatch(value) if value.startswith("=?") else None
     if match is None:
         return value
@@ -196,9 +209,3 @@ async def _until_disconnect(
         return await call
     exchange.context.cancel_request = CancelRequest()
     return await cancelled_on_disconnect(call, exchange.receive, exchange.context.cancel_request)
-
-
-def _status(error: ActionError, request: Request | Response | None) -> int:
-    """Return the HTTP status of an error; clients before 2026-07-28 expect 200 for those of a valid message."""
-    is_older = isinstance(request, Request) and not request.is_modern
-    return 200 if isinstance(error, ProtocolError) and is_older else error.status

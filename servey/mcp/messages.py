@@ -28,6 +28,7 @@ RESOURCE_NOT_FOUND = -32002
 """Retired in 2026-07-28."""
 
 HEADER_MISMATCH = -32020
+MISSING_CAPABILITY = -32021
 UNSUPPORTED_VERSION = -32022
 
 META_VERSION = "io.modelcontextprotocol/protocolVersion"
@@ -121,6 +122,12 @@ def unsupported_version(version: str) -> ProtocolError:
         f"Unsupported protocol version; use one of {', '.join(supported)}",
         data={"supported": supported, "requested": version[:100]},
     )
+
+
+def missing_capability(required: Mapping[str, Any]) -> ProtocolError:
+    """Return the error for a request that needs a capability which its client has not declared."""
+    text = f"The client has not declared a capability that this request needs: {', '.join(required)}"
+    return ProtocolError(MISSING_CAPABILITY, text, data={"requiredCapabilities": required})
 
 
 def encode_result(id_: str | int | None, members: bytes, more: bytes = b"") -> bytes:

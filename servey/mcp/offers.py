@@ -13,11 +13,11 @@ from servey.core.actions import Action
 from servey.core.channels import WebsocketEventChannel
 from servey.core.errors import ActionError, ConfigError
 from servey.core.triggers import MCP_TOOL, McpTrigger, WebTrigger
-from servey.mcp.channels import ChannelResource
-from servey.mcp.prompts import Prompt
-from servey.mcp.resources import Resource, address_of, address_problem
-from servey.mcp.search import OWN_NAMES
-from servey.mcp.tools import Tool, offered_name
+from servey.mcp.kinds.channels import ChannelResource
+from servey.mcp.kinds.prompts import Prompt
+from servey.mcp.kinds.resources import Resource, address_of, address_problem
+from servey.mcp.kinds.search import OWN_NAMES
+from servey.mcp.kinds.tools import Tool, offered_name
 from servey.runtime.runtime import Runtime
 
 logger: logging.Logger = logging.getLogger("servey")

@@ -20,7 +20,7 @@ from pydantic_core import from_json, to_json
 from servey.calls.validation_errors import readable_errors
 from servey.compat.json_schema import flat_schema_of
 from servey.core.errors import ActionError, CannotAsk, InvalidParams, ServeyError
-from servey.mcp.messages import INVALID_PARAMS, META_CLIENT_CAPABILITIES, ProtocolError, Request
+from servey.mcp.messages import INVALID_PARAMS, META_CLIENT_CAPABILITIES, ProtocolError, Request, missing_capability
 from servey.mcp.progress import Progress
 
 T = TypeVar("T")
@@ -148,6 +148,12 @@ def can_be_asked(capabilities: Any) -> bool:
     """Whether a client that has these capabilities shows forms."""
     found = capabilities.get("elicitation") if isinstance(capabilities, Mapping) else None
     return isinstance(found, Mapping) and (not found or "form" in found)
+
+
+def check_asked(error: ActionError, request: Request) -> None:
+    """Errors: ProtocolError for a modern client that has not declared that it can be asked, if a call failed for that."""
+    if isinstance(error, CannotAsk) and request.is_modern:
+        raise missing_capability({"elicitation": {}})
 
 
 def answers_of(request: Request) -> Mapping[str, Any] | None:

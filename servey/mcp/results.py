@@ -13,11 +13,11 @@ from starlette.responses import Response, StreamingResponse
 from servey.calls.outcomes import ResultError, Stream
 from servey.core.actions import Action
 from servey.core.errors import ActionError, InvalidParams, body_of
+from servey.mcp.kinds.prompts import Prompt, messages_of
+from servey.mcp.kinds.resources import Resource
+from servey.mcp.kinds.tools import RESULT, Tool
 from servey.mcp.messages import members_of
 from servey.mcp.progress import Progress
-from servey.mcp.prompts import Prompt, messages_of
-from servey.mcp.resources import Resource
-from servey.mcp.tools import RESULT, Tool
 
 MAX_STREAM_BYTES = 4 << 20
 """How much a streaming action may yield in one call."""

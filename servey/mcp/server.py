@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from servey.calls.invoke import Plan
 from servey.core.access import Authorization
-from servey.core.cache import TtlCacheControl
-from servey.core.context import Context
-from servey.core.errors import InvalidParams, NotFound, Overloaded, Unauthenticated
+from servey.core.errors import Overloaded, Unauthenticated
 from servey.mcp.calls import CallFailed, Exchange, call_action
-from servey.mcp.channels import ChannelResource, listen
+from servey.mcp.kinds.channels import ChannelResource, listen
+from servey.mcp.kinds.prompts import Prompt, completion_of
+from servey.mcp.kinds.resources import Resource
+from servey.mcp.kinds.search import CALL_TOOL, SEARCH_TOOLS, found_tools, problem_of_call
+from servey.mcp.kinds.tools import Tool
 from servey.mcp.messages import (
     HANDSHAKE_VERSIONS,
-    INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
     LISTEN,
@@ -31,19 +30,15 @@ from servey.mcp.messages import (
     members_of,
 )
 from servey.mcp.offers import Offers, may_call, may_read
-from servey.mcp.prompts import Prompt, completion_of
 from servey.mcp.protected import ProtectedResource
-from servey.mcp.questions import InputRequired
-from servey.mcp.resources import Resource
+from servey.mcp.questions import InputRequired, check_asked
+from servey.mcp.reads import called, freshness_of
 from servey.mcp.results import (
-    failure_text,
     members_of_contents,
     members_of_failure,
     members_of_messages,
     members_of_result,
 )
-from servey.mcp.search import CALL_TOOL, SEARCH_TOOLS, found_tools, problem_of_call
-from servey.mcp.tools import Tool
 from servey.runtime.runtime import Runtime
 
 Offered = TypeVar("Offered", bound=Tool | Resource | Prompt)
@@ -232,6 +227,7 @@ class Server:
             render = partial(members_of_result, tool, exchange.progress)
             return await call_action(tool.plan, _arguments(arguments), exchange, render)
         except CallFailed as failed:
+            check_asked(failed.error, request)
             return members_of_failure(failed.error, exchange.context.request_id)
 
     # ------------------------------------------------------------------------------------------------------- resources
@@ -259,11 +255,9 @@ class Server:
             raise ProtocolError(
                 code, "There is no such resource; list them with resources/list", data={"uri": uri[:1000]}
             )
-        members = await _called(resource, params, request, exchange, partial(members_of_contents, resource, uri))
+        members = await called(resource, params, request, exchange, partial(members_of_contents, resource, uri))
         return (
-            members + b"," + members_of(_freshness_of(resource.plan, exchange.context))
-            if request.is_modern
-            else members
+            members + b"," + members_of(freshness_of(resource.plan, exchange.context)) if request.is_modern else members
         )
 
     async def _read_channel(self, channel: ChannelResource, request: Request, exchange: Exchange) -> bytes:
@@ -306,7 +300,7 @@ class Server:
         prompt = self.offers.prompts.get(name)
         if prompt is None:
             raise ProtocolError(INVALID_PARAMS, f"There is no prompt '{name[:100]}'; list them with prompts/list")
-        return await _called(
+        return await called(
             prompt, _arguments(request.params.get("arguments")), request, exchange, partial(members_of_messages, prompt)
         )
 
@@ -331,27 +325,6 @@ class Server:
         )
 
 
-async def _called(
-    offered: Resource | Prompt,
-    params: Mapping[str, Any],
-    request: Request,
-    exchange: Exchange,
-    render: Callable[[Any], Awaitable[bytes]],
-) -> bytes:
-    """Call an action whose failure is an error of the protocol. Errors: ProtocolError, and those of `call_action`."""
-    try:
-        return await call_action(offered.plan, params, exchange, render)
-    except CallFailed as failed:
-        error = failed.error
-        code, status = INTERNAL_ERROR, 200
-        if isinstance(error, InvalidParams) or (isinstance(error, NotFound) and request.is_modern):
-            code, status = INVALID_PARAMS, 400
-        elif isinstance(error, NotFound):
-            code = RESOURCE_NOT_FOUND
-        text = failure_text(error, exchange.context.request_id)
-        raise ProtocolError(code, text, data={"code": error.code}, status=status) from failed
-
-
 def _arguments(arguments: Any) -> dict[str, Any]:
     if not isinstance(arguments, dict | None):
         raise ProtocolError(INVALID_PARAMS, "'arguments' must be an object with one member per parameter")
@@ -364,17 +337,3 @@ def _begin_of(cursor: Any) -> int:
     if not isinstance(cursor, str) or not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
         raise ProtocolError(INVALID_PARAMS, "'cursor' is not one that a list has returned")
     return int(cursor)
-
-
-def _freshness_of(plan: Plan, context: Context) -> dict[str, Any]:
-    """Return how long clients may keep what they read, by the action's cache control and the age of a cached result.
-
-    The protocol has no ``Vary``: what depends on headers of the request is not kept.
-    """
-    control = plan.action.cache_control
-    reads_request = plan.injection is not None and plan.injection.vary_of(context.runtime.app) != ()
-    if not isinstance(control, TtlCacheControl) or reads_request:
-        return {"ttlMs": 0, "cacheScope": "private"}
-    age = 0.0 if context.made_at is None else max(0.0, time.time() - context.made_at)
-    left = max(0.0, min(control.ttl - age, 31_536_000))
-    return {"ttlMs": int(left * 1000), "cacheScope": "private" if control.private else "public"}

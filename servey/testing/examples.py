@@ -17,8 +17,8 @@ from servey.graphql.mount import is_installed
 from servey.graphql.schema.fields import Fields, fields_of
 from servey.graphql.schema.shapes import Field
 from servey.http.web import has_body
+from servey.mcp.kinds.tools import Tool
 from servey.mcp.offers import Offers, offers_of
-from servey.mcp.tools import Tool
 from servey.routers.rest.routes import path_of
 from servey.testing.graphql import expected_data, run_field
 from servey.testing.mcp import has_client, run_tool

@@ -9,7 +9,7 @@ from typing import Any
 from servey.app import Servey
 from servey.core.access import Authorization
 from servey.core.actions import Example
-from servey.mcp.tools import RESULT, Tool
+from servey.mcp.kinds.tools import RESULT, Tool
 from servey.testing.client import token_for
 from servey.testing.outcomes import Outcome, body_of, caller_of, plain_params
 

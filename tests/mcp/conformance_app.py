@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import logging
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import Response
@@ -90,9 +92,71 @@ async def prompt_with_image() -> list[Any]:
     return [{"role": "user", "content": image}, "Please analyze the image above."]
 
 
+@dataclass
+class Name:
+    name: str
+
+
+@dataclass
+class Color:
+    color: str
+
+
+@dataclass
+class Ok:
+    ok: bool
+
+
+@dataclass
+class Topic:
+    context: str
+
+
+@action(
+    triggers=[
+        McpTrigger(name="test_input_required_result_elicitation"),
+        McpTrigger(name="test_streaming_elicitation"),
+        McpTrigger(name="test_missing_capability"),
+        McpTrigger(name="test_input_required_result_tampered_state"),
+    ]
+)
+async def ask_name(context: Context) -> str:
+    """Ask for a name."""
+    answer = context.ask(Name, "What is your name?")
+    return f"Hello, {answer.name}!" if answer else "Hello!"
+
+
+@action(triggers=McpTrigger(name="test_input_required_result_request_state"))
+async def confirm(context: Context) -> str:
+    """Ask for confirmation."""
+    answer = context.ask(Ok, "Please confirm")
+    return "state-ok" if answer and answer.ok else "not confirmed"
+
+
+@action(triggers=McpTrigger(name="test_input_required_result_multi_round"))
+async def ask_twice(context: Context) -> str:
+    """Ask two questions."""
+    name = context.ask(Name, "Step 1: What is your name?")
+    color = context.ask(Color, "Step 2: What is your favorite color?")
+    return f"{name} {color}"
+
+
+@action(triggers=McpTrigger("prompt", name="test_input_required_result_prompt"))
+async def prompt_that_asks(context: Context) -> str:
+    """A prompt that asks for its topic."""
+    return f"Write about {context.ask(Topic, 'What context should the prompt use?')}"
+
+
+@action(triggers=McpTrigger(name="test_logging_tool"))
+async def logs() -> str:
+    """Write a line to the server's log."""
+    logging.getLogger("servey").info("test_logging_tool runs")
+    return "done"
+
+
 ACTIONS = [
     simple_text, image, audio, file, fail, with_progress, static_text, templated, simple_prompt, prompt_with_arguments,
-    prompt_with_resource, prompt_with_image,
+    prompt_with_resource, prompt_with_image, ask_name, confirm, ask_twice, prompt_that_asks, logs,
 ]  # fmt: skip
 
 

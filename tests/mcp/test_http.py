@@ -186,8 +186,14 @@ CALL = modern("tools/call", name="add", arguments={"a": 1})
 )
 def test_a_modern_request_that_disagrees_with_itself_is_refused(request_, code, status):
     with posting() as post:
-        answer = post(**request_)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        answer = post(**request_, id="mine")
+    assert (answer.status_code, answer.json()["error"]["code"], answer.json()["id"]) == (status, code, "mine")
+
+
+def test_white_space_around_a_header_is_no_part_of_it():
+    with posting() as post:
+        answer = post(**changed(CALL, **{"Mcp-Name": "  add\t", "Mcp-Method": " tools/call "}))
+    assert answer.json()["result"]["structuredContent"] == {"result": 3}
 
 
 def test_a_modern_version_that_is_unknown_names_those_that_are_known():

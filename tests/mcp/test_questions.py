@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from fastapi import Depends
+from mcp import MCPError
 from mcp.types import ElicitResult
 from pydantic import BaseModel, Field, field_validator
 
@@ -161,13 +162,16 @@ async def test_an_answer_is_validated():
 async def test_who_cannot_be_asked_is_not_offered_the_tool():
     async with agent_of(order_tea, plain_def) as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == ["plain_def"]
-        refused = await client.call_tool("plain_def")
-        assert (refused.is_error, code_of(refused)) == (True, "cannot_ask")
-        assert code_of(await client.call_tool("order_tea", {"kind": "x"})) == "cannot_ask"
+        for name, arguments in (("plain_def", {}), ("order_tea", {"kind": "x"})):
+            with pytest.raises(MCPError) as refused:
+                await client.call_tool(name, arguments)
+            assert refused.value.error.code == -32021
+            assert refused.value.error.data == {"requiredCapabilities": {"elicitation": {}}}
     # Before 2026-07-28 a request over HTTP does not say what its client can.
     async with agent_of(order_tea, plain_def, answer=Person(), mode="legacy") as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == ["plain_def"]
-        assert code_of(await client.call_tool("plain_def")) == "cannot_ask"
+        refused = await client.call_tool("plain_def")
+        assert (refused.is_error, code_of(refused)) == (True, "cannot_ask")
     async with agent_of(order_tea, plain_def, answer=Person()) as client:
         assert {tool.name for tool in (await client.list_tools()).tools} == {"plain_def", "order_tea"}
 

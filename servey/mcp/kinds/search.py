@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from servey.core.errors import ActionError, InvalidParams, NotFound
+from servey.mcp.kinds.tools import Tool
 from servey.mcp.messages import members_of
 from servey.mcp.results import members_of_failure
-from servey.mcp.tools import Tool
 
 _MAX_FOUND = 20
 _MAX_QUERY = 200

@@ -15,7 +15,7 @@ from servey.calls.invoke import Plan
 from servey.core.actions import Action
 from servey.core.naming import kebab_case
 from servey.core.triggers import McpTrigger
-from servey.mcp.tools import result_schema
+from servey.mcp.kinds.tools import result_schema
 
 _VARIABLE = re.compile(r"\{([A-Za-z_]\w*)\}")
 

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from servey.calls.invoke import Plan
 from servey.core.actions import Action
 from servey.core.triggers import McpTrigger
-from servey.mcp.tools import input_schema
+from servey.mcp.kinds.tools import input_schema
 
 MAX_VALUES = 100
 """How many values one completion has at most. Source: MCP 2025-11-25, "Completion"."""
