@@ -28,7 +28,7 @@ from servey.http.guarded import more_dependencies
 from servey.http.handlers import app_exception_handlers, handle_unexpected_in_host, has_handler
 from servey.http.hosts import guard_routes, host_check_of
 from servey.http.lifespans import MOUNTED, refuse, require_lifespan
-from servey.http.observe import OBSERVED, observe_request
+from servey.http.observe import OBSERVED, needs_generic, observe_request
 from servey.http.root_path import below
 from servey.http.web import request_id_of, with_request_id
 from servey.jobs.schedule import schedules_of
@@ -237,7 +237,9 @@ class Servey(FastAPI):
                 send = with_gzip(scope, send)
                 found = self._find_direct(scope)
                 if found is not None:
-                    await found[0](scope, receive, send, found[1], self._generic, None)
+                    # The log already has a request id.
+                    request_id = request_id_of(scope) if OBSERVED in scope else None
+                    await found[0](scope, receive, send, found[1], self._generic, request_id)
                     return
             send = with_request_id(send, request_id_of(scope))
             if self._stack is not None and self._is_unchanged() and not self.root_path:
@@ -257,9 +259,8 @@ class Servey(FastAPI):
         return self.middleware_stack is self._stack and is_unwrapped()
 
     def _skips_stack(self, scope: Scope) -> bool:
-        observer = self.runtime.observer
-        is_traced = observer is not None and observer.tracer is not None  # a trace needs the whole stack
-        return not (self.root_path or scope.get("root_path") or is_traced) and self._is_unchanged()
+        is_followed = needs_generic(self.runtime.observer, scope)
+        return not (self.root_path or scope.get("root_path") or is_followed) and self._is_unchanged()
 
     def _socket_of(self, scope: Scope) -> ASGIApp | None:
         """Return what serves a websocket directly, or None if middleware applies."""

@@ -140,6 +140,8 @@ async def authorize(plan: Plan, context: Context) -> None:
 
     Errors: Unauthenticated, Forbidden.
     """
+    if (observer := context.runtime.observer) is not None:
+        observer.enter(plan.action, context, "authorize")
     if plan.check_before_params is None and plan.check_with_params is None and not plan.reads_token:
         if plan.reads_context:
             await _verify_token(context)
@@ -166,6 +168,8 @@ async def validate(plan: Plan, params: Mapping[str, Any], context: Context) -> d
 
     Errors: InvalidParams, whose locations begin with the parameter's wire name; Unauthenticated, Forbidden.
     """
+    if (observer := context.runtime.observer) is not None:
+        observer.enter(plan.action, context, "validate", params)
     extra: Literal["forbid"] | None = "forbid" if context.runtime.settings.strict_schema else None
     try:
         validator = plan.action.params_of_many if holds_many(params) else plan.action.params.validator
@@ -200,7 +204,7 @@ async def _until_success(performed: Coroutine[Any, Any, Any], plan: Plan, contex
     if not is_nested:
         context.forget_held()
     observer = context.runtime.observer
-    if observer is None or observer.tracer is None:
+    if observer is None or not observer.follows_steps:
         result = await performed
     else:
         with observer.performing(plan.action, context):
@@ -211,7 +215,10 @@ async def _until_success(performed: Coroutine[Any, Any, Any], plan: Plan, contex
 
 
 async def _perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
-    action = plan.action
+    action, observer = plan.action, context.runtime.observer
+    if observer is not None:
+        first = "dependencies" if plan.injection is not None else "function" if plan.cache_policy is None else "cache"
+        observer.enter(action, context, first)
     for name, wanted in plan.authorization:
         values[name] = filled_in(wanted, context)
     for name in plan.contexts:
@@ -220,6 +227,8 @@ async def _perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
     async def call(injected: Mapping[str, Any]) -> Any:
         # Dependencies run even if the result is cached, since some of them are guards.
         whole = {**values, **injected}
+        if observer is not None and plan.cache_policy is not None:
+            observer.enter(action, context, "cache")
         if plan.cache_policy is None:
             return await _call(action, whole, context)
         return await context.runtime.cache.result_of(
@@ -296,6 +305,8 @@ async def await_with_deadline(awaitable: Coroutine[Any, Any, Any], action: Actio
 
 
 async def _call(action: Action, values: dict[str, Any], context: Context) -> Any:
+    if (observer := context.runtime.observer) is not None:
+        observer.enter(action, context, "function")
     if action.signature.streams:
         stream = Stream(action, action.fn(**values), context)
         context.resources.on_close(stream.aclose)
@@ -347,6 +358,8 @@ async def perform_batch(plan: Plan, keys: list[Any], arguments: Mapping[str, Any
 async def _perform_batch(plan: Plan, keys: list[Any], arguments: Mapping[str, Any], context: Context) -> list[Any]:
     action, batch = plan.action, plan.batch
     assert batch is not None
+    if (observer := context.runtime.observer) is not None:
+        observer.enter(action, context, "function")
     given = {**arguments, **await batch.filled(context)}
 
     async def call(injected: Mapping[str, Any]) -> Any:

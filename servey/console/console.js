@@ -23,8 +23,8 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 
 // ---------------------------------------------------------------------------------------------------------------- live
 
-const jobs = find("#jobs[data-live]");
-const isBusy = () => find("input:checked", jobs) || jobs.contains(document.activeElement);
+const changing = find("#live-content[data-live]");
+const isBusy = () => find("input:checked", changing) || changing.contains(document.activeElement);
 
 async function refresh() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
@@ -34,17 +34,17 @@ async function refresh() {
   const fresh = new DOMParser().parseFromString(text.slice(text.indexOf("<main")), "text/html");
   // Nothing changes under the hands of someone who chooses jobs.
   if (isBusy()) return;
-  jobs.replaceChildren(...find("#jobs", fresh).childNodes);
+  changing.replaceChildren(...find("#live-content", fresh).childNodes);
 }
 
-if (jobs) {
+if (changing) {
   const status = find("#live");
   const say = text => { if (status) status.textContent = text; };
-  const source = new EventSource(jobs.dataset.live);
+  const source = new EventSource(changing.dataset.live);
   let isFirst = true;
   source.onopen = () => say("live");
   source.onerror = () => say("not connected; trying again");
-  source.addEventListener("jobs", () => { if (!isFirst) refresh(); isFirst = false; });
+  source.addEventListener("change", () => { if (!isFirst) refresh(); isFirst = false; });
   addEventListener("pagehide", () => source.close());
 }
 

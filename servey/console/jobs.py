@@ -7,12 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from pydantic import PydanticUserError
 
 from servey.calls.enqueue import enqueue
-from servey.compat.json_schema import json_schema_of
+from servey.core import redaction
 from servey.core.errors import NotFound
 from servey.core.queues import GIVEN_UP, LISTED, JobState, QueueState, State
 from servey.jobs.schedule import schedules_of, trigger_text
@@ -26,7 +23,6 @@ MOST_CHANGED = 10_000
 STATES: tuple[State, ...] = ("queued", "running", "failed", "dead", "cancelled", "done")
 RETRIED: frozenset[State] = frozenset((*GIVEN_UP, "cancelled"))
 CHANGES = {"retry": "enqueued again", "drop": "dropped", "cancel": "cancelled"}
-HIDDEN = "•••"
 
 
 @dataclass(frozen=True)
@@ -147,34 +143,10 @@ async def run_now(runtime: Runtime, name: str) -> str:
 
 def shown_params(runtime: Runtime, state: JobState) -> str:
     """Return the parameters of a job as JSON, without secrets; only their names if its action is unknown."""
-    params = state.job.params
     action = next((each for each in runtime.catalog if each.name == state.job.action), None)
     if action is None or state.job.tagged:
-        params = dict.fromkeys(params, HIDDEN) if isinstance(params, Mapping) else HIDDEN
-    else:
-        try:
-            schema = json_schema_of(action.params, "validation")
-        except PydanticUserError:
-            schema = {}
-        params = without_secrets(params, schema, schema.get("$defs", {}))
-    return json.dumps(params, indent=2, ensure_ascii=False, default=str)
-
-
-def without_secrets(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:
-    """Return a value with every secret of its JSON schema replaced."""
-    if "$ref" in schema:
-        schema = definitions.get(str(schema["$ref"]).rpartition("/")[2], {})
-    if schema.get("writeOnly") or schema.get("format") == "password":
-        return HIDDEN
-    for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
-        value = without_secrets(value, choice, definitions)
-    if isinstance(value, Mapping):
-        properties, others = schema.get("properties", {}), schema.get("additionalProperties")
-        known = {name: properties.get(name, others if isinstance(others, Mapping) else {}) for name in value}
-        return {name: without_secrets(each, known[name], definitions) for name, each in value.items()}
-    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        return [without_secrets(each, schema["items"], definitions) for each in value]
-    return value
+        return redaction.hidden_params(state.job.params)
+    return redaction.shown_params(action, state.job.params)
 
 
 async def digest_of(runtime: Runtime) -> int:

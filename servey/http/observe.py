@@ -19,9 +19,21 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _MAX_PATH = 300
 
 
+def needs_generic(observer: Observer | None, scope: Scope) -> bool:
+    """Whether a request must take the generic path: a trace needs every layer, and a recording every step."""
+    return observer is not None and (observer.tracer is not None or is_recorded(scope))
+
+
+def is_recorded(scope: Scope) -> bool:
+    """Whether the console records the steps of a request."""
+    record: RequestRecord | None = scope.get(OBSERVED)
+    return record is not None and record.recording is not None and record.recording.has_steps
+
+
 async def observe_request(observer: Observer, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one request with ``app``, then log and count it."""
     scope[OBSERVED] = record = RequestRecord(request_id_of(scope), scope=scope)
+    observer.begin_recording(record)
     record_token = _record.set(record)
     started = time.perf_counter()
 
@@ -48,7 +60,12 @@ def _log_and_count(observer: Observer, record: RequestRecord, scope: Scope, star
     route = scope.get("route")
     template = getattr(route, "path", None) or ""
     method = scope["method"] if scope["method"] in _METHODS else "other"
-    for action in routed_actions(scope):
+    actions = routed_actions(scope)
+    recorded = None if record.recording is None else record.recording.transport
+    if actions or recorded is not None:
+        transport = recorded or str(getattr(route, "transport", "rest"))
+        observer.end_recording(record, transport, f"{method} {scope['path'][:_MAX_PATH]}", status, ended - started)
+    for action in actions:
         observer.metrics.add(CALLS, action, "rest", str(status))
         # A stream may last for hours, so the time until the response starts is measured.
         observer.metrics.observe(CALL_SECONDS, (record.answered or ended) - started, action, "rest")

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import time
+from contextlib import nullcontext
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,10 @@ async def deliver(runtime: Runtime, job: Job) -> None:
     if channel is None:
         raise NotFound(f"There is no webhook channel '{job.channel}'")
     runtime.deliveries[channel.name] += 1
+    observer = runtime.observer
     try:
-        await _post_event(runtime, channel, job)
+        with nullcontext() if observer is None else observer.delivering(job):
+            await _post_event(runtime, channel, job)
     finally:
         runtime.deliveries[channel.name] -= 1
 

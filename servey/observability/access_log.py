@@ -8,6 +8,7 @@ from typing import Any
 from starlette.types import Scope
 
 from servey.observability.logs import LogWriter
+from servey.observability.recorder import Recording
 
 _MAX_ACTIONS = 10
 
@@ -15,7 +16,17 @@ _MAX_ACTIONS = 10
 class RequestRecord:
     """What is recorded about one request or call so far."""
 
-    __slots__ = ("actions", "answered", "request_id", "scope", "status", "subject", "trace_id", "transport")
+    __slots__ = (
+        "actions",
+        "answered",
+        "recording",
+        "request_id",
+        "scope",
+        "status",
+        "subject",
+        "trace_id",
+        "transport",
+    )
 
     def __init__(self, request_id: str, transport: str | None = None, scope: Scope | None = None) -> None:
         self.request_id: str = request_id
@@ -26,6 +37,7 @@ class RequestRecord:
         self.status: int | None = None
         self.answered: float | None = None
         self.trace_id: str | None = None
+        self.recording: Recording | None = None
 
     def add(self, action: str) -> None:
         """Record that an action was called."""

@@ -24,9 +24,11 @@ from servey.core.errors import ActionError
 from servey.observability.access_log import RequestRecord, write_access_line
 from servey.observability.logs import LogWriter, installed_writer
 from servey.observability.metrics import CALL_SECONDS, CALLS, Labels, Metric, Metrics
+from servey.observability.recorder import Recorder, current_recording
 
 if TYPE_CHECKING:
     from servey.core.actions import Action
+    from servey.core.queues import Job
     from servey.core.settings import Settings
 
 SEND_DURATION, PROCESS_DURATION = "messaging.client.operation.duration", "messaging.process.duration"
@@ -35,7 +37,10 @@ _WITH_REQUEST = ("rest", "page", "graphql", "mcp")
 
 
 class Observer:
-    """Observes the calls of one app for those of log, metrics and traces that are enabled."""
+    """Observes the calls of one app for those of log, metrics, traces and the console that are enabled.
+
+    Shape: ``recorder`` is set while the console is there.
+    """
 
     def __init__(
         self,
@@ -48,6 +53,26 @@ class Observer:
         self._durations = durations or {}
         self.metrics = metrics
         self.writer = writer
+        self.recorder: Recorder | None = None
+
+    @property
+    def follows_steps(self) -> bool:
+        """Whether something wants to know when an action's function begins and ends."""
+        return self.tracer is not None or self.recorder is not None
+
+    def enter(self, action: Action, context: Context, step: str, params: Mapping[str, Any] | None = None) -> None:
+        """Begin a step of a call for the console."""
+        if self.recorder is not None:
+            recording = current_recording()
+            if recording is not None:
+                recording.enter(action, context, step, params)
+
+    def failed(self, error: BaseException) -> None:
+        """Note the error of the current call for the console."""
+        if self.recorder is not None:
+            recording = current_recording()
+            if recording is not None and not isinstance(error, asyncio.CancelledError | GeneratorExit):
+                recording.error = recording.error or error
 
     async def call(
         self,
@@ -61,6 +86,8 @@ class Observer:
         record = of_request or RequestRecord(context.request_id, context.via)
         record.transport = context.via
         record.add(action.name)
+        if self.recorder is not None and of_request is None:
+            self.begin_recording(record, context.job_id)
         token = _record.set(record)
         started = time.perf_counter()
         status = 200
@@ -68,20 +95,78 @@ class Observer:
             return await invoke(action, params, context)
         except BaseException as error:
             status = status_of(error)
+            self.failed(error)
             raise
         finally:
             _record.reset(token)
             seconds = time.perf_counter() - started
             self.metrics.add(CALLS, action.name, context.via, str(status))
             self.metrics.observe(CALL_SECONDS, seconds, action.name, context.via)
+            if of_request is None:
+                self.end_recording(record, context.via, action.name, status, seconds)
             if self.writer is not None and of_request is None:
                 record.subject = record.subject or context.subject_id
                 message = f"{context.via} {action.name} {status}"
                 write_access_line(self.writer, record, message, status=status, seconds=seconds)
 
+    def begin_recording(self, record: RequestRecord, job_id: str | None = None) -> None:
+        """Begin to record a call for the console, if it is one of those that are recorded."""
+        if self.recorder is not None:
+            record.recording = self.recorder.begin()
+            if record.recording is not None:
+                record.recording.job_id = job_id
+
+    def end_recording(self, record: RequestRecord, transport: str, title: str, status: int, seconds: float) -> None:
+        """Keep what was recorded of a call that has ended."""
+        if self.recorder is not None:
+            self.recorder.end(
+                record.recording,
+                request_id=record.request_id,
+                trace_id=record.trace_id,
+                transport=transport,
+                title=title,
+                status=status,
+                seconds=seconds,
+            )
+
+    @contextmanager
+    def delivering(self, job: Job) -> Iterator[None]:
+        """Record the delivery of a webhook for the console."""
+        if self.recorder is None:
+            yield
+            return
+        record = RequestRecord(job.request_id, "webhook")
+        self.begin_recording(record, job.id)
+        if record.recording is not None:
+            span = trace.get_current_span().get_span_context()
+            record.trace_id = trace.format_trace_id(span.trace_id) if span.is_valid else None
+        token, started, status = _record.set(record), time.perf_counter(), 200
+        try:
+            yield
+        except BaseException as error:
+            status = status_of(error)
+            self.failed(error)
+            raise
+        finally:
+            _record.reset(token)
+            self.end_recording(record, "webhook", job.title, status, time.perf_counter() - started)
+
     @contextmanager
     def performing(self, action: Action, context: Context) -> Iterator[None]:
-        """A span around an action's function and its dependencies."""
+        """A span around an action's function and its dependencies, and the end of a recorded step."""
+        try:
+            with self._span_of(action, context):
+                yield
+        except BaseException as error:
+            self.failed(error)
+            raise
+        finally:
+            recording = current_recording()
+            if recording is not None:
+                recording.leave(context)
+
+    @contextmanager
+    def _span_of(self, action: Action, context: Context) -> Iterator[None]:
         if self.tracer is None:
             yield
             return
@@ -108,6 +193,9 @@ class Observer:
     @contextmanager
     def sending(self, system: str, destination: str) -> Iterator[dict[str, str]]:
         """A producer span around sending to a queue or a bus; yields the trace context to send along."""
+        recording = current_recording()
+        if recording is not None:
+            recording.add_sent(system, destination)
         attributes = _messaging(system, destination, "send", "send")
         with self._timed(SEND_DURATION, attributes):
             if self.tracer is None:

@@ -16,6 +16,7 @@ WIDTHS = (390, 1280, 2560)
 TOUR = [
     "/_servey",
     "/_servey/actions/place_order",
+    "/_servey/calls",
     "/_servey/schedules",
     "/_servey/cache",
     "/_servey/settings",

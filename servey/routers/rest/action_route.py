@@ -46,7 +46,7 @@ from servey.http.disconnects import cancelled_on_disconnect
 from servey.http.encode import Encode, encoder_of
 from servey.http.errors import error_response, log_unexpected, shown_error, shown_response
 from servey.http.handlers import PARSED_BODY, error_for_handlers, keep_failure
-from servey.http.observe import OBSERVED, observe_request
+from servey.http.observe import OBSERVED, needs_generic, observe_request
 from servey.http.tokens import caller_token
 from servey.http.web import Answer, exception_of, header, request_id_of
 from servey.routers.rest import describe
@@ -229,8 +229,13 @@ class ActionRoute(RequestDecoder, APIRoute):
             await observe_request(observer, self.handle, scope, receive, send)
             return
         method = scope["method"]
-        is_traced = observer is not None and observer.tracer is not None
-        if FALLBACK not in scope and not is_traced and method == self.served.trigger.method and not is_included(scope):
+        is_followed = needs_generic(observer, scope)
+        if (
+            FALLBACK not in scope
+            and not is_followed
+            and method == self.served.trigger.method
+            and not is_included(scope)
+        ):
             serve = self._compiled()
             if serve is not None:
                 values = [scope["path_params"][name] for name in self.param_convertors]
@@ -267,6 +272,9 @@ class ActionRoute(RequestDecoder, APIRoute):
 
     async def _failed_response(self, error: Exception, request: Request) -> Response:
         """Return the response for a failed call. Errors: those that the app's exception handlers or middleware handle."""
+        observer = self.served.runtime.observer
+        if observer is not None:
+            observer.failed(error)
         for_handler = self._for_handlers(error, request.scope)
         if for_handler is not None:
             raise for_handler from (error if for_handler is not error else error.__cause__)
@@ -300,6 +308,9 @@ class ActionRoute(RequestDecoder, APIRoute):
         context: Context = await stack.enter_async_context(opened)
         if admitted is None:
             await authorize(self._plan, context)
+        observer = runtime.observer
+        if observer is not None:
+            observer.enter(self.served.action, context, "decode")
         given = await self._decode(request, context)
         try:
             values = await validate(self._plan, given, context)
@@ -321,6 +332,8 @@ class ActionRoute(RequestDecoder, APIRoute):
             release()  # open streams are idle, so they do not count as requests in flight
             media_type = stream_media_type(header(scope, b"accept"))
             return StreamResponse(result, media_type, self._headers(context), runtime, context, self._encode_item)
+        if observer is not None:
+            observer.enter(self.served.action, context, "serialize")
         return with_cache_headers(
             self._plan, self._rendered(result, request, context), result, scope, runtime, context.made_at
         )

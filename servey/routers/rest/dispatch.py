@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servey.compat.starlette import get_route_path
 from servey.http.handlers import IN_STACK
+from servey.http.observe import is_recorded
 from servey.http.web import request_id_of
 from servey.routers.rest.candidates import routes_of
 from servey.routers.rest.fallback import FALLBACK
@@ -168,7 +169,12 @@ class Dispatch:
         self._tables = tables
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and FALLBACK not in scope and "fastapi.telemetry" not in scope:
+        if (
+            scope["type"] == "http"
+            and FALLBACK not in scope
+            and "fastapi.telemetry" not in scope
+            and not is_recorded(scope)
+        ):
             found = self._tables.current().find(scope["method"], get_route_path(scope))
             if found is not None:
                 route, values = found

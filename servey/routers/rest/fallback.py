@@ -148,6 +148,8 @@ async def failed(
     generic form.
     """
     error = exception_of(raised)
+    if spec.runtime.observer is not None:
+        spec.runtime.observer.failed(error)
     if context is not None and context.holds_resources:
         await context.resources.close(error)
     if answer is not None and answer.started:

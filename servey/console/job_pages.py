@@ -1,0 +1,100 @@
+"""The console's pages of jobs and schedules."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from servey.console import jobs
+from servey.console.access import audit
+from servey.console.page import Console, live, render, see
+from servey.core.access import Authorization
+from servey.core.errors import ActionError, NotFound
+from servey.http.bodies import read_form
+
+
+async def show_jobs(console: Console, request: Request, caller: Authorization | None) -> Response:
+    """The jobs that fit the filters. Errors: Overloaded."""
+    query = request.query_params
+    listing = await jobs.listing_of(console.runtime, query)
+    kept = {name: query[name] for name in ("state", "action", "queue", "q") if query.get(name)}
+    return await render(
+        console,
+        request,
+        "jobs",
+        "Jobs",
+        listing=listing,
+        query=query,
+        states=jobs.STATES,
+        error_text=jobs.error_text,
+        kept=kept,
+        here=urlencode(kept),
+        in_redis=console.runtime.settings.redis_url is not None,
+        changed=_count(query.get("changed")),
+        change=jobs.CHANGES.get(query.get("change", ""), ""),
+    )
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 8 else None
+
+
+async def show_job(console: Console, request: Request, caller: Authorization | None) -> Response:
+    """One job. Errors: NotFound, Overloaded."""
+    state = await jobs.job_of(console.runtime, request.path_params["job_id"])
+    known = any(each.name == state.job.action for each in console.runtime.catalog)
+    params = jobs.shown_params(console.runtime, state)
+    return await render(
+        console, request, "job", "Jobs", state=state, params=params, error=jobs.error_text(state), is_known=known
+    )
+
+
+async def change_jobs(console: Console, request: Request, caller: Authorization | None) -> Response:
+    """Retry, drop or cancel the chosen jobs, or all that fit the filters. Errors: ActionError."""
+    form = await read_form(request, max_fields=10_000)
+    change = str(form.get("change", ""))
+    if change not in jobs.CHANGES:
+        raise ActionError(400, "http_400", "Choose what to do: retry, drop or cancel")
+    chosen = [str(each) for each in form.getlist("id")]
+    query = {name: str(form.get(name, "")) for name in ("state", "action", "queue", "q")}
+    if form.get("all"):
+        found, _ = await jobs.matching(console.runtime, query, jobs.MOST_CHANGED)
+        chosen = [each.job.id for each in found if (each.state in jobs.RETRIED) == (change != "cancel")]
+    done = await jobs.change_jobs(console.runtime, change, chosen)
+    for job_id in done:
+        audit(request, caller, f"{change} of a job", job_id)
+    kept = {name: value for name, value in query.items() if value}
+    return see(console, request, "jobs", {**kept, "change": change, "changed": str(len(done))})
+
+
+async def change_queue(console: Console, request: Request, caller: Authorization | None) -> Response:
+    """Pause or resume a queue. Errors: NotFound, Overloaded."""
+    form = await read_form(request)
+    name, queue = str(form.get("name", "")), console.runtime.queue
+    if name not in {each.name for each in await queue.queues()}:
+        raise NotFound("There is no such queue")
+    is_paused = form.get("change") == "pause"
+    await (queue.pause(name) if is_paused else queue.resume(name))
+    audit(request, caller, f"{'pause' if is_paused else 'resumption'} of the queue {name}")
+    return see(console, request, "jobs", {})
+
+
+async def live_jobs(console: Console, request: Request, caller: Authorization | None) -> Response:
+    """A stream of server-sent events, one whenever a job has changed."""
+    return live(console.runtime, lambda: jobs.digest_of(console.runtime))
+
+
+async def show_schedules(console: Console, request: Request, caller: Authorization | None) -> Response:
+    """The schedules."""
+    rows = jobs.schedule_rows(console.runtime)
+    return await render(console, request, "schedules", "Schedules", rows=rows)
+
+
+async def run_schedule(console: Console, request: Request, caller: Authorization | None) -> Response:
+    """Run a schedule's action now, as a job. Errors: NotFound, Overloaded."""
+    form = await read_form(request)
+    job_id = await jobs.run_now(console.runtime, str(form.get("name", "")))
+    audit(request, caller, "run of a schedule", job_id)
+    return see(console, request, f"jobs/{job_id}", {})
