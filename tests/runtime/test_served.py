@@ -64,6 +64,7 @@ def test_its_log_is_json_without_anything_secret(project):
         httpx.post(
             f"{server.url}/actions/length?q=CANARY-query%0aFORGED", json={"text": "CANARY-body"}, headers=headers
         )
+        answered = httpx.get(f"{server.url}/actions/pid").headers["x-request-id"]
         status(server, "/nowhere%0a%7b%22level%22:%22FORGED%22%7d")
         assert server.end() < 4
         text = server.log.read_text(encoding="utf-8")
@@ -75,7 +76,9 @@ def test_its_log_is_json_without_anything_secret(project):
     assert of_call["servey.access"]["route"] == "/actions/length"
     assert of_call["servey.access"]["status"] == 200
     assert of_call["servey.access"]["duration_ms"] > 0
-    assert [line["status"] for line in told if line["logger"] == "servey.access"] == [200, 404]
+    of_access = [line for line in told if line["logger"] == "servey.access"]
+    assert [line["status"] for line in of_access] == [200, 200, 404]
+    assert of_access[1]["request_id"] == answered
 
 
 def test_calls_need_not_be_logged(project):
