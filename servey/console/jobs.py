@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from servey.calls.enqueue import enqueue
-from servey.core import redaction
 from servey.core.errors import NotFound
 from servey.core.queues import GIVEN_UP, LISTED, JobState, QueueState, State
 from servey.jobs.schedule import schedules_of, trigger_text
+from servey.observability import redaction
 from servey.observability.metrics import SCHEDULED
 from servey.runtime.runtime import Runtime
 

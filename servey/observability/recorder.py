@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from servey.core.context import _record
-from servey.core.redaction import hidden_params, shown_params
+from servey.observability.redaction import hidden_params, shown_params
 
 if TYPE_CHECKING:
     from servey.core.actions import Action
