@@ -46,7 +46,7 @@ def mount_shared(
         fields = mount_graphql(router, runtime, prefix=prefix)
     channels = runtime.catalog.channels_of(WebsocketEventChannel)
     is_declared = any(runtime.catalog.triggered_by(McpTrigger)) or any(each.mcp for each in channels)
-    if runtime.settings.mcp == "web" or is_declared:
+    if runtime.settings.mcp == "web" or runtime.settings.mcp_tags or is_declared:
         from servey.mcp.mount import mount_mcp
 
         with problems.collected():

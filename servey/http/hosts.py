@@ -78,9 +78,14 @@ class HostCheck:
         )
 
 
+def checks_hosts(settings: Settings) -> bool:
+    """Whether the `Host` of requests is checked."""
+    return settings.is_dev or bool(settings.allowed_hosts)
+
+
 def host_check_of(settings: Settings) -> HostCheck | None:
     """Return the check for the settings, or None: production without SERVEY_ALLOWED_HOSTS serves every host."""
-    if not settings.is_dev and not settings.allowed_hosts:
+    if not checks_hosts(settings):
         return None
     listening = () if settings.host in ("0.0.0.0", "::") else (settings.host.lower().strip("[]"),)
     names = {*settings.allowed_hosts, *(listening if settings.is_dev else ())}

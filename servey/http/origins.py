@@ -19,9 +19,10 @@ def origin_is_allowed(scope: Scope, allowed: tuple[str, ...]) -> bool:
     return len(origins) == 1 and _normalized(origins[0]) in named
 
 
-def origin_is_known(scope: Scope, allowed: tuple[str, ...]) -> bool:
+def origin_is_known(scope: Scope, allowed: tuple[str, ...], *, own: bool = True) -> bool:
     """Whether a request's origin is the app's own or allowed by CORS, or the request has no ``Origin``.
 
+    Without ``own``, the app's own origin has to be allowed like any other.
     Source: RFC 6455 section 10.2.
     """
     origins = _values(scope, b"origin")
@@ -29,7 +30,7 @@ def origin_is_known(scope: Scope, allowed: tuple[str, ...]) -> bool:
         return True
     if len(origins) == 1 and ("*" in allowed or _normalized(origins[0]) in map(_normalized, allowed)):
         return True
-    return is_own_origin(scope)
+    return own and is_own_origin(scope)
 
 
 def origins_allowed(scope: Scope, runtime: Process) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from servey.core.queues import CancelRequest
 from servey.http.bodies import parse_json, whole_body
 from servey.http.disconnects import cancelled_on_disconnect
 from servey.http.errors import known_error
+from servey.http.hosts import checks_hosts
 from servey.http.origins import origin_is_known
 from servey.http.tokens import caller_token
 from servey.http.web import JSON, Answer, exception_of, request_id_of
@@ -95,10 +96,14 @@ async def _read(server: Server, scope: Scope, receive: Receive) -> tuple[Headers
     for name, value in scope["headers"]:
         headers.setdefault(name, []).append(value)
     settings = server.runtime.settings
-    if b"origin" in headers and not origin_is_known(scope, settings.cors_allowed_origins):
-        raise Forbidden(
-            "Pages of this Origin may not call this server; SERVEY_CORS_ALLOWED_ORIGINS lists those that may"
-        )
+    if b"origin" in headers:
+        # A page that rebinds its own name to this server is of the server's own origin. A gateway on AWS has no such name.
+        own = checks_hosts(settings) or "aws.event" in scope
+        if not origin_is_known(scope, settings.cors_allowed_origins, own=own):
+            also = "" if own else ", and SERVEY_ALLOWED_HOSTS the names under which this server's own pages may"
+            raise Forbidden(
+                f"Pages of this Origin may not call this server; SERVEY_CORS_ALLOWED_ORIGINS lists those that may{also}"
+            )
     if scope["method"] != "POST":
         # No streams that outlive a request, and no sessions to end.
         raise ActionError(405, "method_not_allowed", "Method Not Allowed", headers={"Allow": "POST"})

@@ -12,6 +12,7 @@ from servey.core.access import AccessControl, Authorization, allows, required_sc
 from servey.core.actions import Action
 from servey.core.channels import WebsocketEventChannel
 from servey.core.errors import ActionError, ConfigError
+from servey.core.settings import Settings
 from servey.core.triggers import MCP_TOOL, McpTrigger, WebTrigger
 from servey.mcp.kinds.channels import ChannelResource
 from servey.mcp.kinds.prompts import Prompt
@@ -83,12 +84,17 @@ def offers_of(runtime: Runtime, *, has_request: bool = True) -> Offers:
     made, problems = Offers(max_listed=runtime.settings.mcp_max_listed), list[str]()
     if runtime.settings.mcp == "off":
         return made
+    tags = {tag for action in runtime.catalog for tag in action.tags}
+    problems += [
+        f"setting SERVEY_MCP_TAGS: no action has the tag '{tag}'"
+        for tag in runtime.settings.mcp_tags
+        if tag not in tags
+    ]
     for action in runtime.catalog:
         if "mcp" in action.hidden:
             continue
         triggers = [each for each in action.triggers if isinstance(each, McpTrigger)]
-        is_implied = runtime.settings.mcp == "web" and any(isinstance(each, WebTrigger) for each in action.triggers)
-        if not triggers and is_implied:
+        if not triggers and is_implied(action, runtime.settings):
             triggers = [MCP_TOOL]
         plan = runtime.plan(action)
         needed = None
@@ -114,6 +120,13 @@ def offers_of(runtime: Runtime, *, has_request: bool = True) -> Offers:
     if problems:
         raise ConfigError(problems)
     return made
+
+
+def is_implied(action: Action, settings: Settings) -> bool:
+    """Whether the settings make a tool of an action that has no `McpTrigger`."""
+    if settings.mcp != "web" and not set(settings.mcp_tags) & set(action.tags):
+        return False
+    return any(isinstance(each, WebTrigger) for each in action.triggers)
 
 
 def _add(made: Offers, plan: Plan, trigger: McpTrigger) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -28,13 +27,15 @@ async def members_of_result(tool: Tool, progress: Progress | None, result: Any) 
 
     The items of a stream are progress too.
 
-    Errors: ResultError for a ``Response`` that does not fit the tool's output schema; ActionError for a long stream.
+    Errors: ResultError for a result that does not fit the tool's output schema; ActionError for a long stream.
     """
     if isinstance(result, Response):
         return _of_response(tool, result)
     raw = None if tool.encode is None or isinstance(result, Stream) else tool.encode(result)
     if raw is None:
         raw = await _serialized(tool.action, result, progress)
+    if tool.has_numbers and b"null" in raw:  # JSON has no NaN
+        _check_fit(tool, from_json(raw), "a result that does not fit its output schema")
     # The text of a str is the str itself; of any other result it is its JSON.
     text = raw if raw.startswith(b'"') else orjson.dumps(raw.decode())
     structured = b'{"' + RESULT.encode() + b'":' + raw + b"}" if tool.wraps else raw
@@ -100,17 +101,24 @@ def _of_response(tool: Tool, response: Response) -> bytes:
     media_type, body = _body_of(tool.action, response)
     result: dict[str, Any] = {"content": [_content(media_type, body, tool.name)]}
     if tool.output_schema is not None:
-        value, fits = None, False
-        with suppress(ValueError):
+        try:
             value = from_json(body, allow_inf_nan=False)
-            fits = tool.wraps or isinstance(value, dict)
-        if not fits:
-            raise ResultError(
-                f"action '{tool.action.name}' ({tool.action.place}) returned a Response that is not JSON "
-                "of the annotated type; annotate it as Response"
-            )
+        except ValueError:
+            raise _misfit(tool, "a Response that is not JSON; annotate it as Response") from None
+        _check_fit(tool, value, "a Response that is not of the annotated type; annotate it as Response")
         result["structuredContent"] = {RESULT: value} if tool.wraps else value
     return members_of(result)
+
+
+def _check_fit(tool: Tool, value: Any, what: str) -> None:
+    """Errors: ResultError if a value does not fit the schema of a tool's result."""
+    problem = tool.misfit(value)
+    if problem is not None:
+        raise _misfit(tool, f"{what}: {problem}")
+
+
+def _misfit(tool: Tool, what: str) -> ResultError:
+    return ResultError(f"action '{tool.action.name}' ({tool.action.place}) returned {what}")
 
 
 def _content(media_type: str, body: bytes, name: str) -> dict[str, Any]:

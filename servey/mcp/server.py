@@ -301,7 +301,11 @@ class Server:
         if prompt is None:
             raise ProtocolError(INVALID_PARAMS, f"There is no prompt '{name[:100]}'; list them with prompts/list")
         return await called(
-            prompt, _arguments(request.params.get("arguments")), request, exchange, partial(members_of_messages, prompt)
+            prompt,
+            prompt.params_of(_arguments(request.params.get("arguments"))),
+            request,
+            exchange,
+            partial(members_of_messages, prompt),
         )
 
     async def _complete(self, request: Request, exchange: Exchange) -> bytes:

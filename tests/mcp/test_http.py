@@ -232,6 +232,24 @@ def test_a_foreign_origin_or_host_is_refused():
         assert post("ping", headers={"Origin": "https://good.example"}).status_code == 200
 
 
+SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a6978"
+
+
+def test_in_production_a_rebound_name_is_no_origin_of_the_servers_own():
+    rebound = {"Host": "evil.example", "Origin": "http://evil.example"}
+    with posting(app_of(env="prod", jwt_secret_key=SECRET)) as post:
+        refused = post("ping", headers=rebound)
+        assert (refused.status_code, "SERVEY_ALLOWED_HOSTS" in refused.text) == (403, True)
+        assert post("ping", headers={"Host": "shop.example"}).status_code == 200, "an agent sends no Origin"
+    with posting(app_of(env="prod", jwt_secret_key=SECRET, allowed_hosts=("shop.example",))) as post:
+        assert post("ping", headers=rebound).status_code == 403
+        assert post("ping", headers={"Host": "shop.example"}).status_code == 200
+        own = {"Host": "shop.example", "Origin": "https://shop.example"}
+        assert post("ping", headers=own).status_code == 200
+    with posting(app_of(env="prod", jwt_secret_key=SECRET, cors_allowed_origins=("https://good.example",))) as post:
+        assert post("ping", headers={"Host": "shop.example", "Origin": "https://good.example"}).status_code == 200
+
+
 def test_a_form_of_another_site_is_no_message():
     with posting() as post:
         answer = post.http.post("/mcp", data={"jsonrpc": "2.0"})

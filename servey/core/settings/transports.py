@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from servey.core.settings.group import SettingsGroup
+from servey.core.settings.group import Names, SettingsGroup
 
 
 class TransportSettings(SettingsGroup):
@@ -35,6 +35,10 @@ class TransportSettings(SettingsGroup):
     mcp: Literal["declared", "web", "off"] = Field(
         "declared",
         description="which actions agents can use over MCP: those with an McpTrigger, or with web triggers too",
+    )
+    mcp_tags: Names = Field(
+        (),
+        description="tags of actions, or of their groups: those with a web trigger are tools without SERVEY_MCP=web too",
     )
     mcp_path: str = Field("/mcp", pattern=r"^/[^\s{}?#]*[^/\s{}?#]$", description="the path of the MCP endpoint")
     mcp_lists: Literal["callable", "all"] = Field(

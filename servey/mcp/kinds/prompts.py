@@ -6,11 +6,12 @@ Source: MCP 2025-11-25, "Prompts" and "Completion".
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from servey.calls.invoke import Plan
 from servey.core.actions import Action
@@ -45,8 +46,37 @@ class Prompt:
         arguments = []
         for name, each in schema["properties"].items():
             about = {"description": each["description"]} if "description" in each else {}
+            if name in self._structured:
+                about["description"] = " ".join([*about.values(), "As JSON."])
             arguments.append({"name": name, **about, "required": name in required})
         return made | ({"arguments": arguments} if arguments else {})
+
+    @cached_property
+    def _structured(self) -> frozenset[str]:
+        """The arguments that are lists or objects: clients send texts only, so theirs are JSON."""
+        schema = input_schema(self.action)
+        defs = schema.get("$defs", {})
+        return frozenset(name for name, each in schema["properties"].items() if _is_structured(each, defs))
+
+    def params_of(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters in a client's arguments. What is not JSON is left as it is, for validation to refuse."""
+        made = dict(arguments)
+        for name in self._structured & made.keys():
+            with suppress(ValueError, TypeError):
+                made[name] = from_json(made[name])
+        return made
+
+
+def _is_structured(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> bool:
+    if "$ref" in schema:
+        return _is_structured(defs.get(schema["$ref"].rpartition("/")[2], {}), {})
+    kinds = [each for key in ("anyOf", "oneOf") for each in schema.get(key, ())]
+    if kinds:
+        # A text that may be either is taken as the text that it is.
+        return any(_is_structured(each, defs) for each in kinds) and not any(
+            each.get("type") == "string" for each in kinds
+        )
+    return schema.get("type") in ("array", "object")
 
 
 def messages_of(result: Any) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from servey.compat.json_schema import json_schema_of, structure_of
 from servey.core.actions import Action
 from servey.core.triggers import McpTrigger, WebTrigger, WebTriggerMethod
 from servey.http.encode import Encode, encoder_of
+from servey.mcp.fits import has_numbers, misfit
 
 RESULT = "result"
 """The key of a result that is not an object: structured content is always one."""
@@ -61,6 +62,16 @@ class Tool:
     def wraps(self) -> bool:
         """Whether the result is the member ``result`` of the structured content, because it may not be an object."""
         return self._result_schema is not None and self._result_schema.get("type") != "object"
+
+    @cached_property
+    def has_numbers(self) -> bool:
+        """Whether a result may have numbers that JSON cannot represent."""
+        return has_numbers(self._result_schema)
+
+    def misfit(self, result: Any) -> str | None:
+        """Return where and how the JSON of a result does not fit its schema, or None if it fits."""
+        schema = self._result_schema or {}
+        return misfit(schema, result, schema.get("$defs", {}))
 
     @cached_property
     def _result_schema(self) -> dict[str, Any] | None:
