@@ -21,6 +21,7 @@ from servey.auth.keys import SECRET_BYTES, KeySource, OneKey, VerifyKey, public_
 from servey.core.access import Authorization, AuthorizationError
 from servey.core.context import current_process
 from servey.core.errors import ConfigError, ServeyError
+from servey.core.process import Process
 from servey.core.settings import Settings
 from servey.core.settings.tokens import JWT_LEEWAY
 
@@ -79,6 +80,11 @@ class JwtAuthorizer:
         self._verified: dict[str, _Verified] = {}
         # None if the key source can change its keys, or a subclass decides about them.
         self._only_key = keys.key if type(keys) is OneKey else None
+
+    def attach(self, process: Process) -> None:
+        """Go by the clock of an app, unless this has its own."""
+        if self._clock is time.time:
+            self._clock = process.clock.now
 
     async def authorize(self, token: str) -> Authorization:
         """Return the authorization of a valid token. Errors: AuthorizationError; its text is only for the log."""

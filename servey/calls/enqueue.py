@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import json
 import secrets
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -87,7 +86,7 @@ def enqueueing(
     async def put() -> None:
         prepared = await asyncio.wrap_future(ready)
         if prepared is not None:
-            await _put(replace(prepared, job=replace(prepared.job, enqueued_at=time.time())))
+            await _put(replace(prepared, job=replace(prepared.job, enqueued_at=prepared.runtime.clock.now())))
 
     async def prepare() -> str:
         try:
@@ -177,7 +176,7 @@ async def _job_of(
         trusted=context.trusted,
         request_id=context.request_id,
         retry=retry or action.retry or Retry(),
-        enqueued_at=time.time(),
+        enqueued_at=context.runtime.clock.now(),
         tagged=payload.tagged,
         request=request,
         queue=action.queue,
@@ -217,7 +216,7 @@ async def enqueue_event(
         trusted=True,
         request_id=context.request_id if context is not None else "",
         retry=channel.retry,
-        enqueued_at=time.time(),
+        enqueued_at=runtime.clock.now(),
     )
     if isinstance(channel, BackgroundActionChannel):
         assert isinstance(payload, Payload)

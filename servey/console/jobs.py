@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,7 +116,7 @@ async def change_jobs(runtime: Runtime, change: str, job_ids: Iterable[str]) -> 
 
 def schedule_rows(runtime: Runtime) -> list[ScheduleRow]:
     """Return the schedules of an app, the next one first."""
-    now_ms = round(time.time() * 1000)
+    now_ms = round(runtime.clock.now() * 1000)
     rows = [
         ScheduleRow(
             each.name,

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from servey.compat.annotations import union_members
 from servey.core.actions import Action, get_action
+from servey.core.actions.naming import relative_path
 from servey.core.channels import BackgroundActionChannel, EventChannel, WebhookEventChannel, WebsocketEventChannel
 from servey.core.errors import ConfigError, collected_mistakes
-from servey.core.naming import relative_path
 
 T = TypeVar("T")
 _NOT_ACTIONS = ("__pycache__", "tests", "node_modules")

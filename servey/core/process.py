@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from servey.core.access import Authorizer, TokenSource
+from servey.core.clock import Clock
 from servey.core.messages import Bus, Message, Submitted
 from servey.core.payloads import Payload
 from servey.core.queues import Queue
@@ -61,6 +62,7 @@ class Process(Protocol):
     """
 
     authorizer: Authorizer
+    clock: Clock
     token_source: TokenSource
     observer: Any
     catalog: Any

@@ -172,7 +172,8 @@ class Subscriptions:
                 self._on_empty(feed, soon=True)
         settings = self._runtime.settings
         limits = (settings.channel_queue, settings.channel_queue_bytes)
-        made = Subscription(channel, authorization, subscriber_id or secrets.token_urlsafe(16), limits, feed.leave)
+        chosen = subscriber_id or secrets.token_urlsafe(16)
+        made = Subscription(channel, authorization, chosen, limits, feed.leave, self._runtime.clock)
         if made.error is not None:
             raise made.error
         feed.members[made] = None

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from servey.core.access import ALLOW_ALL, Authorization, AuthorizationError, allows, refusal
 from servey.core.channels import WebsocketEventChannel
+from servey.core.clock import Alarm, Clock
 from servey.core.errors import (
     ActionError,
     Forbidden,
@@ -27,7 +27,6 @@ from servey.events.items import Event, Item
 logger: logging.Logger = logging.getLogger("servey")
 
 MAX_ID_CHARACTERS = 128
-_TIMER_SECONDS = 3600.0
 
 
 class Subscription:
@@ -45,6 +44,7 @@ class Subscription:
         subscriber_id: str,
         limits: tuple[int, int],
         leave: Callable[[Subscription], None],
+        clock: Clock,
     ) -> None:
         self.channel = channel
         self.authorization = authorization
@@ -63,8 +63,9 @@ class Subscription:
         self._waiter: asyncio.Future[None] | None = None
         self.deliver: Callable[[Item], None] | None = None
         self._ended: Callable[[ActionError], None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._set_timer()
+        self._clock = clock
+        self._alarm: Alarm | None = None
+        self._set_alarm()
 
     def sees(self, event: Event) -> bool:
         """Whether an event is addressed to this subscriber and passes the channel's filter."""
@@ -123,7 +124,7 @@ class Subscription:
         """Continue with another token of the same subscriber. Errors: Unauthenticated, Forbidden."""
         await check_access(self.channel, authorization, self.subscriber_id)
         self.authorization = authorization
-        self._set_timer()
+        self._set_alarm()
 
     def end(self, error: ActionError) -> None:
         """End the subscription with an error; queued items are dropped."""
@@ -162,8 +163,8 @@ class Subscription:
 
     def _leave(self) -> None:
         self._leave_feed(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._queue.clear()
         self.replay.clear()
         self._wake()
@@ -172,19 +173,17 @@ class Subscription:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         expire_at = self.authorization.expire_at if self.authorization is not None else None
         if expire_at is None:
             return
-        left = (expire_at - datetime.now(UTC)).total_seconds()
-        if left <= 0:
+        if expire_at.timestamp() <= self._clock.now():
             self.end(Unauthenticated("The token has expired"))
         else:
-            # The clock may be changed, and a timer has a maximum length.
-            self._timer = self._loop.call_later(min(left, _TIMER_SECONDS), self._set_timer)
+            self._alarm = self._clock.alarm(expire_at.timestamp(), self._set_alarm)
 
 
 async def open_subscription(

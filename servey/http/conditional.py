@@ -5,7 +5,6 @@ Every HTTP transport builds its response first and then passes it through `with_
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -48,7 +47,7 @@ def with_cache_control(
         return response
     is_conditional = scope["method"] in _CONDITIONAL_METHODS
     content = bytes(response.body) if is_conditional and hasattr(response, "body") else None
-    now = time.time()
+    now = runtime.clock.now()
     header = cache_header(control, value, content, now=now, made_at=made_at)
     if not is_conditional:
         header = replace(header, last_modified=None)

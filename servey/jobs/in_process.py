@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ async def run_jobs(queue: MemoryQueue, runtime: Runtime) -> AsyncIterator[None]:
     """Run jobs until the block ends; then finish those that are due, within the grace period."""
     running: set[asyncio.Task[None]] = set()
     free = asyncio.Semaphore(queue.at_once)
+    queue.has_worker = True
     worker = asyncio.create_task(supervise("jobs", lambda: _work(queue, runtime, free, running), runtime))
     try:
         yield
@@ -37,6 +37,7 @@ async def run_jobs(queue: MemoryQueue, runtime: Runtime) -> AsyncIterator[None]:
         except TimeoutError:
             pass
         ending = [worker, *running]
+        queue.has_worker = False
         for task in ending:
             task.cancel()
         await asyncio.wait(ending)
@@ -51,7 +52,7 @@ async def _work(
 ) -> None:
     def start(state: JobState) -> None:
         request = CancelRequest()
-        late = max(0.0, time.time() - state.due_at)
+        late = max(0.0, runtime.clock.now() - state.due_at)
         runtime.metrics.observe(JOB_WAIT, late, state.job.title, state.job.queue)
         task = asyncio.create_task(_run(queue, runtime, state, request))
         running.add(task)

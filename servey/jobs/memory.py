@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from pydantic_core import to_json
 
+from servey.core.clock import Clock
 from servey.core.errors import Overloaded
+from servey.core.process import Process
 from servey.core.queues import (
     LISTED,
     MOST_DEAD,
@@ -46,6 +47,7 @@ class MemoryQueue:
     ) -> None:
         self.at_once = at_once
         self.grace = grace
+        self.has_worker = False
         self._keep = keep
         self._max_entries = max_entries
         self._max_bytes = max_bytes
@@ -61,6 +63,11 @@ class MemoryQueue:
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._something = asyncio.Event()
         self._ended_one = asyncio.Event()
+        self._clock = Clock()
+
+    def attach(self, process: Process) -> None:
+        """Go by the clock of an app."""
+        self._clock = process.clock
 
     async def enqueue(self, job: Job, *, delay: float = 0, key: str | None = None) -> str:
         """Add a job; return its id, or the id of an earlier job of the same action with the same ``key``.
@@ -76,7 +83,7 @@ class MemoryQueue:
         if key is not None:
             self._keys[job.title, key] = job.id
             self._key_of[job.id] = job.title, key
-        self._wait(JobState(job, due_at=time.time() + delay))
+        self._wait(JobState(job, due_at=self._clock.now() + delay))
         return job.id
 
     async def state(self, job_id: str) -> JobState | None:
@@ -143,7 +150,7 @@ class MemoryQueue:
             other = self._states.get(self._keys.get(key, ""))
             if other is None or not self._holds_key(other):
                 self._keys[key] = job_id
-        self._wait(JobState(known.job, due_at=time.time(), history=known.history))
+        self._wait(JobState(known.job, due_at=self._clock.now(), history=known.history))
         return True
 
     async def drop(self, job_id: str) -> bool:
@@ -164,7 +171,7 @@ class MemoryQueue:
             request.set()
         else:
             self._waiting.discard(job_id)
-            self._end(replace(known, state="cancelled", ended_at=time.time()))
+            self._end(replace(known, state="cancelled", ended_at=self._clock.now()))
         return True
 
     async def pause(self, queue: str) -> None:
@@ -185,7 +192,7 @@ class MemoryQueue:
         """Wait for the next job that may run, and return it as running."""
         while True:
             self._something.clear()
-            now = time.time()
+            now = self._clock.now()
             queued = self._waiting.take(now)
             if queued is not None:
                 running = replace(
@@ -194,11 +201,12 @@ class MemoryQueue:
                 self._states[queued.job.id] = running
                 return running
             due_at = self._waiting.next_at(now)
+            alarm = None if due_at is None else self._clock.alarm(due_at, self._something.set)
             try:
-                async with asyncio.timeout(None if due_at is None else max(0.0, due_at - now)):
-                    await self._something.wait()
-            except TimeoutError:
-                pass
+                await self._something.wait()
+            finally:
+                if alarm is not None:
+                    alarm.cancel()
 
     def started(self, job_id: str, request: CancelRequest) -> None:
         """Register how to cancel a running job."""
@@ -206,7 +214,7 @@ class MemoryQueue:
 
     def finish(self, running: JobState, outcome: Outcome) -> None:
         """Record the outcome of a job that `take` returned."""
-        job, now, history = running.job, time.time(), running.history
+        job, now, history = running.job, self._clock.now(), running.history
         self._running.pop(job.id, None)
         self._waiting.left(job.id, job.limit)
         if outcome.tried:
@@ -234,9 +242,17 @@ class MemoryQueue:
         """How many jobs wait or run."""
         return len(self._waiting) + len(self._running)
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no job runs, and the worker waits for a later time; also true without a worker."""
+        now = self._clock.now()
+        due_at = self._waiting.next_at(now)
+        waits = not self._something.is_set() and (due_at is None or due_at > now)
+        return not self.has_worker or (waits and not self._running)
+
     async def until_idle(self) -> None:
         """Wait until no job runs and none is due."""
-        while self._running or self._waiting.is_due(time.time()):
+        while self._running or self._waiting.is_due(self._clock.now()):
             self._ended_one.clear()
             await self._ended_one.wait()
 
@@ -247,7 +263,7 @@ class MemoryQueue:
         if state.state in UNFINISHED or state.job.unique_for is None:
             return True
         assert state.ended_at is not None
-        return time.time() < state.ended_at + state.job.unique_for
+        return self._clock.now() < state.ended_at + state.job.unique_for
 
     def _make_room_for(self, job: Job) -> None:
         """Drop ended jobs, oldest first, until there is room. Errors: Overloaded if that is not enough."""
@@ -282,7 +298,7 @@ class MemoryQueue:
         self._put(state)
         self._ended_one.set()
         ended, most = self._ended[state.state], MOST_DEAD if state.state in ("failed", "dead") else self._max_entries
-        ended[job_id] = time.time() + max(self._keep, state.job.unique_for or 0)
+        ended[job_id] = self._clock.now() + max(self._keep, state.job.unique_for or 0)
         while len(ended) > most:
             self._forget(next(iter(ended)))
         oldest = self._oldest_ended()
@@ -301,7 +317,7 @@ class MemoryQueue:
             del self._keys[key]
 
     def _forget_old(self) -> None:
-        now = time.time()
+        now = self._clock.now()
         for state in ("done", "cancelled", "failed"):
             ended = self._ended[state]
             while ended and ended[oldest := next(iter(ended))] < now:

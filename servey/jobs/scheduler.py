@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger("servey")
 
-_LONGEST_NAP = 60
 _LONGEST_HOLD = 15.0
 
 
@@ -69,19 +67,19 @@ async def run_schedules(runtime: Runtime, schedules: list[Schedule], slots: Slot
 
 
 async def _run(runtime: Runtime, schedule: Schedule, slots: Slots, group: asyncio.TaskGroup) -> None:
-    moment_ms = _now_ms()
+    clock = runtime.clock
+    moment_ms = int(clock.now() * 1000)
     while True:
-        slot_ms = schedule.slot_after(moment_ms)
-        await _until(slot_ms)
+        slot_ms, jumps = schedule.slot_after(moment_ms), clock.jumps
+        await clock.sleep_until(slot_ms / 1000)
+        if clock.jumps != jumps:
+            moment_ms = int(clock.now() * 1000)
+            continue
         # Slots that passed while the process was stopped or its loop blocked are skipped.
-        moment_ms = max(slot_ms, _last_slot(schedule, _now_ms()))
-        group.create_task(_run_slot(runtime, schedule, moment_ms, slots))
-
-
-async def _until(moment_ms: int) -> None:
-    # Sleep in short steps: a long sleep would not notice that the system clock was changed.
-    while (left := moment_ms / 1000 - time.time()) > 0:  # noqa: ASYNC110 - time is what is waited for
-        await asyncio.sleep(min(left, _LONGEST_NAP))
+        moment_ms = max(slot_ms, _last_slot(schedule, int(clock.now() * 1000)))
+        clock.running += 1
+        run = group.create_task(_run_slot(runtime, schedule, moment_ms, slots))
+        run.add_done_callback(lambda _: clock.ended_run())
 
 
 def _last_slot(schedule: Schedule, moment_ms: int) -> int:
@@ -98,7 +96,7 @@ async def _run_slot(runtime: Runtime, schedule: Schedule, slot_ms: int, slots: S
     try:
         async with slots.take(schedule.name, slot_ms, _hold_of(schedule), longest) as taken:
             if taken:
-                runtime.metrics.observe(SCHEDULE_LAG, max(0.0, time.time() - slot_ms / 1000), action.name)
+                runtime.metrics.observe(SCHEDULE_LAG, max(0.0, runtime.clock.now() - slot_ms / 1000), action.name)
                 async with runtime.context("schedule", trusted=True) as context:
                     await _call(runtime, schedule, slot_ms, context)
     except Exception:
@@ -142,7 +140,3 @@ def _hold_of(schedule: Schedule) -> float:
     if isinstance(schedule.trigger, FixedRateTrigger):
         return min(0.9 * schedule.trigger.interval, _LONGEST_HOLD)
     return _LONGEST_HOLD
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

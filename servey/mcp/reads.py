@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -49,6 +48,6 @@ def freshness_of(plan: Plan, context: Context) -> dict[str, Any]:
     reads_request = plan.injection is not None and plan.injection.vary_of(context.runtime.app) != ()
     if not isinstance(control, TtlCacheControl) or reads_request:
         return {"ttlMs": 0, "cacheScope": "private"}
-    age = 0.0 if context.made_at is None else max(0.0, time.time() - context.made_at)
+    age = 0.0 if context.made_at is None else max(0.0, context.runtime.clock.now() - context.made_at)
     left = max(0.0, min(control.ttl - age, 31_536_000))
     return {"ttlMs": int(left * 1000), "cacheScope": "private" if control.private else "public"}

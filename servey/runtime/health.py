@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from servey.calls.in_flight import InFlight
+from servey.core.clock import Clock
 from servey.core.queues import Depth, Queue, QueueState
 from servey.events.feeds import Subscriptions
 from servey.observability.metrics import (
@@ -34,6 +34,7 @@ class Monitored(Protocol):
     metrics: Metrics
     in_flight: InFlight
     failed_tasks: dict[str, str]
+    clock: Clock
 
     @property
     def parts_in_use(self) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def register_gauges(runtime: Monitored) -> None:
         return {(each.name,): of(each) for each in await runtime.queue.queues()} if in_use() else {}
 
     def overdue(found: Depth | QueueState) -> float:
-        return 0 if found.due_at is None else max(0.0, time.time() - found.due_at)
+        return 0 if found.due_at is None else max(0.0, runtime.clock.now() - found.due_at)
 
     async def parts_up() -> dict[Labels, float]:
         return {(name,): float(problem is None) for name, problem in (await check_parts(runtime)).items()}

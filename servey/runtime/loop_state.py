@@ -11,8 +11,11 @@ from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+from anyio import from_thread
+
 from servey.caching.results import Results
 from servey.calls.threads import Threads
+from servey.core.clock import Clock
 from servey.core.messages import Bus
 from servey.core.queues import Queue
 from servey.core.settings import Settings
@@ -30,13 +33,14 @@ class LoopState:
     them.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, make_part: MakePart) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, clock: Clock, make_part: MakePart) -> None:
         self.stopping: asyncio.Event = asyncio.Event()
         self.subscriptions: Subscriptions | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.lanes: Lanes = Lanes()
         self._loop = ref(loop)
         self._settings = settings
+        self._clock = clock
         self._make_part = make_part
 
     @property
@@ -67,7 +71,8 @@ class LoopState:
     @cached_property
     def results(self) -> Results:
         """The server-side cache."""
-        return Results(self._make_part("cache"), self._settings.redis_prefix + self._settings.cache_prefix)
+        prefix = self._settings.redis_prefix + self._settings.cache_prefix
+        return Results(self._make_part("cache"), prefix, self._clock.now)
 
     async def close_results(self) -> None:
         """Close the cache, if it was used."""
@@ -85,9 +90,10 @@ class LoopState:
 class LoopStates:
     """The state of each event loop that an app is used on."""
 
-    def __init__(self, settings: Settings, make_part: MakePart, make_part_outside: MakePart) -> None:
+    def __init__(self, settings: Settings, clock: Clock, make_part: MakePart, make_part_outside: MakePart) -> None:
         """``make_part_outside`` makes the parts of a loop that runs no lifespan."""
         self._settings = settings
+        self._clock = clock
         self._make_part = make_part
         self._make_part_outside = make_part_outside
         self._running: list[LoopState] = []
@@ -102,7 +108,7 @@ class LoopStates:
         """The state of an event loop, inside or outside of a lifespan."""
         state = self._by_loop.get(loop)
         if state is None:
-            state = self._by_loop[loop] = LoopState(loop, self._settings, self._make_part_outside)
+            state = self._by_loop[loop] = LoopState(loop, self._settings, self._clock, self._make_part_outside)
         return state
 
     def home(
@@ -123,7 +129,7 @@ class LoopStates:
     def open(self) -> LoopState:
         """Create the state of a lifespan that begins on the running loop."""
         loop = asyncio.get_running_loop()
-        state = LoopState(loop, self._settings, self._make_part)
+        state = LoopState(loop, self._settings, self._clock, self._make_part)
         self._running.append(state)
         self._by_loop[loop] = state
         return state
@@ -137,3 +143,19 @@ class LoopStates:
             self._by_loop[loop] = outer
         else:
             del self._by_loop[loop]
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def loop_of_thread() -> asyncio.AbstractEventLoop | None:
+    """The event loop that the current worker thread works for, or None in any other thread."""
+    try:
+        return from_thread.run_sync(asyncio.get_running_loop)
+    except RuntimeError:
+        return None

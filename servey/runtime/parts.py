@@ -72,6 +72,13 @@ class Parts:
         return _made(self.cache, settings, "cache", "get")
 
 
+def attach(part: Any, process: object) -> None:
+    """Let a part with a method ``attach(process)`` learn which app it belongs to."""
+    method = getattr(part, "attach", None)
+    if method is not None:
+        method(process)
+
+
 class PartMaker:
     """Makes the bus, the queue and the cache of an app for each of its event loops."""
 
@@ -90,9 +97,7 @@ class PartMaker:
         made = self._prepared.pop(name, None)
         if made is None:
             made = self._make[name](self._settings)
-            attach = getattr(made, "attach", None)
-            if attach is not None:
-                attach(self._process)
+            attach(made, self._process)
         return made
 
     def make_for_lifespan(self, name: str) -> Any:

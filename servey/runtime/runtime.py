@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
-from anyio import from_thread
-
 from servey.caching.results import Results
 from servey.calls.enqueue import enqueue_event, enqueueing, why_no_job
 from servey.calls.ids import new_request_id
@@ -24,6 +22,7 @@ from servey.core.actions import Action, get_action
 from servey.core.cache import TtlCacheControl
 from servey.core.catalog import Catalog
 from servey.core.channels import BackgroundActionChannel, WebhookEventChannel, WebsocketEventChannel
+from servey.core.clock import Clock
 from servey.core.context import Context, Transport, forget_running, note_created, note_running
 from servey.core.errors import ActionError, ConfigError, ServeyError
 from servey.core.messages import Bus, Message, Submitted
@@ -35,8 +34,8 @@ from servey.events.feeds import Subscriptions
 from servey.observability.metrics import PUBLISHED, Metrics
 from servey.observability.telemetry import Observer, observer_of, sending
 from servey.runtime.health import register_gauges
-from servey.runtime.loop_state import LoopState, LoopStates
-from servey.runtime.parts import PartMaker, Parts
+from servey.runtime.loop_state import LoopState, LoopStates, loop_of_thread, running_loop
+from servey.runtime.parts import PartMaker, Parts, attach
 from servey.runtime.signals import set_on_shutdown_signal
 from servey.runtime.startup_checks import RedisWatch, problems_of
 
@@ -61,6 +60,7 @@ class Runtime:
         self.catalog = catalog
         self.settings: Settings = settings
         self.parts = parts
+        self.clock: Clock = Clock()
         self.authorizer: Authorizer
         self.token_source: TokenSource
         self.services: list[Service] = []
@@ -88,9 +88,10 @@ class Runtime:
         """Use these settings, before the app runs. Errors: ConfigError."""
         self.settings = settings
         self.authorizer = self.parts.make_authorizer(settings)
+        attach(self.authorizer, self)
         self.token_source = self.parts.make_token_source(settings)
         maker = PartMaker(self.parts, settings, self, self._slow_parts)
-        self._states = LoopStates(settings, maker.make_for_lifespan, maker.make_outside)
+        self._states = LoopStates(settings, self.clock, maker.make_for_lifespan, maker.make_outside)
 
     @property
     def threads(self) -> Threads:
@@ -122,7 +123,7 @@ class Runtime:
 
     @property
     def _state(self) -> LoopState:
-        state = self._states.home(_running_loop())
+        state = self._states.home(running_loop())
         if state is None:
             raise ServeyError("The app is not running and there is no event loop; enter the app's lifespan")
         return state
@@ -163,8 +164,8 @@ class Runtime:
         In a worker thread this waits for the result; on an event loop the returned object can be awaited.
         Errors: ServeyError if the app is not running and there is no event loop.
         """
-        here = _running_loop()
-        state = self._states.home(here, _loop_of_thread)
+        here = running_loop()
+        state = self._states.home(here, loop_of_thread)
         if state is None:
             raise ServeyError("The app is not running, so there is no event loop to publish on; enter its lifespan")
         if not self.is_running and not self._has_warned:
@@ -344,21 +345,6 @@ class Runtime:
 
 async def _nothing() -> None:
     pass
-
-
-def _loop_of_thread() -> asyncio.AbstractEventLoop | None:
-    """The event loop that the current worker thread works for, or None in any other thread."""
-    try:
-        return from_thread.run_sync(asyncio.get_running_loop)
-    except RuntimeError:
-        return None
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _log_failure(task: asyncio.Task[Any]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from servey.testing.classes import define_test_class
 from servey.testing.client import Subscriber, async_client, client, every_item, subscribe, token_for
+from servey.testing.clock import SettableClock, set_clock
 from servey.testing.examples import ExampleCase, example_cases
 from servey.testing.outcomes import Outcome
 from servey.testing.recorders import Enqueued, enqueued, published
@@ -15,6 +16,7 @@ __all__ = [
     "Enqueued",
     "ExampleCase",
     "Outcome",
+    "SettableClock",
     "Subscriber",
     "async_client",
     "client",
@@ -23,6 +25,7 @@ __all__ = [
     "every_item",
     "example_cases",
     "published",
+    "set_clock",
     "subscribe",
     "token_for",
 ]

@@ -8,7 +8,7 @@ import pytest
 
 from servey import ALLOW_ALL, WEB_GET, WEB_POST, ConfigError, Context, Example, Settings, action, create_app
 from servey.core.actions import get_action
-from servey.core.naming import camel_case, kebab_case
+from servey.core.actions.naming import camel_case, kebab_case
 
 DEV = Settings(env="dev")
 

@@ -17,11 +17,11 @@ from servey.compat.json_schema import json_schema_of, structure_of
 from servey.compat.pydantic import instance_checks, stops_at_first_item
 from servey.core.access import ALLOW_ALL, AccessControl, Authorization
 from servey.core.actions.examples import BatchInvoker, Example
+from servey.core.actions.naming import camel_case, relative_path
 from servey.core.actions.paging import Cursor, item_type_of
 from servey.core.cache import CacheControl
 from servey.core.context import Context
 from servey.core.errors import ConfigError
-from servey.core.naming import camel_case, relative_path
 from servey.core.params import (
     Param,
     Signature,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typing_extensions
 
-from servey.core.naming import camel_case
+from servey.core.actions.naming import camel_case
 
 _LEGAL = re.compile(r"(?!__)[_A-Za-z][_0-9A-Za-z]*", re.ASCII)
 _PARTS = re.compile(r"[_.\-]+")

@@ -20,8 +20,8 @@ from pydantic_core import PydanticUndefined
 
 from servey.calls.batches import arguments_of_batch
 from servey.core.actions import Action
+from servey.core.actions.naming import camel_case
 from servey.core.actions.paging import Edge, PageInfo, item_type_of
-from servey.core.naming import camel_case
 from servey.graphql.schema.defaults import is_big, is_id, member_of_input
 from servey.graphql.schema.members import annotated, doc_of, is_object, is_typed_dict, parts_of
 from servey.graphql.schema.names import field_name, is_valid_name, type_name

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 from servey.calls.invoke import Plan
 from servey.core.actions import Action
-from servey.core.naming import kebab_case
+from servey.core.actions.naming import kebab_case
 from servey.core.triggers import McpTrigger
 from servey.mcp.kinds.tools import result_schema
 

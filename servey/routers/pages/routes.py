@@ -25,6 +25,7 @@ from starlette.types import Scope
 from servey.calls.invoke import authorize, perform, validate
 from servey.calls.outcomes import Stream
 from servey.core.actions import Action
+from servey.core.actions.naming import kebab_case
 from servey.core.cache import SecureHashCacheControl, TtlCacheControl
 from servey.core.context import Context, Transport
 from servey.core.errors import (
@@ -37,7 +38,6 @@ from servey.core.errors import (
     ServeyError,
     Unauthenticated,
 )
-from servey.core.naming import kebab_case
 from servey.core.pages import Redirect, WebPageResponse, needs_template
 from servey.core.triggers import WebPageTrigger, WebTrigger
 from servey.http.conditional import with_cache_control

@@ -285,7 +285,7 @@ class _Writer(InputWriter):
         self._bind(rendered=rendered, with_cache_headers=with_cache_headers)
         if self.names["kept"] is not None:
             self._emit("      if context.cached is not None: kept.keep(kept_as, context, body)")
-        headers = cache_headers(self.spec.plan, self.spec.method, status)
+        headers = cache_headers(self.spec.plan, self.spec.method, status, self.spec.runtime.clock)
         if control is not None and headers is None:
             needs_response = "True"
         elif control is not None:

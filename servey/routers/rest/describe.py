@@ -19,7 +19,7 @@ from servey.compat import fastapi as compat
 from servey.compat.json_schema import json_schema_of
 from servey.core.access import ALLOW_ALL, required_scopes, rule_text
 from servey.core.actions import Action
-from servey.core.naming import camel_case
+from servey.core.actions.naming import camel_case
 from servey.core.params import Param, params_type
 from servey.core.process import Process
 from servey.core.triggers import WebTrigger

@@ -31,7 +31,7 @@ class KeptAnswers:
         self._runtime = spec.runtime
         self._name = spec.plan.action.name
         self._ttl = control.ttl
-        self._headers = CacheHeaders(spec.plan, control)
+        self._headers = CacheHeaders(spec.plan, control, spec.runtime.clock)
 
     async def find(self, kept_as: tuple[Any, ...], headers: Mapping[bytes, bytes]) -> Found | None:
         """Return the response of a valid result, or None if the request has to be served in the usual way."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -20,6 +19,7 @@ from servey.core.cache import (
     cache_header,
     strong_etag,
 )
+from servey.core.clock import Clock
 from servey.core.process import Process
 from servey.http.conditional import with_cache_control
 from servey.http.web import JSON, has_body
@@ -73,8 +73,9 @@ Found = tuple[int, Headers, bytes]
 class CacheHeaders:
     """What `with_cache_headers` adds to the JSON of one action, as bytes, for requests with the usual headers."""
 
-    def __init__(self, plan: Plan, control: TtlCacheControl | SecureHashCacheControl) -> None:
+    def __init__(self, plan: Plan, control: TtlCacheControl | SecureHashCacheControl, clock: Clock) -> None:
         self._control = control
+        self._clock = clock
         self._ttl = control.ttl if isinstance(control, TtlCacheControl) else 0.0
         self._injection = plan.injection
         self._second = -1
@@ -97,7 +98,7 @@ class CacheHeaders:
         asked = request.get(b"if-none-match")
         if asked is not None and asked != etag:
             return None
-        now = time.time()
+        now = self._clock.now()
         age = 0.0 if made_at is None else max(0.0, now - made_at)
         first, last = self._at(now, int(min(self._ttl - age, LONGEST_SECONDS)), age)
         if self._injection is not None:
@@ -125,12 +126,12 @@ class CacheHeaders:
         return found
 
 
-def cache_headers(plan: Plan, method: str, status: int) -> CacheHeaders | None:
+def cache_headers(plan: Plan, method: str, status: int, clock: Clock) -> CacheHeaders | None:
     """Return what makes the responses of an action with a cache control, or None if its kind needs the result itself."""
     control = plan.action.cache_control
     if method != "GET" or status != 200 or type(control) not in (TtlCacheControl, SecureHashCacheControl):
         return None
-    return CacheHeaders(plan, control)  # type: ignore[arg-type]
+    return CacheHeaders(plan, control, clock)  # type: ignore[arg-type]
 
 
 def described_headers(control: CacheControl, *, reads: bool) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from fastapi.routing import iter_route_contexts
 from starlette.responses import JSONResponse, Response
 
 from servey.core.actions import Action
+from servey.core.actions.naming import kebab_case
 from servey.core.errors import ConfigError
-from servey.core.naming import kebab_case
 from servey.core.triggers import WebTrigger
 from servey.http.web import has_body, operation_id_of
 from servey.routers.rest import describe

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf
 from time import monotonic
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from servey.calls.outcomes import Stream, Waiting, checked
+from servey.core.clock import Alarm, Clock
 from servey.core.context import Context
 from servey.core.errors import Unauthenticated, body_of
 from servey.http.encode import Encode
@@ -92,6 +94,26 @@ class StreamResponse(Response):
         )
 
 
+@contextmanager
+def _expiry(timer: asyncio.Timeout, moment: float, clock: Clock) -> Iterator[None]:
+    """End the block by a timer at a time of day."""
+    alarms: list[Alarm] = []
+
+    def ring() -> None:
+        alarms.pop().cancel()
+        if clock.now() >= moment:
+            timer.reschedule(asyncio.get_running_loop().time())
+        else:
+            alarms.append(clock.alarm(moment, ring))
+
+    alarms.append(clock.alarm(moment, ring))
+    try:
+        yield
+    finally:
+        for alarm in alarms:
+            alarm.cancel()
+
+
 class _Items:
     """The items of a stream as the chunks of a body.
 
@@ -111,8 +133,8 @@ class _Items:
         self._until = 0.0
         authorization = context.verified_authorization
         expire_at = authorization.expire_at if authorization is not None else None
-        left = inf if expire_at is None else (expire_at - datetime.now(UTC)).total_seconds()
-        self._expires = monotonic() + left
+        self._clock = context.runtime.clock
+        self._expires = inf if expire_at is None else expire_at.timestamp()
 
     async def write(self, writer: BodyWriter) -> None:
         """Write all items, and the error that ends them early, until the client does not read."""
@@ -161,9 +183,9 @@ class _Items:
         line = None if self._encode is None else self._encode(item)
         if line is None:
             line = self._serialize(checked(self._stream.action, item), by_alias=True, warnings=False)
-        now = monotonic()
-        if now >= self._expires:
+        if self._expires != inf and self._clock.now() >= self._expires:
             raise Unauthenticated("The token has expired")
+        now = monotonic()
         self._held.append(line)
         self._size += len(line)
         return now < self._until and self._size < _BATCH_BYTES
@@ -190,10 +212,11 @@ class _Items:
         """Return the item that is waited for. Errors: Unauthenticated when the token expires."""
         if self._expires == inf:
             return await self._stream.wait(waiting)
-        timer = asyncio.timeout(self._expires - monotonic())
+        timer = asyncio.timeout(None)
         try:
             async with timer:
-                return await self._stream.wait(waiting)
+                with _expiry(timer, self._expires, self._clock):
+                    return await self._stream.wait(waiting)
         except TimeoutError:
             if not timer.expired():
                 raise
