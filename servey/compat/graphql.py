@@ -9,10 +9,12 @@ import inspect
 from typing import Any
 
 import graphql
-from graphql import GraphQLArgument, GraphQLInputField, GraphQLSchema
+from graphql import DocumentNode, GraphQLArgument, GraphQLInputField, GraphQLSchema
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetails
 from graphql.execution.execute import create_source_event_stream
+from graphql.language import NameNode, Node, Token, TokenKind
+from graphql.language.ast import QUERY_DOCUMENT_KEYS
 from graphql.pyutils import Path
 from graphql.type import GraphQLDefaultInput
 from graphql.utilities import ast_from_value
@@ -25,7 +27,9 @@ __all__ = [
     "Path",
     "core_schema",
     "create_source_event_stream",
+    "drop_tokens",
     "show_default",
+    "unlink_tokens",
 ]
 
 OMITTED: Any = object()
@@ -59,6 +63,38 @@ def core_schema(schema: object) -> GraphQLSchema:
             "strawberry-graphql changed its Schema; install a version that this version of servey supports"
         )
     return core
+
+
+def unlink_tokens(document: DocumentNode) -> None:
+    """Unlink the tokens of a document from each other, so that they are freed without the cyclic garbage collector."""
+    token = document.loc.start_token if document.loc is not None else None
+    while token is not None:
+        following = token.next
+        token.prev = token.next = None
+        token = following
+
+
+def drop_tokens(document: DocumentNode) -> None:
+    """Drop the tokens of a valid document and the locations of its names, which are half of the objects that the garbage
+    collector visits for it. Errors of an execution have the locations of fields, arguments and variables.
+    """
+    nodes: list[Node] = [document]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, NameNode):
+            object.__setattr__(node, "loc", None)
+            continue
+        if node.loc is not None:
+            node.loc.start_token = node.loc.end_token = _NO_TOKEN
+        for key in QUERY_DOCUMENT_KEYS.get(node.kind, ()):
+            value = getattr(node, key)
+            if isinstance(value, Node):
+                nodes.append(value)
+            elif value:
+                nodes += value
+
+
+_NO_TOKEN = Token(TokenKind.SOF, 0, 0, 0, 0)
 
 
 def show_default(target: GraphQLArgument | GraphQLInputField, default: Any) -> None:

@@ -19,6 +19,7 @@ from graphql import (
     validate,
 )
 
+from servey.compat.graphql import drop_tokens, unlink_tokens
 from servey.core.settings import Settings
 from servey.graphql.execution.completion import Plans
 from servey.graphql.execution.limits import LimitExceeded, check_limits
@@ -93,6 +94,7 @@ class Documents:
             )
         try:
             node = parse(Source(text), max_tokens=limit)
+            unlink_tokens(node)
             check_limits(node, self._settings, self._schema.type_map)
             errors = validate(
                 self._schema,
@@ -114,6 +116,7 @@ class Documents:
             raise LimitExceeded("The document is nested too deeply")
         if errors:
             raise BadDocument(errors)
+        drop_tokens(node)
         operations = {
             each.name.value if each.name else None: each
             for each in node.definitions
