@@ -17,7 +17,7 @@ async def fails(number: int, name: str = "x") -> str:
 
 
 @pytest.mark.parametrize(
-    "query, variables, locations",
+    ("query", "variables", "locations"),
     [
         ("{\n  fails(number: 1) }", {}, [(2, 3)]),
         ("{ fails(number: 1)\n  ...F } fragment F on Query {\n b: fails(number: 2, name: 5) }", {}, [(3, 28)]),
