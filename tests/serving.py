@@ -145,7 +145,8 @@ LASTING_KEYS = re.compile(
     | held | (held | used):.+    # ids of jobs that wait for a limit, of running jobs that share it
     | job:[^:]+                  # a job that waits or is dead; it expires once it has ended otherwise
     | key:.+                     # the key of a job that waits; it expires once the job has ended
-    | dead                       # ids of dead jobs
+    | dead(:.+)?                 # ids of dead jobs, and of those of an action
+    | actions | queued:.+        # names of actions; ids of jobs of an action that wait
     | channel:.+:(history|place) # the last events of a channel with history, and the number of the last one
     )""",
     re.VERBOSE,

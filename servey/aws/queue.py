@@ -6,7 +6,7 @@ Source: SQS developer guide, "Message quotas"; the SQS API reference.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any, Literal, Protocol, TypeAlias
@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 from servey.aws.clients import Client
 from servey.aws.table import Item, Table, table_of
 from servey.core.errors import ActionError, Overloaded, ServeyError
-from servey.core.queues import LISTED, UNFINISHED, Depth, Job, JobState, QueueState, State
+from servey.core.queues import LISTED, UNFINISHED, ActionJobs, Depth, Job, JobEvent, JobState, QueueState, State
 from servey.core.settings import Settings
 
 LARGEST_BYTES = 1024 * 1024
@@ -107,6 +107,14 @@ class SqsQueue:
     async def queues(self) -> list[QueueState]:
         """Errors: ServeyError; SQS cannot list its messages."""
         raise _not_possible("list its jobs")
+
+    async def actions(self) -> list[ActionJobs]:
+        """Errors: ServeyError; SQS cannot list its messages."""
+        raise _not_possible("list its jobs")
+
+    def events(self) -> AsyncIterator[JobEvent]:
+        """Errors: ServeyError; SQS has no events of jobs."""
+        raise _not_possible("publish events of its jobs")
 
     async def depth(self) -> Depth:
         """Errors: ServeyError; SQS only reports an approximate size."""

@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 jobs: typer.Typer = typer.Typer(
-    name="jobs", help="List jobs and queues; retry, drop or cancel jobs; pause queues.", invoke_without_command=True
+    name="jobs",
+    help="List and watch jobs and queues; retry, drop or cancel jobs; pause queues.",
+    invoke_without_command=True,
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
@@ -54,7 +57,7 @@ def list_jobs(
     as_json: AsJson = False,
     app: AppPlace = None,
 ) -> None:
-    """List jobs and queues; retry, drop or cancel jobs; pause queues."""
+    """List and watch jobs and queues; retry, drop or cancel jobs; pause queues."""
     from servey.core.queues import LISTED, STATES
 
     use_app(app)
@@ -96,18 +99,30 @@ def show(
 
 
 @jobs.command()
-def retry(ids: Ids = None, all_dead: AllDead = False, action: ActionName = None, since: Since = None) -> None:
+def retry(
+    ids: Ids = None, all_dead: AllDead = False, action: ActionName = None, since: Since = None, as_json: AsJson = False
+) -> None:
     """Enqueue dead or cancelled jobs again: some, or --all dead ones, of one action if named."""
     after = _moment(since, "--since")
     if bool(ids) == all_dead or (ids and (action or since)):
         fail("give job ids, or --all for all dead jobs, with --action and --since to select among them", 2)
     _each(
-        ids, lambda opened: _dead(opened, action, None, after=after), "retried", lambda opened, each: opened.retry(each)
+        ids,
+        lambda opened: _dead(opened, action, None, after=after),
+        "retried",
+        lambda opened, each: opened.retry(each),
+        as_json,
     )
 
 
 @jobs.command()
-def drop(ids: Ids = None, all_dead: AllDead = False, action: ActionName = None, older_than: OlderThan = None) -> None:
+def drop(
+    ids: Ids = None,
+    all_dead: AllDead = False,
+    action: ActionName = None,
+    older_than: OlderThan = None,
+    as_json: AsJson = False,
+) -> None:
     """Delete jobs that do not run: some, or --all dead ones, or those that died long ago."""
     before = _moment(older_than, "--older-than")
     if bool(ids) == (all_dead or before is not None) or (ids and action):
@@ -117,13 +132,32 @@ def drop(ids: Ids = None, all_dead: AllDead = False, action: ActionName = None, 
         lambda opened: _dead(opened, action, None, before=before),
         "dropped",
         lambda opened, each: opened.drop(each),
+        as_json,
     )
 
 
 @jobs.command()
-def cancel(ids: Needed) -> None:
+def cancel(ids: Needed, as_json: AsJson = False) -> None:
     """Cancel queued or running jobs."""
-    _each(ids, None, "cancelled", lambda opened, each: opened.cancel(each))
+    _each(ids, None, "cancelled", lambda opened, each: opened.cancel(each), as_json)
+
+
+@jobs.command()
+def watch(action: ActionName = None, queue: QueueName = None, as_json: AsJson = False) -> None:
+    """Print what happens to jobs until you press Ctrl-C."""
+
+    async def main(opened: Queue) -> None:
+        async for each in opened.events():
+            if action not in (None, each.action) or queue not in (None, each.queue):
+                continue
+            if as_json:
+                print(json.dumps(asdict(each)), flush=True)
+            else:
+                at = time.strftime("%H:%M:%S", time.localtime(each.at))
+                print(f"{at}  {each.event:<14}  {each.id}  {each.action}  {_text_of(each.error)}".rstrip(), flush=True)
+
+    with suppress(KeyboardInterrupt):
+        _run(main)
 
 
 @jobs.command()
@@ -181,6 +215,7 @@ def _each(
     find: Callable[[Queue], Awaitable[list[JobState]]] | None,
     done: str,
     change: Callable[[Queue, str], Awaitable[bool]],
+    as_json: bool,
 ) -> None:
     """Change the jobs with these ids, or else those that are found."""
 
@@ -193,7 +228,11 @@ def _each(
         return wanted, await _refused(wanted, lambda job_id: change(opened, job_id))
 
     wanted, refused = _run(main)
-    print(f"{len(wanted) - len(refused)} jobs {done}")
+    changed = set(wanted).difference(refused)
+    if as_json:
+        print(json.dumps({done: [each for each in wanted if each in changed], "refused": refused}, indent=2))
+    else:
+        print(f"{len(changed)} jobs {done}")
     if ids and refused:
         fail(f"no such job, so not {done}: {', '.join(refused)}", 1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from random import random
@@ -275,6 +275,21 @@ class QueueState:
 
 
 @dataclass(frozen=True)
+class ActionJobs:
+    """The jobs of one action in one queue; ``dead`` counts those that were given up.
+
+    Units: ``due_at``, of the job that was or will be due first, in seconds since 1970; None if no job waits.
+    """
+
+    queue: str
+    action: str
+    queued: int = 0
+    running: int = 0
+    dead: int = 0
+    due_at: float | None = None
+
+
+@dataclass(frozen=True)
 class Depth:
     """The size of all queues together. Units: ``due_at``, of the job that is due first, in seconds since 1970."""
 
@@ -283,11 +298,29 @@ class Depth:
     due_at: float | None
 
 
-class Queue(Protocol):
-    """Holds jobs for workers and records their state.
+@dataclass(frozen=True)
+class JobEvent:
+    """What happened to a job, for those who watch; without parameters and results, so they see no data of users.
 
-    One `Queue` holds all named queues of an app (``action(queue="mail")``).
+    Shape: ``event`` is ``job.`` and one of queued, started, progressed, succeeded, retried, failed, dead, cancelled;
+    ``tries`` counts the tries that have begun. The last four are None unless the event has them.
+    Units: ``at`` and ``due_at`` in seconds since 1970.
     """
+
+    event: str
+    id: str
+    action: str
+    queue: str
+    at: float
+    tries: int = 0
+    worker: str | None = None
+    due_at: float | None = None
+    error: Mapping[str, Any] | None = None
+    progress: Mapping[str, Any] | None = None
+
+
+class Queue(Protocol):
+    """Holds jobs for workers, in all named queues of an app (``action(queue="mail")``), and records their state."""
 
     async def enqueue(self, job: Job, *, delay: float = 0, key: str | None = None) -> str:
         """Add a job; return its id, or the id of an earlier job of the same action with the same ``key``.
@@ -324,8 +357,16 @@ class Queue(Protocol):
         """Return every queue that has held a job or is paused, ordered by name."""
         ...
 
+    async def actions(self) -> list[ActionJobs]:
+        """Return the jobs of each action in each queue that has held some, ordered by queue and action."""
+        ...
+
     async def depth(self) -> Depth:
         """Return the size of all queues together."""
+        ...
+
+    def events(self) -> AsyncIterator[JobEvent]:
+        """Yield what happens to jobs from now on, in any process. Events are lost while the queue does not answer."""
         ...
 
     async def retry(self, job_id: str) -> bool:

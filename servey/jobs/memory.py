@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +15,16 @@ from servey.core.clock import Clock
 from servey.core.errors import Overloaded
 from servey.core.process import Process
 from servey.core.queues import (
+    GIVEN_UP,
     LISTED,
     MOST_DEAD,
     MOST_TRIES_KEPT,
     UNFINISHED,
+    ActionJobs,
     CancelRequest,
     Depth,
     Job,
+    JobEvent,
     JobState,
     QueueState,
     State,
@@ -31,6 +34,13 @@ from servey.core.queues import (
 from servey.jobs.perform import Outcome
 from servey.jobs.waiting import WaitingJobs
 
+_EVENT_OF_END: dict[State, str] = {
+    "done": "job.succeeded",
+    "failed": "job.failed",
+    "dead": "job.dead",
+    "cancelled": "job.cancelled",
+}
+_MOST_EVENTS = 10_000
 _OVERHEAD_BYTES = 1000
 """The approximate size of a job without its parameters and its result."""
 
@@ -61,6 +71,8 @@ class MemoryQueue:
         # When the jobs that have ended expire, oldest first; the first list is dropped first when memory runs short.
         self._ended: dict[State, dict[str, float]] = {"done": {}, "cancelled": {}, "failed": {}, "dead": {}}
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._actions: set[tuple[str, str]] = set()
+        self._watchers: set[asyncio.Queue[JobEvent]] = set()
         self._something = asyncio.Event()
         self._ended_one = asyncio.Event()
         self._clock = Clock()
@@ -103,6 +115,7 @@ class MemoryQueue:
         known = self._states.get(job_id)
         if known is not None and known.state == "running":
             self._states[job_id] = replace(known, progress=progress)
+            self._publish("job.progressed", known, progress=progress)
 
     async def jobs(
         self,
@@ -131,6 +144,18 @@ class MemoryQueue:
             due = [each.due_at for each in own if each.state == "queued"]
             running = sum(each.state == "running" for each in own)
             found.append(QueueState(name, name in self._waiting.paused, len(due), running, min(due, default=None)))
+        return found
+
+    async def actions(self) -> list[ActionJobs]:
+        """Return the jobs of each action in each queue that has held some."""
+        by_action: dict[tuple[str, str], list[JobState]] = {each: [] for each in sorted(self._actions)}
+        for each in self._states.values():
+            by_action[each.job.queue, each.job.title].append(each)
+        found: list[ActionJobs] = []
+        for (queue, action), own in by_action.items():
+            due = [each.due_at for each in own if each.state == "queued"]
+            running, dead = (sum(each.state in states for each in own) for states in (("running",), GIVEN_UP))
+            found.append(ActionJobs(queue, action, len(due), running, dead, min(due, default=None)))
         return found
 
     async def depth(self) -> Depth:
@@ -183,6 +208,24 @@ class MemoryQueue:
         self._waiting.paused.discard(queue)
         self._something.set()
 
+    async def events(self) -> AsyncIterator[JobEvent]:
+        """Yield what happens to jobs from now on."""
+        waiting: asyncio.Queue[JobEvent] = asyncio.Queue(_MOST_EVENTS)
+        self._watchers.add(waiting)
+        try:
+            while True:
+                yield await waiting.get()
+        finally:
+            self._watchers.discard(waiting)
+
+    def _publish(self, event: str, state: JobState, **more: Any) -> None:
+        if self._watchers:
+            job = state.job
+            published = JobEvent(event, job.id, job.title, job.queue, self._clock.now(), state.tries, **more)
+            for each in self._watchers:
+                if not each.full():  # a slow watcher misses events
+                    each.put_nowait(published)
+
     async def aclose(self) -> None:
         """Do nothing; the queue holds no connection open."""
 
@@ -199,6 +242,7 @@ class MemoryQueue:
                     queued, state="running", tries=queued.tries + 1, worker=self._worker, started_at=now, ended_at=None
                 )
                 self._states[queued.job.id] = running
+                self._publish("job.started", running, worker=self._worker)
                 return running
             due_at = self._waiting.next_at(now)
             alarm = None if due_at is None else self._clock.alarm(due_at, self._something.set)
@@ -231,7 +275,7 @@ class MemoryQueue:
             ended_at=now,
         )
         if state.state == "queued":
-            self._wait(state)
+            self._wait(state, "job.retried" if outcome.tried else "job.queued")
         else:
             self._end(state)
         self._something.set()
@@ -279,10 +323,12 @@ class MemoryQueue:
             while ended:
                 yield next(iter(ended))
 
-    def _wait(self, state: JobState) -> None:
+    def _wait(self, state: JobState, event: str = "job.queued") -> None:
+        self._actions.add((state.job.queue, state.job.title))
         self._put(state)
         self._waiting.add(state)
         self._something.set()
+        self._publish(event, state, due_at=state.due_at, error=state.error)
 
     def _put(self, state: JobState) -> None:
         job_id = state.job.id
@@ -296,6 +342,7 @@ class MemoryQueue:
         if state.state == "done":
             state = replace(state, job=replace(state.job, params=None, request=None))
         self._put(state)
+        self._publish(_EVENT_OF_END[state.state], state, error=state.error)
         self._ended_one.set()
         ended, most = self._ended[state.state], MOST_DEAD if state.state in ("failed", "dead") else self._max_entries
         ended[job_id] = self._clock.now() + max(self._keep, state.job.unique_for or 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from random import uniform
@@ -28,7 +29,7 @@ from servey.core.payloads import Payload
 from servey.core.queues import CancelRequest, Job
 from servey.http.errors import as_action_error, known_error, shown_error
 from servey.jobs.webhooks import deliver
-from servey.observability.metrics import JOBS
+from servey.observability.metrics import JOB_RUN, JOBS
 from servey.observability.telemetry import processing
 
 if TYPE_CHECKING:
@@ -76,13 +77,14 @@ async def perform_job(
     if job.channel is not None and runtime.deliveries[job.channel] >= runtime.settings.webhook_concurrency:
         # A webhook receiver that hangs must not use all of this worker's concurrency.
         return Outcome("queued", wait=uniform(*_PUT_OFF_SECONDS), tried=False)
-    outcome = "returned"
+    outcome, begun = "returned", time.perf_counter()
     try:
         made = await _unless_cancelled(runtime, job, tries, cancel, seconds)
         outcome = "retried" if made.state == "queued" else made.state
         return made
     finally:
-        runtime.metrics.add(JOBS, job.title, outcome)
+        runtime.metrics.add(JOBS, job.title, job.queue, outcome)
+        runtime.metrics.observe(JOB_RUN, time.perf_counter() - begun, job.title, job.queue)
 
 
 async def _unless_cancelled(

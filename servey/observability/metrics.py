@@ -47,8 +47,9 @@ JOBS = Metric(
     "servey_jobs_total",
     "counter",
     "Tries of jobs; outcome: done, retried, failed, dead, cancelled or returned",
-    ("action", "outcome"),
+    ("action", "queue", "outcome"),
 )
+JOB_RUN = Metric("servey_job_run_seconds", "histogram", "Duration of tries of jobs", ("action", "queue"))
 JOB_WAIT = Metric(
     "servey_job_wait_seconds", "histogram", "How late jobs started after they were due", ("action", "queue")
 )
@@ -56,6 +57,18 @@ JOBS_QUEUED = Metric("servey_jobs_queued", "gauge", "Jobs that are waiting")
 JOBS_OLDEST = Metric("servey_jobs_oldest_seconds", "gauge", "How long the most overdue job has waited")
 QUEUE_JOBS = Metric("servey_queue_jobs", "gauge", "Jobs of a queue; state: queued or running", ("queue", "state"))
 QUEUE_OLDEST = Metric("servey_queue_oldest_seconds", "gauge", "How long the most overdue job has waited", ("queue",))
+ACTION_JOBS = Metric(
+    "servey_action_jobs",
+    "gauge",
+    "Jobs of an action; state: queued, running or dead (given up)",
+    ("action", "queue", "state"),
+)
+ACTION_OLDEST = Metric(
+    "servey_action_oldest_seconds",
+    "gauge",
+    "How long the most overdue job of an action has waited",
+    ("action", "queue"),
+)
 QUEUE_PAUSED = Metric("servey_queue_paused", "gauge", "Whether a queue is paused", ("queue",))
 JOBS_DEAD = Metric("servey_jobs_dead", "gauge", "Dead jobs; `servey jobs` lists them")
 SCHEDULED = Metric(

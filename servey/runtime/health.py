@@ -9,9 +9,11 @@ from typing import Any, Protocol
 
 from servey.calls.in_flight import InFlight
 from servey.core.clock import Clock
-from servey.core.queues import Depth, Queue, QueueState
+from servey.core.queues import ActionJobs, Depth, Queue, QueueState
 from servey.events.feeds import Subscriptions
 from servey.observability.metrics import (
+    ACTION_JOBS,
+    ACTION_OLDEST,
     IN_FLIGHT,
     JOBS_DEAD,
     JOBS_OLDEST,
@@ -116,7 +118,19 @@ def register_gauges(runtime: Monitored) -> None:
     async def queues(of: Callable[[QueueState], float]) -> dict[Labels, float]:
         return {(each.name,): of(each) for each in await runtime.queue.queues()} if in_use() else {}
 
-    def overdue(found: Depth | QueueState) -> float:
+    async def action_jobs() -> dict[Labels, float]:
+        found = await runtime.queue.actions() if in_use() else []
+        return {
+            (each.action, each.queue, state): count
+            for each in found
+            for state, count in (("queued", each.queued), ("running", each.running), ("dead", each.dead))
+        }
+
+    async def action_oldest() -> dict[Labels, float]:
+        found = await runtime.queue.actions() if in_use() else []
+        return {(each.action, each.queue): overdue(each) for each in found}
+
+    def overdue(found: Depth | QueueState | ActionJobs) -> float:
         return 0 if found.due_at is None else max(0.0, runtime.clock.now() - found.due_at)
 
     async def parts_up() -> dict[Labels, float]:
@@ -130,5 +144,7 @@ def register_gauges(runtime: Monitored) -> None:
     register(JOBS_OLDEST, lambda: depth(overdue))
     register(QUEUE_JOBS, queue_jobs)
     register(QUEUE_OLDEST, lambda: queues(overdue))
+    register(ACTION_JOBS, action_jobs)
+    register(ACTION_OLDEST, action_oldest)
     register(QUEUE_PAUSED, lambda: queues(lambda queue: queue.paused))
     register(JOBS_DEAD, lambda: depth(lambda found: found.dead))

@@ -151,5 +151,38 @@ async def test_an_app_that_makes_jobs_only_by_enqueuing_shows_its_queues(dev):
             'servey_queue_jobs{queue="mail",state="running"} 0',
             'servey_queue_paused{queue="mail"} 1',
             'servey_job_wait_seconds_count{action="work",queue="mail"} 1',
+            'servey_job_run_seconds_count{action="work",queue="mail"} 1',
+            'servey_jobs_total{action="work",queue="mail",outcome="done"} 1',
+            'servey_action_jobs{action="work",queue="mail",state="queued"} 1',
+            'servey_action_jobs{action="work",queue="mail",state="running"} 0',
+            'servey_action_jobs{action="work",queue="mail",state="dead"} 0',
         } <= set(text)
         await queue.drop("two")
+
+
+async def test_the_jobs_of_each_action_are_counted(dev):
+    async with running(work, fails, settings=dev) as runtime:
+        queue = runtime.queue
+
+        async def counts():
+            return {each.action: (each.queued, each.running, each.dead) for each in await queue.actions()}
+
+        for number in range(3):
+            await queue.enqueue(job(f"later-{number}", queue="mail"), delay=60)
+        for job_id, tries in (("dead", 2), ("failed", 1)):
+            await queue.enqueue(job(job_id, "fails", params={}, retry=Retry(tries, backoff=0)))
+            await ended(queue, job_id)
+        assert await counts() == {"work": (3, 0, 0), "fails": (0, 0, 2)}
+        (waiting,) = [each for each in await queue.actions() if each.queue == "mail"]
+        assert waiting.due_at == pytest.approx(time.time() + 60, abs=30)
+        await queue.cancel("later-0")
+        await queue.drop("later-1")
+        await queue.drop("failed")
+        assert await counts() == {"work": (1, 0, 0), "fails": (0, 0, 1)}
+        await queue.pause("default")
+        await queue.retry("dead")
+        assert await counts() == {"work": (1, 0, 0), "fails": (1, 0, 0)}
+        await queue.cancel("dead")
+        await queue.cancel("later-2")
+        assert await counts() == {"work": (0, 0, 0), "fails": (0, 0, 0)}
+        await queue.resume("default")

@@ -1,6 +1,6 @@
 """Scripts that list, cancel, retry, drop and pause jobs; see `servey.jobs.redis.scripts` for the keys."""
 
-from servey.jobs.redis.scripts import LIBRARY
+from servey.jobs.redis.library import LIBRARY
 
 CANCEL = (
     LIBRARY
@@ -19,6 +19,7 @@ if known[1] ~= 'queued' then return 0 end
 unlist(id, known[2], known[3])
 call('HSET', job, 'state', 'cancelled', 'ended_at', text(now))
 ended(id, 'cancelled', keep, most, now)
+publish('cancelled', id, now)
 return 1
 """
 )
@@ -30,7 +31,7 @@ local id, job, now = ARGV[1], P .. 'job:' .. ARGV[1], now_ms()
 local known = redis.pcall('HMGET', job, 'state', 'queue', 'priority', 'key')
 local state = known[1]
 if state ~= 'dead' and state ~= 'failed' and state ~= 'cancelled' then return 0 end
-call('ZREM', P .. state, id)
+forget(id, state)
 call('PERSIST', job)
 call('HDEL', job, 'cancel', 'progress')
 call('HSET', job, 'state', 'queued', 'tries', 0, 'starts', 0, 'killed', 0, 'alone', 0, 'error', '', 'due_at', text(now))
@@ -39,6 +40,7 @@ if known[4] then
   if call('GET', P .. 'key:' .. known[4]) == id then call('PERSIST', P .. 'key:' .. known[4]) end
 end
 put(id, known[2] or 'default', known[3] or 0, now, now)
+publish('queued', id, now, 'due_at', text(now))
 return 1
 """
 )
@@ -50,7 +52,7 @@ local id, job = ARGV[1], P .. 'job:' .. ARGV[1]
 local known = redis.pcall('HMGET', job, 'state', 'queue', 'limit', 'key')
 local state = known[1]
 if not state or state == 'running' then return 0 end
-if state == 'queued' then unlist(id, known[2] or 'default', known[3]) else call('ZREM', P .. state, id) end
+if state == 'queued' then unlist(id, known[2] or 'default', known[3]) else forget(id, state) end
 if known[4] and call('GET', P .. 'key:' .. known[4]) == id then call('DEL', P .. 'key:' .. known[4]) end
 call('DEL', job)
 return 1
@@ -124,3 +126,28 @@ end
 return answer
 """
 )
+
+ACTIONS = (
+    LIBRARY
+    + """
+local found, running = {}, {}
+for _, id in ipairs(call('ZRANGE', P .. 'running', 0, -1)) do
+  local action = action_of(id)
+  if action then running[action] = (running[action] or 0) + 1 end
+end
+for _, action in ipairs(call('SMEMBERS', P .. 'actions')) do
+  local waiting = P .. 'queued:' .. action
+  local first = call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
+  -- Somebody else may have deleted jobs that wait.
+  while first[1] and call('EXISTS', P .. 'job:' .. first[1]) == 0 do
+    call('ZREM', waiting, first[1])
+    first = call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
+  end
+  local dead = call('ZCARD', P .. 'dead:' .. action) + call('ZCARD', P .. 'failed:' .. action)
+  found[#found + 1] = {action, call('ZCARD', waiting), running[action] or 0, dead, first[2] or ''}
+end
+return found
+"""
+)
+
+WATCH = "return redis.call('SET', KEYS[1] .. 'watched', 1, 'PX', ARGV[1])"

@@ -13,10 +13,23 @@ from pydantic_core import to_json
 from redis.exceptions import RedisError
 
 from servey.core.errors import Overloaded
-from servey.core.queues import GIVEN_UP, LISTED, MOST_DEAD, Depth, Job, JobState, QueueState, State, first_of_each_state
+from servey.core.queues import (
+    GIVEN_UP,
+    LISTED,
+    MOST_DEAD,
+    ActionJobs,
+    Depth,
+    Job,
+    JobEvent,
+    JobState,
+    QueueState,
+    State,
+    first_of_each_state,
+)
 from servey.core.settings import Settings
 from servey.jobs.redis import control, scripts
 from servey.jobs.redis.client import Scripts, client_of
+from servey.jobs.redis.events import events_of
 from servey.jobs.redis.stored import body_of, bounds_of, state_of
 
 logger: logging.Logger = logging.getLogger("servey")
@@ -57,7 +70,8 @@ class RedisQueue:
         limit = ("", "") if job.limit is None else (job.limit.key, bounds_of(job.limit))
         unique = self.keep_ms if job.unique_for is None else round(job.unique_for * 1000)
         shared = "" if key is None else f"{job.title}:{key}"
-        args = [job.id, body_of(job), to_json(job.params), round(delay * 1000), job.queue, job.priority, unique, shared]
+        args = [job.id, body_of(job), to_json(job.params), round(delay * 1000), job.queue, job.title]
+        args += [job.priority, unique, shared]
         found: bytes = await self._answered(lambda: self.scripts.run(scripts.ENQUEUE, *args, *limit))
         return found.decode()
 
@@ -133,6 +147,18 @@ class RedisQueue:
             key=lambda each: each.name,
         )
 
+    async def actions(self) -> list[ActionJobs]:
+        """Return the jobs of each action in each queue that has held some. Errors: Overloaded."""
+        found = await self._answered(lambda: self.scripts.run(control.ACTIONS))
+        return sorted(
+            (
+                ActionJobs(queue, action, queued, running, dead, float(due) / 1000 if due else None)
+                for each, queued, running, dead, due in found
+                for queue, _, action in (each.decode().partition(":"),)
+            ),
+            key=lambda each: (each.queue, each.action),
+        )
+
     async def depth(self) -> Depth:
         """Return the size of all queues together. Errors: Overloaded."""
         pipe: Any = self.client.pipeline(transaction=False)
@@ -163,6 +189,10 @@ class RedisQueue:
     async def resume(self, queue: str) -> None:
         """Let workers take jobs from a paused queue again. Errors: Overloaded."""
         await self._answered(lambda: self.scripts.run(control.RESUME, queue))
+
+    def events(self) -> AsyncIterator[JobEvent]:
+        """Yield what happens to jobs from now on; see `servey.jobs.redis.events`."""
+        return events_of(self.url, self.prefix, self.scripts)
 
     async def check(self) -> None:
         """Errors: redis.RedisError if Redis does not answer, or if something else is stored under the queues' keys."""

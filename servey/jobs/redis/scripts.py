@@ -8,9 +8,12 @@
     running       sorted set of the ids of running jobs, by the end of their lease
     wake:QUEUE    list with one item if a waiting worker should look at the queue; workers block on it
     cancelled:WORKER  list of the ids of jobs of a worker that were cancelled; the worker blocks on it
-    job:ID        hash: job params queue priority state tries starts killed alone fence due_at progress result error
-                  history worker started_at ended_at cancel key unique limit bounds
+    job:ID        hash: job params queue title priority state tries starts killed alone fence due_at progress result
+                  error history worker started_at ended_at cancel key unique limit bounds
     STATE         sorted set of the ids of jobs that ended as done, failed, dead or cancelled, by time
+    actions       set of QUEUE:ACTION; for each, `queued:QUEUE:ACTION` is a sorted set of the ids of jobs that wait, by
+                  due time, and `failed:QUEUE:ACTION` and `dead:QUEUE:ACTION` of those that were given up
+    watched       exists while somebody listens to the pub/sub channel `jobs`, where events of jobs are published
     key:...       the id of the job that was enqueued with a key
     used:LIMIT    set of the ids of running jobs that share a limit
     rate:LIMIT    list of the times at which jobs of a limit started, latest first
@@ -21,125 +24,12 @@
 it ended; if there was one, the job is a suspect and runs alone. ``killed`` counts workers that died while it ran alone.
 """
 
-LIBRARY = """
-local P = KEYS[1]
-local BAND = 8796093022208
-local call = redis.call
-
-local function now_ms()
-  local time = call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
-local function text(number) return string.format('%.0f', number) end
-
-local function wake(queue)
-  local key = P .. 'wake:' .. queue
-  if call('EXISTS', key) == 0 then
-    call('RPUSH', key, 1)
-    call('PEXPIRE', key, 60000)
-  end
-end
-
-local function put(id, queue, priority, due, now)
-  if due <= now then
-    call('ZADD', P .. 'jobs:' .. queue, text(due - priority * BAND), id)
-    wake(queue)
-  else
-    call('ZADD', P .. 'later:' .. queue, text(due), id)
-    if call('ZRANK', P .. 'later:' .. queue, id) == 0 then wake(queue) end
-  end
-end
-
--- Return nil if a job of this limit may start, or else the time to look again: '+inf' is when another one ends.
-local function blocked(limit, bounds, now)
-  local concurrent, starts, period = string.match(bounds, '(%d+) (%d+) (%d+)')
-  concurrent, starts = tonumber(concurrent), tonumber(starts)
-  if concurrent > 0 and call('SCARD', P .. 'used:' .. limit) >= concurrent then return '+inf' end
-  local first = starts > 0 and call('LINDEX', P .. 'rate:' .. limit, starts - 1)
-  if first and first + period > now then return text(first + period) end
-end
-
-local function use(id, limit, bounds, now)
-  local concurrent, starts, period = string.match(bounds, '(%d+) (%d+) (%d+)')
-  if concurrent ~= '0' then call('SADD', P .. 'used:' .. limit, id) end
-  if starts ~= '0' then
-    call('LPUSH', P .. 'rate:' .. limit, text(now))
-    call('LTRIM', P .. 'rate:' .. limit, 0, starts - 1)
-    call('PEXPIRE', P .. 'rate:' .. limit, period)
-  end
-end
-
--- Let the next job that waits for a limit be taken, if the limit allows it.
-local function refill(limit, now)
-  local held = P .. 'held:' .. limit
-  while true do
-    local first = call('ZRANGE', held, 0, 0, 'WITHSCORES')
-    if not first[1] then
-      call('ZREM', P .. 'held', limit)
-      return
-    end
-    local known = call('HMGET', P .. 'job:' .. first[1], 'queue', 'bounds')
-    local again = known[2] and blocked(limit, known[2], now)
-    if again then
-      call('ZADD', P .. 'held', again, limit)
-      return
-    end
-    call('ZREM', held, first[1])
-    if known[1] then
-      call('ZADD', P .. 'jobs:' .. known[1], first[2], first[1])
-      wake(known[1])
-      -- The next one is let go when this one is taken, or soon if it never is: it may be cancelled.
-      if call('ZCARD', held) == 0 then
-        call('ZREM', P .. 'held', limit)
-      else
-        call('ZADD', P .. 'held', text(now + 1000), limit)
-      end
-      return
-    end
-  end
-end
-
-local function leave(id, limit, now)
-  call('ZREM', P .. 'running', id)
-  if limit then
-    call('SREM', P .. 'used:' .. limit, id)
-    refill(limit, now)
-  end
-end
-
-local function unlist(id, queue, limit)
-  call('ZREM', P .. 'jobs:' .. queue, id)
-  call('ZREM', P .. 'later:' .. queue, id)
-  if limit then call('ZREM', P .. 'held:' .. limit, id) end
-end
-
--- List a job that has ended, and bound the list; the caller has set its fields.
-local function ended(id, state, keep, most, now)
-  local job, list = P .. 'job:' .. id, P .. state
-  local known = call('HMGET', job, 'key', 'unique')
-  local unique = tonumber(known[2] or 0)
-  call('ZADD', list, text(now), id)
-  if state ~= 'dead' then
-    call('PEXPIRE', job, text(math.max(keep, unique)))
-    call('ZREMRANGEBYSCORE', list, '-inf', text(now - keep))
-    call('PEXPIRE', list, text(keep))
-  end
-  local surplus = call('ZCARD', list) - most
-  if surplus > 0 then
-    local popped = call('ZPOPMIN', list, surplus)
-    if state == 'dead' then
-      for i = 1, #popped, 2 do call('PEXPIRE', P .. 'job:' .. popped[i], text(keep)) end
-    end
-  end
-  if known[1] and call('GET', P .. 'key:' .. known[1]) == id then call('PEXPIRE', P .. 'key:' .. known[1], text(unique)) end
-end
-"""
+from servey.jobs.redis.library import LIBRARY
 
 ENQUEUE = (
     LIBRARY
     + """
-local id, body, params, delay, queue, priority, unique, key, limit, bounds = unpack(ARGV)
+local id, body, params, delay, queue, title, priority, unique, key, limit, bounds = unpack(ARGV)
 local job, now = P .. 'job:' .. id, now_ms()
 if key ~= '' then
   local first = call('GET', P .. 'key:' .. key)
@@ -149,10 +39,12 @@ if key ~= '' then
 end
 if limit ~= '' then call('HSET', job, 'limit', limit, 'bounds', bounds) end
 local due = now + delay
-call('HSET', job, 'job', body, 'params', params, 'queue', queue, 'priority', priority, 'state', 'queued', 'tries', 0,
-  'starts', 0, 'fence', 0, 'due_at', text(due))
+call('HSET', job, 'job', body, 'params', params, 'queue', queue, 'title', title, 'priority', priority, 'state', 'queued',
+  'tries', 0, 'starts', 0, 'fence', 0, 'due_at', text(due))
 call('SADD', P .. 'queues', queue)
+call('SADD', P .. 'actions', queue .. ':' .. title)
 put(id, queue, priority, due, now)
+publish('queued', id, now, 'due_at', text(due))
 return id
 """
 )
@@ -177,9 +69,12 @@ for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'running', '-inf', text(now), 'LI
   if known[5] == '1' then
     call('HSET', P .. 'job:' .. id, 'state', 'cancelled', 'ended_at', text(now))
     ended(id, 'cancelled', keep, longest, now)
+    publish('cancelled', id, now)
   elseif known[1] then
+    local due = math.min(known[3], now)
     call('HSET', P .. 'job:' .. id, 'state', 'queued')
-    put(id, known[1], known[2], math.min(known[3], now), now)
+    put(id, known[1], known[2], due, now)
+    publish('queued', id, now, 'due_at', text(due))
   end
 end
 for _, limit in ipairs(call('ZRANGEBYSCORE', P .. 'held', '-inf', text(now), 'LIMIT', 0, 100)) do refill(limit, now) end
@@ -196,10 +91,11 @@ for i = 7, #ARGV, 2 do
   end
 end
 
+local shown_worker = cjson.encode(worker)
 local function take(id, score)
   local job = P .. 'job:' .. id
   local read = redis.pcall('HMGET', job, 'job', 'params', 'tries', 'alone', 'history', 'worker', 'started_at', 'limit',
-    'bounds', 'due_at')
+    'bounds', 'due_at', 'queue', 'title')
   if not read.err and not read[1] then
     call('DEL', job)
     return
@@ -225,6 +121,8 @@ local function take(id, score)
   end
   call('HSET', job, 'state', 'running', 'alone', 0, 'worker', worker, 'started_at', text(now))
   call('ZADD', P .. 'running', text(now + lease), id)
+  if read[11] and read[12] then call('ZREM', P .. 'queued:' .. read[11] .. ':' .. read[12], id) end
+  publish('started', id, now, 'tries', (tonumber(read[3]) or 0) + 1, 'worker', shown_worker)
   if limit then
     use(id, limit, read[9], now)
     refill(limit, now)
@@ -296,7 +194,8 @@ local keep, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local function finish(id, fence, state, tries, result, error, wait, history)
   local job, now = P .. 'job:' .. id, now_ms()
-  local known = call('HMGET', job, 'fence', 'state', 'queue', 'priority', 'limit', 'cancel', 'starts')
+  local known = call('HMGET', job, 'fence', 'state', 'queue', 'priority', 'limit', 'cancel', 'starts',
+    'tries')
   local given_up = known[2] == 'failed' or known[2] == 'dead'
   if known[1] == fence then
     -- Its lease may have ended without another worker taking it.
@@ -307,17 +206,20 @@ local function finish(id, fence, state, tries, result, error, wait, history)
   end
   leave(id, known[5], now)
   if known[1] ~= fence or known[2] == 'queued' then unlist(id, known[3], known[5]) end
-  if given_up then call('ZREM', P .. known[2], id) end
+  if given_up then forget(id, known[2]) end
   if known[6] == '1' then state, result = 'cancelled', 'null' end
   local due = now + wait
   call('HSET', job, 'state', state, 'tries', tries, 'starts', 0, 'killed', 0, 'alone', 0, 'result', result, 'error', error,
     'due_at', text(due), 'history', history, 'ended_at', text(now))
   if state == 'queued' then
     put(id, known[3], known[4], due, now)
+    -- A job that was put off has no try and no error.
+    publish(known[8] ~= tries and 'retried' or 'queued', id, now, 'due_at', text(due), 'error', error)
     return 1
   end
   if state == 'done' then call('HDEL', job, 'params') end
   ended(id, state, keep, most, now)
+  publish(state == 'done' and 'succeeded' or state, id, now, 'error', error)
   return 1
 end
 
@@ -343,6 +245,7 @@ end
 leave(id, call('HGET', job, 'limit'), now)
 call('HSET', job, 'state', 'dead', 'error', error, 'ended_at', text(now))
 ended(id, 'dead', keep, most, now)
+publish('dead', id, now, 'error', error)
 return 1
 """
 )
@@ -358,18 +261,24 @@ leave(id, known[5], now)
 if known[6] == '1' then
   call('HSET', job, 'state', 'cancelled', 'ended_at', text(now))
   ended(id, 'cancelled', keep, most, now)
+  publish('cancelled', id, now)
   return 1
 end
 call('HSET', job, 'state', 'queued', 'alone', 0)
 call('HINCRBY', job, 'starts', -1)
 put(id, known[3], known[4], now, now)
+publish('queued', id, now, 'due_at', text(now))
 return 1
 """
 )
 
-REPORT = """
-local job = KEYS[1] .. 'job:' .. ARGV[1]
-if redis.call('HGET', job, 'state') ~= 'running' then return 0 end
-redis.call('HSET', job, 'progress', ARGV[2])
+REPORT = (
+    LIBRARY
+    + """
+local id, job = ARGV[1], P .. 'job:' .. ARGV[1]
+if call('HGET', job, 'state') ~= 'running' then return 0 end
+call('HSET', job, 'progress', ARGV[2])
+publish('progressed', id, now_ms(), 'progress', ARGV[2])
 return 1
 """
+)
