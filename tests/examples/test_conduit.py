@@ -2,18 +2,24 @@
 
 import os
 import sysconfig
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.aws.tools import python_of, run_newman
+from tests.aws.tools import python_of
 from tests.examples.lambda_door import deployed
-from tests.examples.realworld import check_api, check_notifications
+from tests.examples.realworld import (
+    check_api,
+    check_collection,
+    check_events,
+    check_graphql_and_page,
+    check_notifications,
+)
 from tests.postgres import postgresql
-from tests.serving import ROOT, free_port, launched, redis_server, run, serve, started
+from tests.serving import ROOT, free_port, launched, redis_server, run, serve, wait_until
 
 CONDUIT = ROOT / "examples" / "conduit"
 
@@ -48,6 +54,7 @@ def test_migrations_make_the_tables_of_the_models_in_sqlite(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_migrations_make_the_tables_of_the_models_in_postgresql_and_its_own_tests_pass_on_them(database):
     alembic("upgrade", "head", CONDUIT_DATABASE_URL=database)
     assert "No new upgrade operations detected" in alembic("check", CONDUIT_DATABASE_URL=database)
@@ -78,10 +85,18 @@ def with_processes(url: str) -> Iterator[str]:
         more = {**settings(url), "SERVEY_REDIS_URL": redis.url, "SERVEY_DRAIN": "0"}
         words = ["-m", "servey", "run", "--workers", "2", "--port", str(port)]
         with (
-            started(words, port, cwd=CONDUIT, **more) as server,
+            launched(words, port, cwd=CONDUIT, **more) as server,
             launched(["-m", "servey", "worker"], cwd=CONDUIT, **more),
         ):
+            wait_until(lambda: is_ready(server.url), "the start of two processes", within=60)
             yield server.url
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 @contextmanager
@@ -92,23 +107,19 @@ def in_lambda(url: str) -> Iterator[str]:
         yield server
 
 
-def check_collection(collection: Path, api: str, folder: Path) -> None:
-    name = f"u{uuid.uuid4().hex[:12]}"
-    variables = {"APIURL": api, "USERNAME": name, "EMAIL": f"{name}@example.com", "PASSWORD": "correct horse"}
-    report = run_newman(collection.resolve(), folder / "report.json", **variables)
-    assert report["failures"] == []
-    assert report["total"] > 300
-
-
 WAYS: tuple[Callable[[str], AbstractContextManager[str]], ...] = (by_uvicorn, in_a_host, with_processes, in_lambda)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_a_client_sees_the_same_api(way, tmp_path):
     with way(f"sqlite+aiosqlite:///{tmp_path}/conduit.db") as server:
         check_api(f"{server}/api")
         check_notifications(f"{server}/api")
+        check_graphql_and_page(server)
+        if way is not in_lambda:  # its websockets are another service of AWS
+            check_events(server)
 
 
 @pytest.mark.drill
@@ -116,15 +127,12 @@ def test_a_client_sees_the_same_api(way, tmp_path):
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_the_collection_of_the_realworld_project_passes(way, kind, tmp_path, request):
-    collection = os.environ.get("REALWORLD_COLLECTION")
-    if collection is None:
-        pytest.skip("REALWORLD_COLLECTION must name the Postman collection of the RealWorld project")
     url = f"sqlite+aiosqlite:///{tmp_path}/conduit.db"
     if kind == "postgresql":
         url = request.getfixturevalue("database")
         alembic("upgrade", "head", CONDUIT_DATABASE_URL=url)
     with way(url) as server:
-        check_collection(Path(collection), f"{server}/api", tmp_path)
+        check_collection(f"{server}/api", tmp_path)
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""The REST API of examples/conduit in plain FastAPI; tables and bodies are those of the example."""
