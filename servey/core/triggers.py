@@ -176,7 +176,8 @@ class McpTrigger:
     parameters in braces, e.g. ``shop://orders/{order_id}``, and defaults to ``actions:///{name}/{each required parameter}``.
     ``read_only``, ``idempotent`` and ``destructive`` tell agents what a tool does; by default the methods of the action's
     web triggers do: GET is read-only, PUT idempotent, DELETE destructive. ``asks`` says that the action needs an answer of
-    `Context.ask`: it is not listed to clients that cannot be asked.
+    `Context.ask`: it is not listed to clients that cannot be asked. ``task`` says that the action runs long: it is a job for
+    clients that can poll its result.
     Source: Model Context Protocol 2025-11-25, "Server Features".
     Errors: ConfigError.
     """
@@ -189,6 +190,7 @@ class McpTrigger:
     idempotent: bool | None = None
     destructive: bool | None = None
     asks: bool = False
+    task: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(McpKind):
@@ -198,6 +200,10 @@ class McpTrigger:
         hints = (self.read_only, self.idempotent, self.destructive)
         if self.kind != "tool" and any(hint is not None for hint in hints):
             raise ConfigError(f"McpTrigger({self.kind!r}): read_only, idempotent and destructive are for tools")
+        if self.task and self.kind != "tool":
+            raise ConfigError(f"McpTrigger({self.kind!r}, task=True): only a tool can be a task")
+        if self.task and self.asks:
+            raise ConfigError("McpTrigger(asks=True, task=True): a task asks nobody; use one of them")
 
 
 MCP_TOOL = McpTrigger()

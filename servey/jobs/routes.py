@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,10 +9,9 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from servey.core.access import Authorization
-from servey.core.context import Context
-from servey.core.errors import ActionError, NotFound, Unauthenticated
-from servey.core.queues import Job, State
+from servey.calls.job_access import visible_to
+from servey.core.errors import ActionError, NotFound
+from servey.core.queues import State
 from servey.http.errors import error_response
 from servey.http.guarded import filled_route
 from servey.http.tokens import caller_token
@@ -40,7 +38,7 @@ def mount_jobs(router: APIRouter, runtime: Runtime, *, prefix: str = "", scheme:
             "rest", token=caller_token(request.scope, runtime), request_id=request_id_of(request.scope)
         ) as context:
             try:
-                may_see = await _visible_to(request, context, runtime)
+                may_see = await visible_to(context, request)
                 state = await runtime.queue.state(job_id)
                 if state is None or not may_see(state.job):
                     raise NotFound("There is no such job")
@@ -74,25 +72,3 @@ def mount_jobs(router: APIRouter, runtime: Runtime, *, prefix: str = "", scheme:
                 404: {"description": "No job with this id that the caller enqueued"},
             },
         )
-
-
-async def _visible_to(request: Request, context: Context, runtime: Runtime) -> Callable[[Job], bool]:
-    """Return whether the caller may see a job. Errors: Unauthenticated for an invalid token, unless it is the host's."""
-    if runtime.job_owner is None:
-        caller = await context.authorize()
-        return lambda job: is_enqueuer(caller, job.authorization)
-    owner = await runtime.job_owner(request)
-    try:
-        caller = await context.authorize()
-    except Unauthenticated:
-        caller = None
-    return lambda job: owner == job.owner if job.owner is not None else is_enqueuer(caller, job.authorization)
-
-
-def is_enqueuer(caller: Authorization | None, enqueuer: Authorization | None) -> bool:
-    """Return whether a caller enqueued a job. Anyone who knows its id may see a job that was enqueued without a token."""
-    if enqueuer is None:
-        return True
-    if caller is None or caller.subject_id != enqueuer.subject_id:
-        return False
-    return caller.subject_id is not None or caller.scopes == enqueuer.scopes

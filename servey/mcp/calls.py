@@ -34,7 +34,8 @@ class Exchange:
     Shape: ``scope`` and ``receive`` are those of its HTTP request, or None; ``body`` is what was read of it; ``progress``
     tells the client how far the call is, if it asks for that; ``answers`` are the client's to questions of the call, or
     None if it cannot be asked; ``notify`` sends it a message before the result, or is None where nothing can; ``failure``
-    is the exception of a call that failed, which dependencies see when they are closed.
+    is the exception of a call that failed, which dependencies see when they are closed. ``result_type`` is what a modern
+    version calls the result.
     """
 
     context: Context
@@ -45,6 +46,17 @@ class Exchange:
     notify: Callable[[bytes], Awaitable[object]] | None = None
     failure: BaseException | None = None
     body: bytes = b""
+    result_type: str = "complete"
+
+    @property
+    def request(self) -> HttpRequest | None:
+        """The HTTP request, or None."""
+        if self.scope is None:
+            return None
+        assert self.receive is not None
+        request = HttpRequest({**self.scope, "state": dict(self.scope.get("state", {}))}, self.receive)
+        remember_body(request, self.body)
+        return request
 
     async def close(self, failure: BaseException | None = None) -> None:
         """Run background tasks and close what the call opened."""
@@ -75,8 +87,16 @@ async def call_action(
     """
     if exchange.progress is not None or exchange.answers is not None:
         exchange.context.client = Client(exchange.progress, exchange.answers, plan.cache_policy is not None)
+    return await settled(plan, exchange, lambda: _rendered(plan, params, exchange, render))
+
+
+async def settled(plan: Plan, exchange: Exchange, call: Callable[[], Awaitable[bytes]]) -> bytes:
+    """Return what a call for an action returns. Errors: those of `call_action`."""
+    context = exchange.context
     try:
-        return await _rendered(plan, params, exchange, render)
+        if exchange.scope is not None and (plan.injection is not None or context.runtime.job_owner is not None):
+            context.resources = Resources(request=exchange.request, app=context.runtime.app)
+        return await call()
     except (Exception, asyncio.CancelledError) as raised:
         error = exchange.failure = exception_of(raised)
     try:
@@ -85,7 +105,6 @@ async def call_action(
         error = other
     if isinstance(error, InputRequired):
         raise error
-    context = exchange.context
     known = known_error(error, context.runtime, context.request_id, plan.action.name, "mcp")
     if exchange.scope is not None and isinstance(known, Unauthenticated):
         raise TokenRequired(required_scopes(plan.action.access_control)) from error
@@ -100,11 +119,6 @@ async def _rendered(
     plan: Plan, params: Mapping[str, Any], exchange: Exchange, render: Callable[[Any], Awaitable[bytes]]
 ) -> bytes:
     context, action = exchange.context, plan.action
-    if exchange.scope is not None and (plan.injection is not None or context.runtime.job_owner is not None):
-        assert exchange.receive is not None
-        request = HttpRequest({**exchange.scope, "state": dict(exchange.scope.get("state", {}))}, exchange.receive)
-        remember_body(request, exchange.body)
-        context.resources = Resources(request=request, app=context.runtime.app)
     result = await invoke(action, params, context)
     if not action.signature.streams:
         return await render(result)

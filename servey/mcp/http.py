@@ -44,11 +44,12 @@ from servey.mcp.progress import progress_of, reported
 from servey.mcp.questions import answers_of
 from servey.mcp.replies import Reply
 from servey.mcp.server import Server
+from servey.mcp.tasks import METHODS as TASK_METHODS
 
 logger: logging.Logger = logging.getLogger("servey")
 
 Headers: TypeAlias = dict[bytes, list[bytes]]
-_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"} | dict.fromkeys(TASK_METHODS, "taskId")
 """The parameter that a modern client repeats in the header ``Mcp-Name``, by method."""
 
 

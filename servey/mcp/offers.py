@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from servey.calls.enqueue import why_no_job
 from servey.calls.invoke import Plan
 from servey.core.access import AccessControl, Authorization, allows, required_scopes
 from servey.core.actions import Action
@@ -40,6 +41,11 @@ class Offers:
     def are_many(self) -> bool:
         """Whether there are more tools than lists show; then agents can search them."""
         return len(self.tools) > self.max_listed
+
+    @property
+    def have_tasks(self) -> bool:
+        """Whether some tools are tasks."""
+        return any(each.trigger.task for each in self.tools.values())
 
     @property
     def is_empty(self) -> bool:
@@ -136,6 +142,9 @@ def _add(made: Offers, plan: Plan, trigger: McpTrigger) -> str | None:
         shown = trigger.name or action.name
         text = f"the MCP name {shown!r} must have 1 to 128 of the characters A-Z a-z 0-9 _ - and dot"
         return _problem(action, f"{text}; set McpTrigger(name=...)")
+    reason = why_no_job(plan) if trigger.task else None
+    if reason is not None:
+        return _problem(action, f"McpTrigger(task=True): it cannot be a task, because {reason}")
     key = name
     other: Tool | Resource | Prompt
     if trigger.kind == "tool":

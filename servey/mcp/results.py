@@ -34,6 +34,11 @@ async def members_of_result(tool: Tool, progress: Progress | None, result: Any) 
     raw = None if tool.encode is None or isinstance(result, Stream) else tool.encode(result)
     if raw is None:
         raw = await _serialized(tool.action, result, progress)
+    return members_of_json(tool, raw)
+
+
+def members_of_json(tool: Tool, raw: bytes) -> bytes:
+    """Return the JSON members of a successful result that is JSON. Errors: ResultError if it does not fit the schema."""
     if tool.has_numbers and b"null" in raw:  # JSON has no NaN
         _check_fit(tool, from_json(raw), "a result that does not fit its output schema")
     # The text of a str is the str itself; of any other result it is its JSON.

@@ -39,6 +39,9 @@ from servey.mcp.results import (
     members_of_messages,
     members_of_result,
 )
+from servey.mcp.tasks import EXTENSION as TASKS
+from servey.mcp.tasks import METHODS as TASK_METHODS
+from servey.mcp.tasks import begun_task, check_support, handle_task, supports_tasks
 from servey.runtime.runtime import Runtime
 
 Offered = TypeVar("Offered", bound=Tool | Resource | Prompt)
@@ -50,7 +53,7 @@ _LIST_SECONDS = 60
 """How long clients may keep a list: what is offered changes with a new version of the app only."""
 
 _HANDSHAKE_ONLY = {"initialize", "ping"}
-_MODERN_ONLY = {"server/discover", LISTEN}
+_MODERN_ONLY = {"server/discover", LISTEN, *TASK_METHODS}
 
 
 class Server:
@@ -69,6 +72,8 @@ class Server:
         }
         if offers.tools:
             self._methods |= {"tools/list": self._list_tools, "tools/call": self._call_tool}
+        if offers.have_tasks:
+            self._methods |= dict.fromkeys(TASK_METHODS, self._handle_task)
         if offers.channels:
             self._methods[LISTEN] = self._listen
         if offers.resources or offers.channels:
@@ -97,7 +102,7 @@ class Server:
             if request.method == LISTEN:
                 meta = {META_SERVER: self._info(), META_SUBSCRIPTION: request.id}
                 return encode_result(request.id, members_of({"resultType": "complete", "_meta": meta}))
-            return encode_result(request.id, members, self._stamp(request, "complete"))
+            return encode_result(request.id, members, self._stamp(request, exchange.result_type))
         except InputRequired as asked:
             if not request.is_modern:
                 raise
@@ -122,7 +127,7 @@ class Server:
         asked = request.text("protocolVersion")
         await self._caller(exchange)
         version = asked if asked in HANDSHAKE_VERSIONS else HANDSHAKE_VERSIONS[-1]
-        return members_of({"protocolVersion": version, "serverInfo": self._info(), **self._about(exchange)})
+        return members_of({"protocolVersion": version, "serverInfo": self._info(), **self._about(request, exchange)})
 
     async def _ping(self, request: Request, exchange: Exchange) -> bytes:
         return b""
@@ -130,13 +135,13 @@ class Server:
     async def _discover(self, request: Request, exchange: Exchange) -> bytes:
         await self._caller(exchange)
         versions = [*MODERN_VERSIONS, *reversed(HANDSHAKE_VERSIONS)]
-        return members_of({"supportedVersions": versions, **self._about(exchange), **self._freshness()})
+        return members_of({"supportedVersions": versions, **self._about(request, exchange), **self._freshness()})
 
     def _info(self) -> dict[str, str]:
         app = self.runtime.app
         return {"name": app.title, "version": app.version}
 
-    def _about(self, exchange: Exchange) -> dict[str, Any]:
+    def _about(self, request: Request, exchange: Exchange) -> dict[str, Any]:
         resources = self.offers.resources or self.offers.channels
         offers = {"tools": self.offers.tools, "resources": resources, "prompts": self.offers.prompts}
         capabilities: dict[str, Any] = {name: {"listChanged": False} for name, offered in offers.items() if offered}
@@ -144,6 +149,8 @@ class Server:
             capabilities["resources"]["subscribe"] = True
         if self.offers.resources or self.offers.prompts:
             capabilities["completions"] = {}
+        if self.offers.have_tasks and request.is_modern:
+            capabilities["extensions"] = {TASKS: {}}
         instructions = self.runtime.app.description
         return {"capabilities": capabilities} | ({"instructions": instructions} if instructions else {})
 
@@ -223,12 +230,18 @@ class Server:
                 return members_of_failure(error, "")
         if tool is None:
             raise ProtocolError(INVALID_PARAMS, f"There is no tool '{outer[:100]}'; list them with tools/list")
+        params = _arguments(arguments)
         try:
-            render = partial(members_of_result, tool, exchange.progress)
-            return await call_action(tool.plan, _arguments(arguments), exchange, render)
+            if tool.trigger.task and supports_tasks(request) and self.runtime.is_running:
+                return await begun_task(tool, params, exchange)
+            return await call_action(tool.plan, params, exchange, partial(members_of_result, tool, exchange.progress))
         except CallFailed as failed:
             check_asked(failed.error, request)
             return members_of_failure(failed.error, exchange.context.request_id)
+
+    async def _handle_task(self, request: Request, exchange: Exchange) -> bytes:
+        tools = {each.action.name: each for each in self.offers.tools.values() if each.trigger.task}
+        return await handle_task(request, exchange, tools)
 
     # ------------------------------------------------------------------------------------------------------- resources
 
@@ -272,6 +285,8 @@ class Server:
             raise ProtocolError(
                 INVALID_PARAMS, "'notifications' must be an object; 'resourceSubscriptions' in it a list"
             )
+        if "taskIds" in wanted:
+            check_support(request)
         if exchange.notify is None:
             raise ProtocolError(INVALID_REQUEST, "Notifications need HTTP, and Accept: text/event-stream")
         if self._listening >= self.runtime.settings.channel_connections:

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from servey import ActionError, Context, McpTrigger, Servey, Settings, action, create_app
+from servey import MCP_TOOL, ActionError, Context, McpTrigger, Servey, Settings, action, create_app
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
@@ -154,9 +154,30 @@ async def logs() -> str:
     return "done"
 
 
+@action(triggers=MCP_TOOL)
+async def greet(name: str) -> str:
+    """Greet."""
+    return f"Hello, {name}!"
+
+
+@action(triggers=McpTrigger(task=True))
+async def slow_compute(seconds: float, label: str = "") -> str:
+    """Compute for some seconds."""
+    await asyncio.sleep(seconds)
+    return f"{label} done"
+
+
+@action(triggers=McpTrigger(task=True))
+async def failing_job() -> None:
+    """Fail after a while."""
+    await asyncio.sleep(0.1)
+    raise ActionError(409, "conflict", "This job always fails")
+
+
 ACTIONS = [
     simple_text, image, audio, file, fail, with_progress, static_text, templated, simple_prompt, prompt_with_arguments,
-    prompt_with_resource, prompt_with_image, ask_name, confirm, ask_twice, prompt_that_asks, logs,
+    prompt_with_resource, prompt_with_image, ask_name, confirm, ask_twice, prompt_that_asks, logs, greet, slow_compute,
+    failing_job,
 ]  # fmt: skip
 
 
