@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextvars import Context as ContextVariables
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from weakref import ref
 
 from pydantic_core import core_schema
@@ -27,9 +27,10 @@ logger: logging.Logger = logging.getLogger("servey")
 
 T = TypeVar("T")
 
-Transport: TypeAlias = Literal[
-    "rest", "page", "graphql", "mcp", "websocket", "sse", "job", "schedule", "lambda", "cli", "test"
-]
+Transport: TypeAlias = str
+"""``rest``, ``page``, ``graphql``, ``mcp``, ``websocket``, ``sse``, ``job``, ``schedule``, ``lambda``, ``cli``, ``test``; the
+transport of a plugin has its own name.
+"""
 
 _UNREAD = Unauthenticated()
 
