@@ -28,7 +28,7 @@ logger: logging.Logger = logging.getLogger("servey")
 T = TypeVar("T")
 
 Transport: TypeAlias = str
-"""``rest``, ``page``, ``graphql``, ``mcp``, ``websocket``, ``sse``, ``job``, ``schedule``, ``lambda``, ``cli``, ``test``; the
+"""One of rest, page, graphql, mcp, websocket, sse, job, schedule, lambda, cli and test; the
 transport of a plugin has its own name.
 """
 
