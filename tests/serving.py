@@ -140,6 +140,7 @@ OLDEST_REDIS = (7, 0)
 LASTING_KEYS = re.compile(
     r"""({[^}]+}:|servey:)        # an app's namespace
     ( queues | paused            # names of queues
+    | skipped                    # names of paused schedules
     | (jobs | later):[^:]+       # a queue: ids of jobs that may run, of jobs that are not due
     | running                    # ids of running jobs
     | held | (held | used):.+    # ids of jobs that wait for a limit, of running jobs that share it

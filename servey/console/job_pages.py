@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
+from collections import Counter
+from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,6 +12,7 @@ from servey.console import jobs
 from servey.console.access import audit
 from servey.console.page import Console, live, render, see
 from servey.core.access import Authorization
+from servey.core.channels import WebhookEventChannel
 from servey.core.errors import ActionError, NotFound
 from servey.http.bodies import read_form
 
@@ -26,6 +28,7 @@ async def show_jobs(console: Console, request: Request, caller: Authorization | 
         "jobs",
         "Jobs",
         listing=listing,
+        load=await jobs.load_of(console.runtime),
         query=query,
         states=jobs.STATES,
         error_text=jobs.error_text,
@@ -88,13 +91,52 @@ async def live_jobs(console: Console, request: Request, caller: Authorization | 
 
 async def show_schedules(console: Console, request: Request, caller: Authorization | None) -> Response:
     """The schedules."""
-    rows = jobs.schedule_rows(console.runtime)
+    rows = await jobs.schedule_rows(console.runtime)
     return await render(console, request, "schedules", "Schedules", rows=rows)
 
 
-async def run_schedule(console: Console, request: Request, caller: Authorization | None) -> Response:
-    """Run a schedule's action now, as a job. Errors: NotFound, Overloaded."""
+async def change_schedule(console: Console, request: Request, caller: Authorization | None) -> Response:
+    """Run a schedule's action now, as a job, or pause or resume the schedule. Errors: NotFound, Overloaded."""
     form = await read_form(request)
-    job_id = await jobs.run_now(console.runtime, str(form.get("name", "")))
+    name, change = str(form.get("name", "")), form.get("change", "run")
+    if change in ("pause", "resume"):
+        await jobs.pause_schedule(console.runtime, name, is_paused=change == "pause")
+        audit(request, caller, f"{'pause' if change == 'pause' else 'resumption'} of the schedule {name}")
+        return see(console, request, "schedules", {})
+    job_id = await jobs.run_now(console.runtime, name)
     audit(request, caller, "run of a schedule", job_id)
     return see(console, request, f"jobs/{job_id}", {})
+
+
+async def show_webhooks(console: Console, request: Request, caller: Authorization | None) -> Response:
+    """The webhook channels and their last deliveries. Errors: Overloaded."""
+    channels = console.runtime.catalog.channels_of(WebhookEventChannel)
+    deliveries = await jobs.deliveries_of(console.runtime)
+    return await render(
+        console,
+        request,
+        "webhooks",
+        "Webhooks",
+        channels=[
+            {
+                "name": each.name,
+                "host": urlsplit(each.url).hostname or "",  # the rest of the URL may contain a secret
+                "is_signed": each.secret is not None,
+                "states": Counter(one.state for one in deliveries if one.job.channel == each.name),
+                "tries": each.retry.max_tries,
+            }
+            for each in channels
+        ],
+        deliveries=deliveries[: jobs.PER_PAGE],
+        error_text=jobs.error_text,
+        sent=_count(request.query_params.get("sent")),
+    )
+
+
+async def send_again(console: Console, request: Request, caller: Authorization | None) -> Response:
+    """Send an event again that could not be delivered. Errors: Overloaded."""
+    job_id = str((await read_form(request)).get("id", ""))
+    done = await jobs.change_jobs(console.runtime, "retry", [job_id])
+    for each in done:
+        audit(request, caller, "another delivery of a webhook", each)
+    return see(console, request, "webhooks", {"sent": str(len(done))})

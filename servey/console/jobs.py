@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from servey.calls.enqueue import enqueue
+from servey.core.channels import WebhookEventChannel
 from servey.core.errors import NotFound
-from servey.core.queues import GIVEN_UP, LISTED, JobState, QueueState, State
+from servey.core.queues import GIVEN_UP, LISTED, JobState, PausesSchedules, QueueState, State, webhook_title
 from servey.jobs.schedule import schedules_of, trigger_text
 from servey.observability import redaction
 from servey.observability.metrics import SCHEDULED
@@ -19,6 +20,9 @@ PER_PAGE = 100
 MOST_READ = 1000
 """How many jobs of each state a page reads, however many the queue has."""
 MOST_CHANGED = 10_000
+MINUTES = 30
+_RUNNING: tuple[State, ...] = ("running",)
+_ENDED: tuple[State, ...] = ("done", "failed", "dead")
 STATES: tuple[State, ...] = ("queued", "running", "failed", "dead", "cancelled", "done")
 RETRIED: frozenset[State] = frozenset((*GIVEN_UP, "cancelled"))
 CHANGES = {"retry": "enqueued again", "drop": "dropped", "cancel": "cancelled"}
@@ -45,7 +49,11 @@ class Listing:
 
 @dataclass(frozen=True)
 class ScheduleRow:
-    """A schedule. Units: ``next_at`` in seconds since 1970; ``done`` and ``failed`` are counted in this process."""
+    """A schedule.
+
+    Shape: ``is_paused`` is None if it cannot be paused; ``done`` and ``failed`` are counted in this process.
+    Units: ``next_at`` in seconds since 1970.
+    """
 
     name: str
     action: str
@@ -53,6 +61,33 @@ class ScheduleRow:
     next_at: float
     done: int
     failed: int
+    is_paused: bool | None
+
+
+@dataclass(frozen=True)
+class Minute:
+    """How many jobs ended in one minute."""
+
+    done: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What workers do.
+
+    Shape: ``workers`` has the running jobs of each worker, as ``host:pid``; ``minutes`` is oldest first; ``tries`` counts
+    the last jobs that took 1, 2, 3, 4, and 5 or more tries.
+    """
+
+    workers: Mapping[str, Sequence[JobState]]
+    minutes: Sequence[Minute]
+    tries: Sequence[int]
+
+    @property
+    def highest(self) -> int:
+        """The number of jobs in the busiest minute, at least 1."""
+        return max(1, *(each.done + each.failed for each in self.minutes))
 
 
 async def matching(runtime: Runtime, query: Mapping[str, str], most: int) -> tuple[list[JobState], bool]:
@@ -114,8 +149,10 @@ async def change_jobs(runtime: Runtime, change: str, job_ids: Iterable[str]) -> 
     return [job_id for job_id in job_ids if await apply(job_id)]
 
 
-def schedule_rows(runtime: Runtime) -> list[ScheduleRow]:
-    """Return the schedules of an app, the next one first."""
+async def schedule_rows(runtime: Runtime) -> list[ScheduleRow]:
+    """Return the schedules of an app, the next one first. Errors: Overloaded if the queue does not answer."""
+    queue = runtime.queue
+    paused = await queue.paused_schedules() if isinstance(queue, PausesSchedules) else None
     now_ms = round(runtime.clock.now() * 1000)
     rows = [
         ScheduleRow(
@@ -125,10 +162,47 @@ def schedule_rows(runtime: Runtime) -> list[ScheduleRow]:
             each.slot_after(now_ms) / 1000,
             int(runtime.metrics.value(SCHEDULED, each.action.name, "done")),
             int(runtime.metrics.value(SCHEDULED, each.action.name, "failed")),
+            None if paused is None else each.name in paused,
         )
         for each in schedules_of(runtime)
     ]
     return sorted(rows, key=lambda row: row.next_at)
+
+
+async def pause_schedule(runtime: Runtime, name: str, *, is_paused: bool) -> None:
+    """Pause or resume a schedule. Errors: NotFound, Overloaded."""
+    queue = runtime.queue
+    if name not in {each.name for each in schedules_of(runtime)} or not isinstance(queue, PausesSchedules):
+        raise NotFound("There is no such schedule that can be paused")
+    await (queue.pause_schedule(name) if is_paused else queue.resume_schedule(name))
+
+
+async def deliveries_of(runtime: Runtime) -> list[JobState]:
+    """Return the last deliveries of webhooks that are known, the latest first. Errors: Overloaded."""
+    found: list[JobState] = []
+    for channel in runtime.catalog.channels_of(WebhookEventChannel):
+        title = webhook_title(channel.name)
+        found += await runtime.queue.jobs(states=STATES, action=title, most=PER_PAGE)
+    return sorted(found, key=lambda each: each.job.enqueued_at, reverse=True)
+
+
+async def load_of(runtime: Runtime) -> Load:
+    """Return what workers run and how many jobs ended in the last half hour. Errors: Overloaded."""
+    running = await runtime.queue.jobs(states=_RUNNING, most=MOST_READ)
+    workers: dict[str, list[JobState]] = {}
+    for each in running:
+        workers.setdefault(each.worker or "", []).append(each)
+    ended = await runtime.queue.jobs(states=_ENDED, most=MOST_READ)
+    now, minutes = runtime.clock.now(), [Minute() for _ in range(MINUTES)]
+    for each in ended:
+        ago = int((now - (each.ended_at or 0)) // 60)
+        if 0 <= ago < MINUTES:
+            place = MINUTES - 1 - ago
+            known = minutes[place]
+            is_done = each.state == "done"
+            minutes[place] = Minute(known.done + is_done, known.failed + (not is_done))
+    tries = Counter(min(each.tries, 5) for each in ended)
+    return Load(dict(sorted(workers.items())), minutes, [tries[number] for number in range(1, 6)])
 
 
 async def run_now(runtime: Runtime, name: str) -> str:

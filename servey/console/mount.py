@@ -20,15 +20,17 @@ from servey.console.diagnosis import part_problems, setting_rows
 from servey.console.job_pages import (
     change_jobs,
     change_queue,
+    change_schedule,
     live_jobs,
-    run_schedule,
+    send_again,
     show_job,
     show_jobs,
     show_schedules,
+    show_webhooks,
 )
 from servey.console.page import FOLDER, PAGES, PATH, Console, Page, guarded, render, see
 from servey.core.access import Authorization
-from servey.core.channels import WebsocketEventChannel
+from servey.core.channels import WebhookEventChannel, WebsocketEventChannel
 from servey.core.errors import NotFound
 from servey.exposure import Exposure
 from servey.graphql.schema.fields import Fields
@@ -43,7 +45,9 @@ def mount_console(
 ) -> None:
     """Add the console. Without Jinja its pages say which extra they need."""
     console = Console(app, runtime, exposures, fields, importlib.util.find_spec("jinja2") is not None)
-    runtime.shipped |= PAGES if console.has_templates else {"Actions": PATH}
+    has_webhooks = bool(runtime.catalog.channels_of(WebhookEventChannel))
+    pages = {label: path for label, path in PAGES.items() if has_webhooks or label != "Webhooks"}
+    runtime.shipped |= pages if console.has_templates else {"Actions": PATH}
     runtime.services.append(recording)
     script = (FOLDER / "console.js").read_bytes()
 
@@ -63,7 +67,9 @@ def mount_console(
         ("GET", f"{PATH}/jobs/live", live_jobs),
         ("GET", f"{PATH}/jobs/{{job_id}}", show_job),
         ("GET", f"{PATH}/schedules", show_schedules),
-        ("POST", f"{PATH}/schedules", run_schedule),
+        ("POST", f"{PATH}/schedules", change_schedule),
+        ("GET", f"{PATH}/webhooks", show_webhooks),
+        ("POST", f"{PATH}/webhooks", send_again),
         ("GET", f"{PATH}/cache", show_cache),
         ("POST", f"{PATH}/cache", invalidate_results),
         ("GET", f"{PATH}/settings", show_settings),

@@ -37,6 +37,7 @@ PAGES = {
     "Calls": f"{PATH}/calls",
     "Jobs": f"{PATH}/jobs",
     "Schedules": f"{PATH}/schedules",
+    "Webhooks": f"{PATH}/webhooks",
     "Cache": f"{PATH}/cache",
     "Settings": f"{PATH}/settings",
 }

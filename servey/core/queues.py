@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from dataclasses import dataclass, field
 from math import isfinite
 from random import random
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 from servey.core.access import StoredAuthorization
 from servey.core.errors import ConfigError, ServeyError
@@ -148,6 +148,11 @@ class RequestPart:
     path: Mapping[str, str] = field(default_factory=dict)
 
 
+def webhook_title(channel: str) -> str:
+    """Return the title of the jobs that deliver the events of a webhook channel."""
+    return f"webhook {channel}"
+
+
 @dataclass(frozen=True)
 class Job:
     """One deferred call of an action, or one deferred webhook delivery, on behalf of its enqueuer.
@@ -182,7 +187,7 @@ class Job:
     @property
     def title(self) -> str:
         """A readable name."""
-        return self.action if self.channel is None else f"webhook {self.channel}"
+        return self.action if self.channel is None else webhook_title(self.channel)
 
 
 @dataclass
@@ -395,4 +400,21 @@ class Queue(Protocol):
 
     async def aclose(self) -> None:
         """Close connections."""
+        ...
+
+
+@runtime_checkable
+class PausesSchedules(Protocol):
+    """A `Queue` that also knows which schedules are paused, for all processes that run them."""
+
+    async def pause_schedule(self, schedule: str) -> None:
+        """Skip the slots of a schedule until it is resumed. A run that has begun goes on."""
+        ...
+
+    async def resume_schedule(self, schedule: str) -> None:
+        """Run the slots of a paused schedule again."""
+        ...
+
+    async def paused_schedules(self) -> frozenset[str]:
+        """Return the names of the paused schedules."""
         ...

@@ -58,6 +58,7 @@ class MemoryQueue:
         self.at_once = at_once
         self.grace = grace
         self.has_worker = False
+        self.skipped_schedules: set[str] = set()
         self._keep = keep
         self._max_entries = max_entries
         self._max_bytes = max_bytes
@@ -225,6 +226,18 @@ class MemoryQueue:
             for each in self._watchers:
                 if not each.full():  # a slow watcher misses events
                     each.put_nowait(published)
+
+    async def pause_schedule(self, schedule: str) -> None:
+        """Skip the slots of a schedule until it is resumed or the process ends."""
+        self.skipped_schedules.add(schedule)
+
+    async def resume_schedule(self, schedule: str) -> None:
+        """Run the slots of a paused schedule again."""
+        self.skipped_schedules.discard(schedule)
+
+    async def paused_schedules(self) -> frozenset[str]:
+        """Return the names of the paused schedules."""
+        return frozenset(self.skipped_schedules)
 
     async def aclose(self) -> None:
         """Do nothing; the queue holds no connection open."""

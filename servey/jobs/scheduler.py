@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,15 +39,16 @@ class Slots(Protocol):
 
 
 class LocalSlots:
-    """Slots for a single process."""
+    """Slots for a single process. Shape: ``skipped`` are the schedules that are paused now."""
 
-    def __init__(self) -> None:
+    def __init__(self, skipped: Collection[str] = ()) -> None:
+        self._skipped = skipped
         self._running: set[str] = set()
 
     @asynccontextmanager
     async def take(self, schedule: str, slot_ms: int, hold: float, longest: float) -> AsyncIterator[bool]:
-        """Yield whether the schedule is not running already."""
-        if schedule in self._running:
+        """Yield whether the schedule is neither running already nor paused."""
+        if schedule in self._running or schedule in self._skipped:
             yield False
             return
         self._running.add(schedule)

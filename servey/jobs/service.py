@@ -45,6 +45,7 @@ async def jobs_and_schedules_here(runtime: Runtime) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _schedules_here(runtime: Runtime) -> AsyncIterator[None]:
+    from servey.jobs.memory import MemoryQueue
     from servey.jobs.schedule import schedules_of
     from servey.jobs.scheduler import LocalSlots, run_schedules
 
@@ -52,7 +53,9 @@ async def _schedules_here(runtime: Runtime) -> AsyncIterator[None]:
     if not schedules:
         yield
         return
-    running = asyncio.create_task(run_schedules(runtime, schedules, LocalSlots()))
+    queue = runtime.queue
+    slots = LocalSlots(queue.skipped_schedules if isinstance(queue, MemoryQueue) else ())
+    running = asyncio.create_task(run_schedules(runtime, schedules, slots))
     try:
         yield
     finally:

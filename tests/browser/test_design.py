@@ -17,6 +17,7 @@ TOUR = [
     "/_servey",
     "/_servey/actions/place_order",
     "/_servey/calls",
+    "/_servey/jobs",
     "/_servey/schedules",
     "/_servey/cache",
     "/_servey/settings",

@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from servey import Authorization
+from servey import WEB_POST, Authorization, Settings, action, create_app, webhook_event_channel
 from servey.testing import client, token_for
 from tests.console.app import HOSTILE, SECRET, app, broken
+from tests.jobs.test_webhooks import OK, receiver
 
 BROWSER = {"Accept": "text/html"}
 OWN = {**BROWSER, "Origin": "http://testserver"}
@@ -204,3 +205,61 @@ def test_an_action_shows_how_to_call_it(http):
     assert "servey call deliver number=1" in page
     assert "/graphiql?query=mutation" in page
     assert http.get("/_servey/actions/nothing", headers=BROWSER).status_code == 404
+
+
+# -------------------------------------------------------------------------------------------- schedules and webhooks
+
+
+def test_a_schedule_is_paused_and_resumed(http):
+    def change(what: str):
+        return http.post("/_servey/schedules", data={"name": "tidy_up", "change": what}, headers=OWN)
+
+    assert "Resume tidy_up" not in http.get("/_servey/schedules", headers=BROWSER).text
+    paused = change("pause")
+    assert ("Resume tidy_up" in paused.text, ">paused<" in paused.text) == (True, True)
+    assert "Resume tidy_up" not in change("resume").text
+    other = http.post("/_servey/schedules", data={"name": "deliver", "change": "pause"}, headers=OWN)
+    assert other.status_code == 404
+
+
+def test_a_failed_delivery_is_explained_and_sent_again():
+    refused = (400, {}, b"no such <b>parcel</b>")
+    with receiver(refused, OK) as hook:
+        parcels = webhook_event_channel("parcels", hook.url + "?token=hunter2", int, secret=b"s" * 32)
+
+        @action(triggers=WEB_POST)
+        async def pack(parcel: int) -> int:
+            await parcels.publish(parcel)
+            return parcel
+
+        made = create_app(
+            actions=[pack], channels=[parcels], settings=Settings(env="dev", jwt_secret_key=SECRET, docs=True)
+        )
+        with client(made) as http:
+            page = http.get("/_servey/webhooks", headers=BROWSER).text
+            assert ("No event was published" in page, "signed" in page, "hunter2" in page) == (True, True, False)
+            http.post("/actions/pack", json={"parcel": 7})
+
+            def shown(text: str) -> str:
+                for _ in range(1000):
+                    page = http.get("/_servey/webhooks", headers=BROWSER).text
+                    if text in page:
+                        return page
+                raise AssertionError(page)
+
+            page = shown("the receiver answered 400: no such &lt;b&gt;parcel&lt;/b&gt;")
+            job_id = re.search(r'name="id" value="([^"]+)"', page)[1]
+            assert http.post("/_servey/webhooks", data={"id": job_id}, headers=BROWSER).status_code == 403
+            assert "The event is sent again" in http.post("/_servey/webhooks", data={"id": job_id}, headers=OWN).text
+            assert "Send again" not in shown(">delivered<")
+            assert "was not sent again" in http.post("/_servey/webhooks", data={"id": job_id}, headers=OWN).text
+        assert [body for _, _, body in hook.got] == [b"7", b"7"]
+
+
+def test_jobs_show_what_workers_run_and_how_much_ended(http):
+    for number in range(3):
+        enqueue(http, number)
+    page = http.get("/_servey/jobs", headers=BROWSER).text
+    assert "0 done, 3 failed" in page
+    assert "No worker runs a job" in page
+    assert "<li><span>1</span> <b>3</b></li>" in page

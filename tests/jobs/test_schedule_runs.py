@@ -77,3 +77,35 @@ async def test_a_schedule_that_exits_goes_on(caplog, dev):
             await asyncio.sleep(0.02)
         assert not runtime.failed_tasks
     assert "schedule 'exits_in_its_second_slot' failed in its slot" in caplog.text
+
+
+TICKS = {"paused": 0, "other": 0}
+
+
+@action(triggers=FixedRateTrigger(0.5))
+async def paused() -> None:
+    TICKS["paused"] += 1
+
+
+@action(triggers=FixedRateTrigger(0.5))
+async def other() -> None:
+    TICKS["other"] += 1
+
+
+async def another(name: str) -> None:
+    count = TICKS[name]
+    while TICKS[name] == count:
+        await asyncio.sleep(0.01)
+
+
+async def test_a_paused_schedule_skips_its_slots_until_it_is_resumed(dev):
+    async with running(paused, other, settings=dev) as runtime, asyncio.timeout(10):
+        await runtime.queue.pause_schedule("paused")
+        assert await runtime.queue.paused_schedules() == {"paused"}
+        await another("other")  # a slot of both that had begun has ended
+        before = TICKS["paused"]
+        await another("other")
+        await another("other")
+        assert TICKS["paused"] == before
+        await runtime.queue.resume_schedule("paused")
+        await another("paused")

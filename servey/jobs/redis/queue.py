@@ -194,6 +194,24 @@ class RedisQueue:
         """Yield what happens to jobs from now on; see `servey.jobs.redis.events`."""
         return events_of(self.url, self.prefix, self.scripts)
 
+    async def pause_schedule(self, schedule: str) -> None:
+        """Skip the slots of a schedule until it is resumed. Errors: Overloaded."""
+        await self._answered(lambda: cast("Awaitable[Any]", self.client.sadd(self.skipped_schedules, schedule)))
+
+    async def resume_schedule(self, schedule: str) -> None:
+        """Run the slots of a paused schedule again. Errors: Overloaded."""
+        await self._answered(lambda: cast("Awaitable[Any]", self.client.srem(self.skipped_schedules, schedule)))
+
+    async def paused_schedules(self) -> frozenset[str]:
+        """Return the names of the paused schedules. Errors: Overloaded."""
+        found = await self._answered(lambda: cast("Awaitable[Any]", self.client.smembers(self.skipped_schedules)))
+        return frozenset(each.decode() if isinstance(each, bytes) else each for each in found)
+
+    @property
+    def skipped_schedules(self) -> str:
+        """The key of the set of paused schedules."""
+        return f"{self.prefix}skipped"
+
     async def check(self) -> None:
         """Errors: redis.RedisError if Redis does not answer, or if something else is stored under the queues' keys."""
         await self.scripts.run(control.QUEUES)

@@ -20,8 +20,9 @@ logger: logging.Logger = logging.getLogger("servey")
 _SLOT_KEPT_MS = 600_000
 
 TAKE_SLOT = """
-local slot, running = KEYS[1], KEYS[2]
+local slot, running, skipped = KEYS[1], KEYS[2], KEYS[3]
 local token, keep, hold = ARGV[1], ARGV[2], ARGV[3]
+if redis.call('SISMEMBER', skipped, ARGV[4]) == 1 then return 0 end
 if not redis.call('SET', slot, token, 'NX', 'PX', keep) then return 0 end
 if redis.call('SET', running, token, 'NX', 'PX', hold) then return 1 end
 return 0
@@ -57,13 +58,15 @@ class RedisSlots:
 
     @asynccontextmanager
     async def take(self, schedule: str, slot_ms: int, hold: float, longest: float) -> AsyncIterator[bool]:
-        """Yield whether this process may run the slot. While Redis does not answer, no process may."""
+        """Yield whether this process may run the slot. No process may while it is paused or Redis does not answer."""
         queue, token = self._queue, uuid4().hex
         hold_ms, begun = round(hold * 1000), time.monotonic()
         # A slot's key outlives any stall of a process, so that a late process does not run the slot again.
         slot, running = f"{queue.prefix}slot:{schedule}:{slot_ms}", f"{queue.prefix}running:{schedule}"
         try:
-            taken = await queue.scripts.run_on(TAKE_SLOT, [slot, running], [token, _SLOT_KEPT_MS, hold_ms])
+            taken = await queue.scripts.run_on(
+                TAKE_SLOT, [slot, running, queue.skipped_schedules], [token, _SLOT_KEPT_MS, hold_ms, schedule]
+            )
         except (RedisError, OSError) as error:
             logger.warning("schedule '%s' skips a slot, since Redis does not answer: %s", schedule, error)
             taken = 0
