@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from servey.calls.enqueue import enqueue
 from servey.core.channels import WebhookEventChannel
 from servey.core.errors import NotFound
-from servey.core.queues import GIVEN_UP, LISTED, JobState, PausesSchedules, QueueState, State, webhook_title
-from servey.jobs.schedule import schedules_of, trigger_text
+from servey.core.queues import GIVEN_UP, LISTED, JobState, QueueState, State, webhook_title
+from servey.jobs.schedule import PausesSchedules, schedules_of, trigger_text
 from servey.observability import redaction
 from servey.observability.metrics import SCHEDULED
 from servey.runtime.runtime import Runtime

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from dataclasses import dataclass, field
 from math import isfinite
 from random import random
-from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 from servey.core.access import StoredAuthorization
 from servey.core.errors import ConfigError, ServeyError
@@ -400,21 +400,4 @@ class Queue(Protocol):
 
     async def aclose(self) -> None:
         """Close connections."""
-        ...
-
-
-@runtime_checkable
-class PausesSchedules(Protocol):
-    """A `Queue` that also knows which schedules are paused, for all processes that run them."""
-
-    async def pause_schedule(self, schedule: str) -> None:
-        """Skip the slots of a schedule until it is resumed. A run that has begun goes on."""
-        ...
-
-    async def resume_schedule(self, schedule: str) -> None:
-        """Run the slots of a paused schedule again."""
-        ...
-
-    async def paused_schedules(self) -> frozenset[str]:
-        """Return the names of the paused schedules."""
         ...
