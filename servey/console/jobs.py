@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from servey.calls.enqueue import enqueue
 from servey.core.channels import WebhookEventChannel
 from servey.core.errors import NotFound
-from servey.core.queues import GIVEN_UP, LISTED, JobState, QueueState, State, webhook_title
+from servey.core.queues import GIVEN_UP, LISTED, JobState, QueueState, State
 from servey.jobs.schedule import PausesSchedules, schedules_of, trigger_text
 from servey.observability import redaction
 from servey.observability.metrics import SCHEDULED
@@ -181,8 +181,7 @@ async def deliveries_of(runtime: Runtime) -> list[JobState]:
     """Return the last deliveries of webhooks that are known, the latest first. Errors: Overloaded."""
     found: list[JobState] = []
     for channel in runtime.catalog.channels_of(WebhookEventChannel):
-        title = webhook_title(channel.name)
-        found += await runtime.queue.jobs(states=STATES, action=title, most=PER_PAGE)
+        found += await runtime.queue.jobs(states=STATES, action=f"webhook {channel.name}", most=PER_PAGE)
     return sorted(found, key=lambda each: each.job.enqueued_at, reverse=True)
 
 

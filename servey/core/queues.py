@@ -148,11 +148,6 @@ class RequestPart:
     path: Mapping[str, str] = field(default_factory=dict)
 
 
-def webhook_title(channel: str) -> str:
-    """Return the title of the jobs that deliver the events of a webhook channel."""
-    return f"webhook {channel}"
-
-
 @dataclass(frozen=True)
 class Job:
     """One deferred call of an action, or one deferred webhook delivery, on behalf of its enqueuer.
@@ -187,7 +182,7 @@ class Job:
     @property
     def title(self) -> str:
         """A readable name."""
-        return self.action if self.channel is None else webhook_title(self.channel)
+        return self.action if self.channel is None else f"webhook {self.channel}"
 
 
 @dataclass
