@@ -18,7 +18,7 @@ from servey.aws.connections import DynamoConnections, Listener
 from servey.aws.table import table_of
 from servey.core.channels import WebsocketEventChannel
 from servey.core.context import current_process
-from servey.core.errors import ConfigError, ServeyError
+from servey.core.errors import ActionError, ConfigError, ServeyError
 from servey.core.messages import Gap, Message, Past, Position
 from servey.core.settings import Settings
 
@@ -54,7 +54,7 @@ class ApiGatewayBus:
             await asyncio.gather(*(self._deliver(listener, frame, may_receive) for listener in page))
 
     def subscribe(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[Message | Gap]]:
-        """Errors: ServeyError; Lambda freezes the process between invocations, so it cannot subscribe."""
+        """Errors: ActionError (501); Lambda freezes the process between invocations, so it cannot subscribe."""
         return _refuse_to_subscribe()
 
     async def recall(self, channel: str, after: Position | None) -> Past:
@@ -134,7 +134,8 @@ def _channel(name: str) -> WebsocketEventChannel[Any]:
 
 @asynccontextmanager
 async def _refuse_to_subscribe() -> AsyncIterator[AsyncIterator[Message | Gap]]:
-    raise ServeyError("a Lambda function cannot subscribe to a channel; connect to the websocket API instead")
+    text = "A Lambda function cannot subscribe to a channel; connect to the websocket API instead"
+    raise ActionError(501, "not_implemented", text)
     yield
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from servey.aws.calls import CallFailed, call, call_directly, within
 from servey.aws.claims import GatewayAuthorizer
 from servey.aws.events import Kind, kind_of
-from servey.aws.http import Requests, seconds_left
+from servey.aws.http import Requests, StreamSink, seconds_left
 from servey.core.actions import Action
 from servey.core.errors import ConfigError
 from servey.core.settings import Settings
@@ -95,10 +95,21 @@ class LambdaHandler:
     def __call__(self, event: Any, lambda_context: Any = None) -> Any:
         """Return the response to one event. Errors: UnknownEvent; CallFailed for a failed call that is not over HTTP."""
         kind = kind_of(event, plain_params=self.action is not None)
+        with self._running():
+            return self._handlers[kind](event, lambda_context, str(getattr(lambda_context, "aws_request_id", "") or ""))
+
+    def stream(self, event: Any, lambda_context: Any, response: StreamSink) -> None:
+        """Answer a request to a Function URL; the response is sent while the app makes it."""
+        with self._running():
+            assert self._requests is not None
+            self.run(self._requests.stream(event, lambda_context, response))
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
         asyncio.set_event_loop(self.loop)  # Mangum uses the event loop of the thread
         self.start()
         try:
-            return self._handlers[kind](event, lambda_context, str(getattr(lambda_context, "aws_request_id", "") or ""))
+            yield
         finally:
             # Lambda freezes the process, and with it the thread that writes the log.
             writer = installed_writer()

@@ -13,7 +13,7 @@ import logging
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
 from mangum import Mangum
@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servey.aws.claims import GatewayAuthorizer, verified_by_gateway
-from servey.core.errors import ActionError, ActionTimeout
+from servey.core.errors import ActionError, ActionTimeout, internal_error
 from servey.http.web import JSON, Answer, json_response, request_id_of
 
 logger: logging.Logger = logging.getLogger("servey")
@@ -51,6 +51,23 @@ _RESERVE_SECONDS = 0.5
 _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
 
 
+class StreamSink(Protocol):
+    """Where the ASGI messages of a streamed response go."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the response has started and has not ended."""
+        ...
+
+    async def send(self, message: Message) -> None:
+        """Send one message."""
+        ...
+
+    async def end(self, error: BaseException | None = None) -> None:
+        """End the response; with an error, it is not complete."""
+        ...
+
+
 class Requests:
     """Handles HTTP events. ``app`` is any ASGI app; ``state`` is the state of its lifespan.
 
@@ -74,9 +91,7 @@ class Requests:
 
     def __call__(self, event: Mapping[str, Any], lambda_context: Any) -> dict[str, Any]:
         """Return the response to one request, in the format of its gateway."""
-        if event.get("isBase64Encoded") and not _is_base64(event.get("body")):
-            event = {**event, "body": None, "isBase64Encoded": False, "servey.bad_body": True}
-        answer: dict[str, Any] = self._mangum(_complete(event), lambda_context)
+        answer: dict[str, Any] = self._mangum(_complete(_readable(event)), lambda_context)
         is_balanced = "elb" in event["requestContext"]
         limit = LARGEST_BALANCED_BYTES if is_balanced else LARGEST_RESPONSE_BYTES
         if _is_too_large(answer, limit):
@@ -89,9 +104,47 @@ class Requests:
             answer["headers"] = {key: value for key, value in answer["headers"].items() if key != "content-type"}
         return answer
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def stream(self, event: Mapping[str, Any], lambda_context: Any, sink: StreamSink) -> None:
+        """Send the response to one request of a Function URL while the app makes it.
+
+        Lambda does not say when the client has left. Shortly before the function's timeout an event stream ends, because
+        its clients connect again; any other stream breaks off.
+        """
+        handler = self._mangum.infer(_complete(_readable(event)), lambda_context)
+        messages: list[Message] = [{"type": "http.request", "body": handler.body, "more_body": False}]
+        started = is_event_stream = False
+
+        async def receive() -> Message:
+            if not messages:
+                await asyncio.Event().wait()  # until it is cancelled
+            return messages.pop()
+
+        async def send(message: Message) -> None:
+            nonlocal started, is_event_stream
+            if message["type"] == "http.response.start":
+                started = True
+                is_event_stream = _is_stream(message, (b"text/event-stream",))
+            await sink.send(message)
+
+        try:
+            await self._answer(handler.scope, receive, send, can_stream=True)
+            if sink.is_open:
+                # The error has been handled, and its response cannot be completed.
+                await sink.end(RuntimeError("the response is not complete"))
+        except Exception as error:
+            if sink.is_open and isinstance(error, TimeoutError) and is_event_stream:
+                await sink.end()
+                return
+            logger.exception("a request to the function's URL failed")
+            if not started:
+                await _response(internal_error())(handler.scope, receive, sink.send)
+            elif sink.is_open:
+                await sink.end(error)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, *, can_stream: bool = False) -> None:
         event, lambda_context = scope["aws.event"], scope["aws.context"]
         scope["state"] = dict(self._state)
+        scope["servey.is_buffered"] = not can_stream
         _correct(scope, event)
         _identify(scope, lambda_context)
 
@@ -100,7 +153,7 @@ class Requests:
                 self._has_content_type = any(key.lower() == b"content-type" for key, _ in message.get("headers", ()))
             await send(message)
 
-        gate = _Gate(scope, note)
+        gate = _Gate(scope, note, can_stream=can_stream)
         if "servey.bad_body" in event:
             await _response(ActionError(400, "http_400", "The body is not base64"))(scope, receive, gate.send)
             return
@@ -132,10 +185,11 @@ def _response(error: ActionError) -> Response:
 
 
 class _Gate:
-    """Sends one response, or an error if the response is a stream: Lambda cannot stream here."""
+    """Sends one response, or an error if the response is a stream and cannot be one here."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, *, can_stream: bool) -> None:
         self._scope = scope
+        self._can_stream = can_stream
         self._answer = Answer(scope, send, request_id_of(scope))
         self._stream: asyncio.Event = asyncio.Event()
 
@@ -162,7 +216,7 @@ class _Gate:
             running.result()
 
     async def _send_unless_stream(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and _is_stream(message):
+        if message["type"] == "http.response.start" and not self._can_stream and _is_stream(message, STREAM_TYPES):
             self._stream.set()
             await asyncio.Event().wait()  # until it is cancelled
         await self.send(message)
@@ -178,10 +232,9 @@ async def _run(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None
     await app(scope, receive, send)
 
 
-def _is_stream(start: Message) -> bool:
+def _is_stream(start: Message, types: tuple[bytes, ...]) -> bool:
     return any(
-        key.lower() == b"content-type" and value.lower().startswith(STREAM_TYPES)
-        for key, value in start.get("headers", ())
+        key.lower() == b"content-type" and value.lower().startswith(types) for key, value in start.get("headers", ())
     )
 
 
@@ -192,6 +245,13 @@ def _as_utf8(value: bytes) -> bytes:
     except UnicodeDecodeError:
         return value.decode("latin-1").encode()
     return value
+
+
+def _readable(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the event without a body that is not the base64 which it says it is; the request then gets 400."""
+    if not event.get("isBase64Encoded") or _is_base64(event.get("body")):
+        return event
+    return {**event, "body": None, "isBase64Encoded": False, "servey.bad_body": True}
 
 
 def _complete(event: Mapping[str, Any]) -> dict[str, Any]:

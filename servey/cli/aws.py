@@ -78,7 +78,8 @@ def package(
         needed.add("fastapi-offline")
     if is_installed():
         needed |= {"graphql-core", "strawberry-graphql"}
-    wanted = Wanted(processor, settings.aws_handler, needed, group or (), extra or (), not no_check)
+    streams = settings.aws_streaming
+    wanted = Wanted(processor, settings.aws_handler, needed, group or (), extra or (), streams, not no_check)
     with progress_line() as progress:
         built = build_package(output, wanted, progress)
     for entry in sorted(built.entries, key=lambda entry: entry.name) if explain else ():

@@ -194,8 +194,8 @@ async def _respond(server: Server, request: Request, body: bytes, scope: Scope, 
 
 
 def _accepts_events(scope: Scope) -> bool:
-    # A Lambda function cannot stream.
-    return "aws.event" not in scope and any(
+    # Most Lambda functions cannot stream.
+    return not scope.get("servey.is_buffered") and any(
         name == b"accept" and b"text/event-stream" in value.lower() for name, value in scope["headers"]
     )
 

@@ -11,6 +11,10 @@ from typing import Any, TypeAlias
 
 MAIN_FUNCTION = "servey"
 """The function that handles everything that no other function handles."""
+STREAM_FUNCTION = "stream"
+"""The function behind the URL that streams responses."""
+WRAPPER = "servey_stream"
+"""The script in the package that starts its runtime."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Literal, TypeAlias
 
 import servey
 from servey.core.errors import ConfigError
+from servey.sls.model import WRAPPER
 from servey.sls.packaging.contents import (
     Entry,
     Included,
@@ -50,7 +51,7 @@ class Wanted:
     """What to package: for which processor, the function's handler, and what of the project's requirements.
 
     Shape: ``needed`` are optional requirements of Servey that the app uses but imports on first use; with ``check`` the
-    package is started before it is written.
+    package is started before it is written; with ``streams`` it has the script that starts the streaming runtime.
     """
 
     architecture: Architecture
@@ -58,6 +59,7 @@ class Wanted:
     needed: Collection[str] = ()
     groups: Collection[str] = ()
     extras: Collection[str] = ()
+    streams: bool = False
     check: bool = True
 
 
@@ -102,6 +104,8 @@ def build_package(target: Path, wanted: Wanted, progress: Callable[[str], None])
         _make_room(root, own)
         copy_files(own, root)
         _copy_servey(root)
+        if wanted.streams:
+            _write_wrapper(root / WRAPPER)
         progress("compiling")
         _compile(root)
         sizes = _sizes(root)
@@ -218,6 +222,12 @@ def _installed_entries(root: Path, plan: Plan) -> Iterator[Entry]:
 def _copy_servey(root: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__", "new_project", "new_database", "guide")
     shutil.copytree(Path(servey.__file__).parent, root / "servey", ignore=ignored, dirs_exist_ok=True)
+
+
+def _write_wrapper(place: Path) -> None:
+    # Lambda calls it with the path of Python and the arguments of its own runtime.
+    place.write_bytes(b'#!/bin/sh\ncd "$LAMBDA_TASK_ROOT" && exec "$1" -m servey.aws.streaming\n')
+    place.chmod(0o755)
 
 
 def _leave_out(root: Path) -> None:

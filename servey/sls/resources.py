@@ -89,6 +89,29 @@ def key() -> dict[str, Any]:
     }
 
 
+def streaming_url(function: str) -> dict[str, Any]:
+    """Return the URL of a function that streams responses, which everybody may call, as they may the HTTP API.
+
+    Source: Lambda developer guide, "Control access to Lambda function URLs": both permissions are necessary.
+    """
+    arn = arn_of(function_id(function))
+    everybody = {"FunctionName": arn, "Principal": "*"}
+    return {
+        "ServeyStreamUrl": {
+            "Type": "AWS::Lambda::Url",
+            "Properties": {"AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM", "TargetFunctionArn": arn},
+        },
+        "ServeyStreamUrlPermission": {
+            "Type": "AWS::Lambda::Permission",
+            "Properties": {**everybody, "Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "NONE"},
+        },
+        "ServeyStreamPermission": {
+            "Type": "AWS::Lambda::Permission",
+            "Properties": {**everybody, "Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True},
+        },
+    }
+
+
 def log_group_id(function: str) -> str:
     """Return the logical id that the Serverless Framework gives to a function's log group."""
     return _logical(function) + "LogGroup"

@@ -24,6 +24,8 @@ from servey.sls import iam, resources
 from servey.sls.appsync import appsync_resources
 from servey.sls.model import (
     MAIN_FUNCTION,
+    STREAM_FUNCTION,
+    WRAPPER,
     Event,
     Function,
     HttpEvent,
@@ -109,6 +111,9 @@ def build_stack(app: Servey, stages: Collection[str] = ()) -> Stack:
     made |= site | graphql
     outputs |= site_outputs | graphql_outputs
     functions = _functions(app, events, schedules, timeout, problems)
+    if settings.aws_streaming:
+        made |= resources.streaming_url(STREAM_FUNCTION)
+        outputs["ServeyStreamUrl"] = {"Value": {"Fn::GetAtt": ["ServeyStreamUrl", "FunctionUrl"]}}
     problems += name_problems(functions, stages, settings.serverless_yml, has_site=bool(site))
     size = _RESOURCES_OF_A_FUNCTION * len(functions) + 2 * sum(map(len, schedules.values())) + len(made)
     if size > MOST_RESOURCES:
@@ -188,7 +193,7 @@ _NOT_DEPLOYED = frozenset(
     {
         "env", "host", "port", "debug", "redis_url", "serverless_yml", "aws_router_for_all", "aws_action", "aws_handler",
         "aws_domain", "aws_certificate_arn", "kms_key_id", "queue_url", "dead_queue_url", "connection_table",
-        "websocket_endpoint", "appsync", "appsync_key_expires",
+        "websocket_endpoint", "appsync", "aws_streaming", "appsync_key_expires",
     }
 )  # fmt: skip
 """Settings of the local machine, and settings that the stack itself provides."""
@@ -219,7 +224,7 @@ def _functions(
 ) -> tuple[Function, ...]:
     settings = app.runtime.settings
     own: list[Function] = []
-    taken = {MAIN_FUNCTION}
+    taken = {MAIN_FUNCTION, STREAM_FUNCTION} if settings.aws_streaming else {MAIN_FUNCTION}
     rest: list[Event] = [event for found in schedules.values() for event in found]
     if settings.aws_router_for_all:
         rest += [route for action in app.runtime.catalog for route in _routes(app, action) if route.authorizer]
@@ -245,6 +250,10 @@ def _functions(
                 )
             )
     main = Function(MAIN_FUNCTION, settings.aws_handler, timeout, (*events, *rest))
+    if settings.aws_streaming:
+        # A stream may last as long as Lambda allows; jobs and requests keep their own time.
+        wrapper = {"AWS_LAMBDA_EXEC_WRAPPER": f"/var/task/{WRAPPER}"}
+        own.append(Function(STREAM_FUNCTION, settings.aws_handler, LONGEST_SECONDS, (), wrapper))
     return (main, *sorted(own, key=lambda function: function.name))
 
 

@@ -3,6 +3,7 @@
 Source: Lambda developer guide, "Using the Lambda runtime API" (2018-06-01), and its quotas.
 """
 
+import http.client
 import http.server
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,21 @@ class Invocation:
 class LambdaFunction:
     """A function whose process is frozen between invocations, like in Lambda."""
 
-    def __init__(self, python: Path, root: Path, handler: str, *, timeout: float = 29, **env: str) -> None:
+    def __init__(
+        self,
+        python: Path,
+        root: Path,
+        handler: str,
+        *,
+        timeout: float = 29,
+        command: Sequence[str] = ("-P", "-m", "awslambdaric"),
+        **env: str,
+    ) -> None:
+        self._command = command
+        self.deadline = timeout
+        """The time that the function believes it has."""
+        self.chunks: queue.Queue[bytes | None] = queue.Queue()
+        """The chunks of streamed responses as they arrive; None ends a response."""
         self.log = tempfile.NamedTemporaryFile("w+b", suffix=".log")  # noqa: SIM115
         self._python, self._root, self._handler, self._timeout, self._env = python, root, handler, timeout, env
         self._process: subprocess.Popen[bytes] | None = None
@@ -57,7 +73,7 @@ class LambdaFunction:
                 function._idle.set()
                 invocation = function._waiting.get()
                 function._idle.clear()
-                end = int((time.time() + function._timeout) * 1000)
+                end = int((time.time() + function.deadline) * 1000)
                 self._answer(200, function._events[invocation.id], {
                     "Lambda-Runtime-Aws-Request-Id": invocation.id,
                     "Lambda-Runtime-Deadline-Ms": str(end),
@@ -65,7 +81,8 @@ class LambdaFunction:
                 })  # fmt: skip
 
             def do_POST(self) -> None:
-                body = self._body()
+                is_stream = self.headers.get("Lambda-Runtime-Function-Response-Mode") == "streaming"
+                body = self._body(function.chunks if is_stream else None)
                 *_, id, what = self.path.split("/")
                 if what == "error" and id == "init":
                     function._init_error = json.loads(body)
@@ -73,7 +90,11 @@ class LambdaFunction:
                     return self._answer(202, b"{}", {})
                 invocation = function._running
                 assert invocation is not None
-                if what == "response" and len(body) > LARGEST_BYTES:
+                if is_stream:
+                    invocation.error = self.trailers.get("Lambda-Runtime-Function-Error-Type")
+                    invocation.payload = body
+                    self._answer(202, b"{}", {})
+                elif what == "response" and len(body) > LARGEST_BYTES:
                     invocation.error = "Function.ResponseSizeTooLarge"
                     self._answer(413, b"{}", {})
                 else:
@@ -82,14 +103,18 @@ class LambdaFunction:
                     self._answer(202, b"{}", {})
                 invocation.done.set()
 
-            def _body(self) -> bytes:
+            def _body(self, chunks: "queue.Queue[bytes | None] | None" = None) -> bytes:
                 if "chunked" not in self.headers.get("Transfer-Encoding", ""):
                     return self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 parts = []
                 while size := int(self.rfile.readline().split(b";")[0], 16):
                     parts.append(self.rfile.read(size))
                     self.rfile.readline()
-                self.rfile.readline()
+                    if chunks is not None:
+                        chunks.put(parts[-1])
+                self.trailers = http.client.parse_headers(self.rfile)
+                if chunks is not None:
+                    chunks.put(None)
                 return b"".join(parts)
 
             def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
@@ -183,7 +208,7 @@ class LambdaFunction:
         }
         begun = time.monotonic()
         self._process = subprocess.Popen(
-            [str(self._python), "-P", "-m", "awslambdaric", self._handler],
+            [str(self._python), *self._command, self._handler],
             cwd=self._root,
             env=env,
             stdin=subprocess.DEVNULL,

@@ -62,7 +62,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in (1, 2) if architecture == "x86_64" else (1,):
             output = f".servey/{architecture}-{number}.zip"
             words = ("package", "--architecture", architecture, "--output", output, "--group", "extra", "--explain")
-            done = run("-m", "servey", *words, cwd=folder, timeout=400, PYTHONPATH=path)
+            done = run("-m", "servey", *words, cwd=folder, timeout=400, PYTHONPATH=path, SERVEY_AWS_STREAMING="1")
             assert done.returncode == 0, done.stderr
             (folder / ".servey" / f"{architecture}.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
     return folder

@@ -65,6 +65,13 @@ def test_an_appsync_api_is_packaged(name, folder):
     assert any(each["Type"] == "AWS::AppSync::Resolver" for each in resources.values())
 
 
+def test_a_url_that_streams_is_packaged(folder):
+    resources = packaged(EXAMPLES["full"], folder, SERVEY_AWS_STREAMING="1")
+    (url,) = [each for each in resources.values() if each["Type"] == "AWS::Lambda::Url"]
+    assert url["Properties"]["TargetFunctionArn"] == {"Fn::GetAtt": ["StreamLambdaFunction", "Arn"]}
+    assert "StreamLambdaFunction" in resources
+
+
 def test_a_domain_is_packaged(folder):
     arn = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
     packaged(EXAMPLES["site"], folder, SERVEY_AWS_DOMAIN="shop.example", SERVEY_AWS_CERTIFICATE_ARN=arn)

@@ -14,7 +14,7 @@ import pytest
 from servey import ConfigError
 from servey.sls import package
 from servey.sls.package import deployed_as
-from tests.aws.gateways import Request, http_api
+from tests.aws.gateways import Request, function_url, http_api
 from tests.aws.lambda_runtime import LambdaFunction
 from tests.aws.tools import python_of
 from tests.serving import run
@@ -190,6 +190,17 @@ class TestRuntime:
             assert "(timeout)" in late.payload["errorMessage"]
             assert late.seconds < 2
             assert function.invoke(HELLO).cold is False
+
+    def test_the_script_starts_the_runtime_that_streams(self, packaged, task):
+        script = "servey_stream"
+        entry = zipfile.ZipFile(packaged / ".servey" / "x86_64-1.zip").getinfo(script)
+        assert entry.external_attr >> 16 == 0o755
+        # Lambda runs it with the path of Python and the arguments of its own runtime.
+        command = (str(task / script), str(python_of("lambda_runtime")))
+        with LambdaFunction(Path("/bin/sh"), task, "servey.aws.handler", command=command) as function:
+            done = function.invoke(function_url(Request("GET", "/actions/say-hello?name=World")))
+            metadata, _, body = done.payload.partition(b"\0" * 8)
+            assert (json.loads(metadata)["statusCode"], body) == (200, b'"Hello World!"')
 
     def test_an_answer_of_7_mb_is_reported(self, function):
         assert function.invoke(direct("large", size=7 << 20)).error in ("CallFailed", "Function.ResponseSizeTooLarge")

@@ -40,6 +40,25 @@ def test_everything_that_is_declared_is_there(project):
     }  # fmt: skip
 
 
+def test_a_function_whose_url_streams(project):
+    run = project(FULL)
+    assert run("sls", SERVEY_AWS_STREAMING="1")[0] == 0
+    functions = loaded(project.folder, "functions")
+    assert functions["stream"] == {
+        "handler": "servey.aws.handler",
+        "timeout": 900,
+        "role": "ServeyRole",
+        "events": [],
+        "environment": {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/servey_stream"},
+    }
+    assert functions["servey"]["timeout"] == 61
+    made = loaded(project.folder, "resources")
+    url = made["Resources"]["ServeyStreamUrl"]["Properties"]
+    assert (url["InvokeMode"], url["AuthType"]) == ("RESPONSE_STREAM", "NONE")
+    assert made["Outputs"] == {"ServeyStreamUrl": {"Value": {"Fn::GetAtt": ["ServeyStreamUrl", "FunctionUrl"]}}}
+    assert "SERVEY_AWS_STREAMING" not in loaded(project.folder, "environment")
+
+
 def test_every_name_has_the_stage(project):
     project(SITE | FULL)("sls")
     text = json.dumps(loaded(project.folder, "resources"))

@@ -21,6 +21,10 @@ class AwsSettings(SettingsGroup):
     aws_authorizer: str | None = Field(
         None, description="the API Gateway authorizer whose claims are trusted, by its name"
     )
+    aws_streaming: bool = Field(
+        False,
+        description="also create a function with a URL that streams responses, with `servey sls` and `servey package`",
+    )
     appsync: bool = Field(False, description="also generate an AppSync API with `servey sls`")
     appsync_key_expires: AwareDatetime | None = Field(
         None, description="when that API's key expires, at most 365 days ahead; by default 7 days after it was created"
