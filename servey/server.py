@@ -111,13 +111,23 @@ def serve_dev(host: str | None, port: int | None) -> None:
     )
 
 
-def serve(host: str | None, port: int | None, workers: int, *, uds: str | None = None, fd: int | None = None) -> None:
+def serve(
+    host: str | None,
+    port: int | None,
+    workers: int,
+    *,
+    uds: str | None = None,
+    fd: int | None = None,
+    by_granian: bool = False,
+) -> None:
     """Serve for production, on a port, a Unix socket or an open socket.
 
     Errors: ConfigError with one line for each unsafe setting.
     """
     settings = Settings()
     where = _listening_on(settings, host, port, uds, fd)
+    if by_granian:
+        _granian().check(where, workers)
     if settings.is_dev:
         raise ConfigError("SERVEY_ENV is dev, and `servey run` is for production; use `servey dev`, or do not set it")
     project = load_project()
@@ -142,10 +152,12 @@ def serve(host: str | None, port: int | None, workers: int, *, uds: str | None =
         **_logging(settings),
         **where,
     )
-    if settings.logs_json:
+    if settings.logs_json and not by_granian:
         log_as_json("DEBUG" if settings.debug else settings.log_level)
     try:
-        if workers == 1:
+        if by_granian:
+            _granian().run(project.app, settings, where)
+        elif workers == 1:
             GracefulServer(config).run()
         else:
             supervise(config, GracefulServer)
@@ -160,6 +172,18 @@ def _is_unix(where: dict[str, Any]) -> bool:
         return "uds" in where
     with socket.socket(fileno=os.dup(where["fd"])) as passed:
         return passed.family == socket.AF_UNIX
+
+
+def _granian() -> Any:
+    try:
+        from servey import granian_server
+    except ModuleNotFoundError as error:
+        if error.name != "granian":
+            raise
+        raise ConfigError(
+            '--server granian needs the extra "granian"; in a clone: pip install -e ".[granian]"'
+        ) from None
+    return granian_server
 
 
 def _listening_on(

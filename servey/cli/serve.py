@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -32,13 +32,16 @@ def run_server(
     root_path: Annotated[
         str | None, typer.Option(metavar="PATH", help="path prefix of the reverse proxy [default: SERVEY_ROOT_PATH]")
     ] = None,
+    server: Annotated[
+        Literal["uvicorn", "granian"], typer.Option(help="HTTP server; granian needs the extra of that name")
+    ] = "uvicorn",
     named: AppPlace = None,
 ) -> None:
     """Serve for production; unsafe settings are refused."""
     use_app(named or app)
     if root_path is not None:
         os.environ["SERVEY_ROOT_PATH"] = root_path
-    _server().serve(host, port, workers, uds=uds, fd=fd)
+    _server().serve(host, port, workers, uds=uds, fd=fd, by_granian=server == "granian")
 
 
 def worker(

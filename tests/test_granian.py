@@ -1,0 +1,153 @@
+"""`servey run --server granian`: the same requests, websockets, limits and shutdown as with uvicorn."""
+
+import signal
+import socket
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from servey import granian_server
+from servey.core.errors import ConfigError
+from tests.serving import free_port, launched, run, started, wait_until
+
+pytestmark = pytest.mark.slow
+
+ACTIONS = """
+import asyncio
+from collections.abc import AsyncIterator
+from fastapi import Request, WebSocket
+from servey import *
+
+@action(triggers=WEB_GET)
+async def version() -> int:
+    return 1
+
+@action(triggers=WEB_GET)
+async def client_host(request: Request) -> str:
+    return f"{request.client.host} {request.scope['scheme']}"
+
+@action(triggers=WEB_GET)
+async def endless() -> AsyncIterator[int]:
+    yield 1
+    await asyncio.sleep(3600)
+
+@action(triggers=WEB_GET, timeout=60)
+async def slow(seconds: float) -> str:
+    print("has begun", flush=True)
+    await asyncio.sleep(seconds)
+    return "done"
+
+servey_app = create_app(actions=[version, client_host, endless, slow])
+
+@servey_app.websocket("/echo")
+async def echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    async for text in websocket.iter_text():
+        await websocket.send_text(text)
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "app.py").write_text(ACTIONS, encoding="utf-8")
+    return tmp_path
+
+
+def words(port, *more):
+    return ["-m", "servey", "run", "app:servey_app", "--server", "granian", "--port", str(port), *more]
+
+
+def log_of(server):
+    return server.log.read_text(encoding="utf-8")
+
+
+def test_it_serves_requests_streams_and_websockets(project):
+    port = free_port()
+    with started(words(port), port, cwd=project) as server:
+        assert httpx.get(f"{server.url}/actions/version").json() == 1
+        assert httpx.get(f"{server.url}/health/ready").json() == {"status": "ok"}
+        forwarded = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
+        assert httpx.get(f"{server.url}/actions/client-host", headers=forwarded).json() == "203.0.113.9 https"
+        with connect(f"ws://127.0.0.1:{port}/echo") as websocket:
+            websocket.send("x" * (1 << 20))
+            assert len(websocket.recv()) == 1 << 20
+            websocket.send("x" * ((1 << 20) + 1))
+            with pytest.raises(ConnectionClosed) as closed:
+                websocket.recv()
+        assert closed.value.rcvd.code == 1009
+        with httpx.stream("GET", f"{server.url}/actions/endless") as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == "1"
+            assert server.end() < 5
+            assert list(lines) == []  # it ended in order
+        assert server.process.returncode == 0
+        assert "Traceback" not in log_of(server)
+
+
+def test_it_drains_after_sigterm(project):
+    port = free_port()
+    with started(words(port), port, cwd=project, SERVEY_DRAIN="3", SERVEY_GRACE="10") as server:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"GET /actions/slow?seconds=4 HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_until(lambda: "has begun" in log_of(server), "the request")
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: httpx.get(f"{server.url}/health/ready").status_code == 503, "the drain time")
+            answer = httpx.get(f"{server.url}/actions/version")
+            assert (answer.json(), answer.headers["connection"]) == (1, "close")
+            assert b'"done"' in connection.makefile("rb").read()
+        assert server.process.wait(10) == 0
+        assert "shutting down; still serving for 3 s" in log_of(server)
+
+
+def test_a_second_signal_skips_the_drain_time_and_requests_end_with_the_grace_period(project):
+    port = free_port()
+    with started(words(port), port, cwd=project, SERVEY_DRAIN="60", SERVEY_GRACE="1") as server:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"GET /actions/slow?seconds=50 HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_until(lambda: "has begun" in log_of(server), "the request")
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: "shutting down" in log_of(server), "the drain time")
+            assert server.end() < 8
+        assert server.process.returncode == 0
+        assert "1 requests did not end within 1 s" in log_of(server)
+
+
+def test_it_listens_on_a_unix_socket_below_a_path(project):
+    place = project / "web.sock"
+    command = ["-m", "servey", "run", "app:servey_app", "--server", "granian"]
+    with launched([*command, "--uds", str(place), "--root-path", "/shop"], cwd=project) as server:
+        wait_until(lambda: place.exists(), "the socket")
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(place)), base_url="http://shop") as http:
+            assert [http.get(path).status_code for path in ("/actions/version", "/shop/actions/version")] == [200, 200]
+        server.end()
+        assert server.process.returncode == 0
+        assert not place.exists()
+
+
+def test_an_app_that_cannot_start_ends_the_process(project):
+    text = ACTIONS.replace("actions=[version", "lifespan=failing, actions=[version")
+    failing = "async def failing(app):\n    raise LookupError('no database')\n    yield\n"
+    text = text.replace(
+        "servey_app =", f"from contextlib import asynccontextmanager\n@asynccontextmanager\n{failing}\nservey_app ="
+    )
+    (project / "app.py").write_text(text, encoding="utf-8")
+    done = run(*words(free_port()), cwd=project)
+    assert done.returncode == 1
+    assert "no database" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "workers", "error"),
+    [({"port": 1}, 2, "--server granian runs one process, not --workers 2"), ({"fd": 3}, 1, "(--fd)")],
+)
+def test_what_it_cannot_do_is_an_error(where, workers, error):
+    with pytest.raises(ConfigError) as raised:
+        granian_server.check(where, workers)
+    assert error in str(raised.value)
+
+
+def test_an_error_is_one_line(project):
+    done = run(*words(free_port(), "--workers", "2"), cwd=project)
+    assert (done.returncode, done.stderr.count("\n"), done.stderr.startswith("error: --server granian")) == (1, 1, True)
