@@ -13,6 +13,10 @@ STANDARD = ("fastapi", "servey", "starlette", "litestar", "blacksheep", "raw")
 
 
 PAIR = ("fastapi", "servey")
+TRIO = (*PAIR, "litestar")
+FRAMEWORKS = (*TRIO, "blacksheep")
+"""Those that can say it: BlackSheep has no dependencies with parameters and no cache, and Litestar no ETags."""
+
 BROWSER = (
     (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0"),
     (b"accept-language", b"en-GB,en;q=0.9,de;q=0.8"),
@@ -131,18 +135,18 @@ CASES = {
             "name=World",
             peers=("fastapi_middleware", "servey_middleware"),
         ),
-        Case("awaits", "(g) a function that awaits once", "GET", "/actions/awaits", "name=World", peers=PAIR),
-        Case("depends", "(h) `Depends` on an async function", "GET", "/actions/depends", "name=World", peers=PAIR),
+        Case("awaits", "(g) a function that awaits once", "GET", "/actions/awaits", "name=World", peers=FRAMEWORKS),
+        Case("depends", "(h) `Depends` on an async function", "GET", "/actions/depends", "name=World", peers=TRIO),
         Case(
-            "session", "(i) `Depends` on `yield` with a sub-dependency", "GET", "/actions/session", "id=7", peers=PAIR
+            "session", "(i) `Depends` on `yield` with a sub-dependency", "GET", "/actions/session", "id=7", peers=TRIO
         ),
         *(
-            Case(name, what, "GET", f"/actions/{name}", query, peers=PAIR, behind_server=False)
-            for name, what, query in (
-                ("header", "(j) `Header()` and `Cookie()` parameters", ""),
-                ("hash", "(k) `SecureHashCacheControl`", "name=World"),
-                ("twenty", "(l) 20 models with a float", ""),
-                ("dicts", "(m) 1,000 dicts as models", ""),
+            Case(name, what, "GET", f"/actions/{name}", query, peers=peers, behind_server=False)
+            for name, what, query, peers in (
+                ("header", "(j) `Header()` and `Cookie()` parameters", "", FRAMEWORKS),
+                ("hash", "(k) `SecureHashCacheControl`", "name=World", PAIR),
+                ("twenty", "(l) 20 models with a float", "", FRAMEWORKS),
+                ("dicts", "(m) 1,000 dicts as models", "", PAIR),
             )
         ),
         Case(
@@ -161,11 +165,17 @@ CASES = {
             "GET",
             "/actions/ttl",
             "name=World",
-            peers=(*PAIR, "fastapi_cache"),
+            peers=(*TRIO, "fastapi_cache"),
             behind_server=False,
         ),
         Case(
-            "lines", "(p) 1,000 JSON lines", "GET", "/actions/lines", peers=PAIR, behind_server=False, read=json_lines
+            "lines",
+            "(p) 1,000 JSON lines",
+            "GET",
+            "/actions/lines",
+            peers=FRAMEWORKS,
+            behind_server=False,
+            read=json_lines,
         ),
         Case(
             "sse",
@@ -173,7 +183,7 @@ CASES = {
             "GET",
             "/actions/sse",
             headers=((b"accept", b"text/event-stream"),),
-            peers=PAIR,
+            peers=FRAMEWORKS,
             behind_server=False,
             read=sse_data,
         ),
@@ -183,7 +193,7 @@ CASES = {
             "POST",
             "/actions/upload",
             body=UPLOAD,
-            peers=PAIR,
+            peers=FRAMEWORKS,
             behind_server=False,
             content_type=FORM,
         ),

@@ -78,17 +78,28 @@ def measure(names: Sequence[str], case: Case, rounds: int) -> dict[str, tuple[fl
 
 
 class _Connection:
-    """A client that sends its request and stays connected."""
+    """A client that sends its request and stays connected until the response ends."""
 
     def __init__(self, body: bytes) -> None:
         self._request = {"type": "http.request", "body": body, "more_body": False}
         self.is_read = False
+        self._ended: asyncio.Future[None] | None = None
 
     async def receive(self) -> dict[str, Any]:
         if self.is_read:
-            await asyncio.Event().wait()
+            if self._ended is None:
+                self._ended = asyncio.get_running_loop().create_future()
+            await self._ended
+            return {"type": "http.disconnect"}
         self.is_read = True
         return self._request
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Note the end of a response that waits for its client to disconnect."""
+        if self._ended is not None and message["type"] == "http.response.body" and not message.get("more_body"):
+            if not self._ended.done():
+                self._ended.set_result(None)
+            self._ended = None
 
 
 def scope_of(case: Case) -> dict[str, Any]:
@@ -121,6 +132,7 @@ async def _sent(app: Any, case: Case) -> tuple[int, dict[bytes, bytes], bytes]:
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
+        await connection.send(message)
 
     await app(scope_of(case), connection.receive, send)
     return sent[0]["status"], dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:])
@@ -135,12 +147,10 @@ async def run(app: Any, case: Case, times: int) -> float:
         headers += [(b"if-none-match", etag)] if etag else []
     connection = _Connection(case.body)
 
-    async def send(message: dict[str, Any]) -> None: ...
-
     begun = time.process_time()
     for _ in range(times):
         connection.is_read = False
-        await app({**base, "headers": [*headers], "state": {}}, connection.receive, send)
+        await app({**base, "headers": [*headers], "state": {}}, connection.receive, connection.send)
     return (time.process_time() - begun) / times
 
 
