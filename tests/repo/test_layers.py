@@ -41,6 +41,7 @@ TOP = {
     "project",
     "pytest_plugin",
     "seed_imports",
+    "granian_server",
     "server",
     "sls",
     "testing",
