@@ -14,11 +14,14 @@ os.environ.setdefault("CONDUIT_DATABASE_URL", f"sqlite+aiosqlite:///{tempfile.mk
 os.environ.setdefault("JWT_SECRET_KEY", "a-secret-of-at-least-32-bytes-for-tests")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import accounts
 from app import servey_app
+from argon2 import PasswordHasher
 from database import engine
 
 from servey.testing import client
 
+accounts._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # fast; the tests need no strong hash
 numbers = count(int(time.time() * 1000))
 
 
