@@ -242,6 +242,9 @@ class _Message(TypedDict):
 class NoQueue:
     """The queue of an app without one: it refuses jobs, so that none is lost silently."""
 
+    keeps_jobs: bool = False
+    """Whether a job can be enqueued."""
+
     async def enqueue(self, job: Job, *, delay: float = 0, key: str | None = None) -> str:
         """Errors: ActionError 501."""
         raise ActionError(501, "not_implemented", "This function has no job queue; set SERVEY_QUEUE_URL")

@@ -41,7 +41,7 @@ from servey.mcp.results import (
 )
 from servey.mcp.tasks import EXTENSION as TASKS
 from servey.mcp.tasks import METHODS as TASK_METHODS
-from servey.mcp.tasks import begun_task, check_support, handle_task, supports_tasks
+from servey.mcp.tasks import begins_task, begun_task, check_support, handle_task
 from servey.runtime.runtime import Runtime
 
 Offered = TypeVar("Offered", bound=Tool | Resource | Prompt)
@@ -232,7 +232,7 @@ class Server:
             raise ProtocolError(INVALID_PARAMS, f"There is no tool '{outer[:100]}'; list them with tools/list")
         params = _arguments(arguments)
         try:
-            if tool.trigger.task and supports_tasks(request) and self.runtime.is_running:
+            if begins_task(tool, request, self.runtime):
                 return await begun_task(tool, params, exchange)
             return await call_action(tool.plan, params, exchange, partial(members_of_result, tool, exchange.progress))
         except CallFailed as failed:

@@ -5,6 +5,7 @@ Source: the extension ``io.modelcontextprotocol/tasks`` of MCP 2026-07-28.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from servey.calls.invoke import authorize, validate
 from servey.calls.job_access import visible_to
 from servey.calls.outcomes import ResultError
 from servey.core.errors import ActionError, InvalidParams
+from servey.core.process import Process
 from servey.core.queues import ONE_TRY, UNFINISHED, Job, JobState
 from servey.http.errors import known_error
 from servey.mcp.calls import Exchange, settled
@@ -49,6 +51,14 @@ def check_support(request: Request) -> None:
     """Errors: ProtocolError if the client of a request has not declared that it polls tasks."""
     if not supports_tasks(request):
         raise missing_capability({"extensions": {EXTENSION: {}}})
+
+
+def begins_task(tool: Tool, request: Request, process: Process) -> bool:
+    """Whether a call of a tool is a task: its client polls, and jobs run here for as long as the action may take."""
+    if not tool.trigger.task or not supports_tasks(request) or not process.is_running:
+        return False
+    queue = process.queue
+    return getattr(queue, "keeps_jobs", True) and bool(tool.action.timeout <= getattr(queue, "longest_job", math.inf))
 
 
 async def begun_task(tool: Tool, params: Mapping[str, Any], exchange: Exchange) -> bytes:

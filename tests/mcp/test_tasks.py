@@ -194,6 +194,14 @@ def test_only_a_client_that_polls_gets_tasks():
         assert mine.post("tasks/get", taskId=later["id"]).json()["error"]["code"] == -32602, "it is no tool with tasks"
 
 
+def test_without_a_queue_a_call_lasts_until_its_result():
+    app = create_app(actions=ALL, settings=Settings(env="dev"))
+    app.runtime.parts.queue = "servey.aws.queue:no_queue_of"  # as on Lambda without SERVEY_QUEUE_URL
+    with client(app) as http:
+        result = Agent(app, http).call("write_report", lines=2)
+    assert (result["resultType"], result["structuredContent"]) == ("complete", {"lines": 2, "by": None})
+
+
 def test_what_cannot_be_a_task_stops_the_start():
     async def items() -> AsyncIterator[int]:
         yield 1
