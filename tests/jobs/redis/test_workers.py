@@ -1,18 +1,13 @@
 """Jobs over a real Redis, by real worker processes: stopped, ended; Redis restarted."""
 
-import asyncio
 import json
-import random
 import signal
 import sys
-from collections import Counter
-
-import pytest
 
 from servey import Authorization, Settings, create_app
-from servey.core.queues import Job, JobLimit, Retry
-from tests.jobs.conftest import NAMESPACE, NOTE, PREFIX, client, worker
-from tests.jobs.redis.project import enqueue, queue_at, state
+from servey.core.queues import Retry
+from tests.jobs.conftest import NAMESPACE, PREFIX, client, worker
+from tests.jobs.redis.project import enqueue, state
 from tests.serving import run, wait_until
 
 
@@ -106,81 +101,3 @@ def test_a_worker_without_redis_says_what_to_set(folder):
     done = run("-m", "servey", "worker", cwd=folder)
     assert (done.returncode, done.stdout) == (1, "")
     assert "set SERVEY_REDIS_URL" in done.stderr
-
-
-MANY = (
-    NOTE
-    + """
-from servey import *
-
-@action
-def one(n: int) -> None:
-    time.sleep(0.005)
-    note(n, os.getpid())
-"""
-)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_no_job_is_lost_while_workers_are_killed_and_redis_restarts(tmp_path, notes, redis_of_jobs):
-    count, kills = 10_000, 10
-    (tmp_path / "actions.py").write_text(MANY, encoding="utf-8")
-
-    async def fill() -> None:
-        queue = queue_at(redis_of_jobs.url)
-        for begin in range(0, count, 20):
-            jobs = [
-                Job(
-                    f"job-{n}", "one", {"n": n}, trusted=True, queue=f"q{n % 3}", priority=n % 5,
-                    limit=JobLimit(f"limit-{n % 4}", concurrent=30) if n % 2 else None,
-                )
-                for n in range(begin, begin + 20)
-            ]  # fmt: skip
-            await asyncio.gather(*map(queue.enqueue, jobs))
-        await queue.aclose()
-
-    async def cancel_some(numbers: range) -> None:
-        queue = queue_at(redis_of_jobs.url)
-        for number in numbers:
-            await queue.cancel(f"job-{number}")
-        await queue.aclose()
-
-    async def states() -> Counter[str]:
-        queue = queue_at(redis_of_jobs.url)
-        found = [await queue.state(f"job-{n}") for n in range(count)]
-        await queue.aclose()
-        return Counter(state.state for state in found if state is not None)
-
-    asyncio.run(fill())
-    chance = random.Random(7)
-    alive: list = []
-    in_flight = 0
-    from contextlib import ExitStack
-
-    with ExitStack() as stack:
-
-        def begin_one() -> None:
-            alive.append(stack.enter_context(worker(tmp_path, redis_of_jobs.url, SERVEY_JOB_LEASE="2")))
-
-        for _ in range(3):
-            begin_one()
-        for number in range(kills):
-            seen = len(notes.read())
-            notes.until(lambda found, seen=seen: len(found) >= min(seen + 300, count - 400), within=120)
-            alive.pop(chance.randrange(len(alive))).kill()
-            in_flight += 50
-            begin_one()
-            asyncio.run(cancel_some(range(number, count, 500)))
-            if number in (3, 7):
-                redis_of_jobs.restart()
-        with client(redis_of_jobs.url) as redis:
-            left = [f"{PREFIX}{kind}:q{n}" for kind in ("jobs", "later") for n in range(3)]
-            wait_until(lambda: not redis.exists(*left, f"{PREFIX}running", f"{PREFIX}held"), "the end", within=200)
-    runs = Counter(n for n, _ in notes.read())
-    ended = asyncio.run(states())
-    assert ended["done"] + ended["cancelled"] == count
-    assert ended["done"] >= count - kills * 20
-    assert set(range(count)) - set(runs) <= {n for number in range(kills) for n in range(number, count, 500)}
-    twice = sum(times - 1 for times in runs.values())
-    assert twice <= in_flight, twice
