@@ -130,13 +130,16 @@ def test_no_job_is_lost_while_sentinel_fails_over(tmp_path, notes):
             )
             pair: list[RedisServer] = [first, second]
 
+            def is_linked(replica: RedisServer) -> bool:
+                return b"master_link_status:up" in replica.command("INFO", "replication")
+
             def fail_over() -> None:
-                """Kill the master; once its replica has taken over, let it come back as the replica."""
+                """Kill the master; once Sentinel names its replica, let it come back as the replica."""
                 old, new = pair
-                linked = lambda: b"master_link_status:up" in new.command("INFO", "replication")  # noqa: E731
-                wait_until(linked, "replication", within=60)
+                wait_until(lambda: is_linked(new), "replication", within=60)
                 old.stop(signal.SIGKILL)
-                wait_until(lambda: b"role:master" in new.command("INFO", "replication"), "the failover", within=60)
+                named = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "jobs")
+                wait_until(lambda: str(new.port).encode() in watcher.command(*named), "the failover", within=60)
                 old.start()
                 old.command("REPLICAOF", "127.0.0.1", str(new.port))  # Sentinel does so too, after a while
                 pair.reverse()
