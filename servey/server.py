@@ -32,6 +32,7 @@ from servey.core.context import running_processes
 from servey.core.errors import ConfigError
 from servey.core.settings import Settings
 from servey.core.settings.env_file import read_env_file
+from servey.development import colored
 from servey.observability.logs import log_as_json
 from servey.project import load_project
 from servey.runtime.runtime import Runtime
@@ -39,6 +40,7 @@ from servey.runtime.startup_checks import RedisWatch, list_relaxed_settings, pro
 from servey.runtime.systemd import READY, STOPPING, notify
 
 DISCOVERED = "servey.server:discovered_app"
+DEVELOPED = "servey.development:dev_app"
 KEEP_ALIVE_SECONDS = 75
 """Longer than the idle timeout of common reverse proxies, so that the server never closes a connection first."""
 START_SECONDS = 60
@@ -61,7 +63,7 @@ WEBSOCKETS: dict[str, Any] = {
 def discovered_app() -> Any:
     """Build the app of the project in the working directory; uvicorn's processes call this.
 
-    If the project has problems, print them without a traceback and exit; with reload, the next file change retries.
+    If the project has problems, print them without a traceback and exit.
     """
     try:
         project = load_project()
@@ -97,10 +99,10 @@ def serve_dev(host: str | None, port: int | None) -> None:
         os.environ.pop("SERVEY_HOST_FILE", None)
     _check_port(**where)
     url = f"http://{where['host']}:{where['port']}"
-    print(f"Serving on {url}/docs (Ctrl-C ends it)", file=sys.stderr)
-    print(f"The console is at {url}/_servey", file=sys.stderr, flush=True)
+    print(f"Serving on {colored(f'{url}/docs', 'cyan')} (Ctrl-C ends it)", file=sys.stderr)
+    print(f"The console is at {colored(f'{url}/_servey', 'cyan')}", file=sys.stderr, flush=True)
     uvicorn.run(
-        DISCOVERED,
+        DEVELOPED,
         factory=True,
         reload=True,
         reload_includes=list(RELOADED),

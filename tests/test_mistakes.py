@@ -136,7 +136,7 @@ def test_a_mistake_is_a_line_from_every_command(project, capsys, name):
         assert (ended.value.code, lines_of(capsys)) == (1, [f"error: {problem}"]), command
     project(text)
     with pytest.raises(SystemExit):
-        discovered_app()  # what the processes of `servey dev` call
+        discovered_app()  # what the processes of `servey run` call
     assert lines_of(capsys) == [f"error: {problem}"]
 
 

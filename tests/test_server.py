@@ -63,6 +63,12 @@ def test_dev_reloads_when_a_source_or_a_template_changes(project):
             lambda: "error: module 'actions' cannot be imported (actions.py:" in server.log.read_text(encoding="utf-8"),
             "the problem",
         )
+        page = httpx.get(f"{server.url}/docs", headers={"Accept": "text/html"})
+        assert page.status_code == 500
+        assert "module &#x27;actions&#x27; cannot be imported (actions.py:" in page.text
+        assert httpx.get(f"{server.url}/actions/version").json()["code"] == "internal"
+        foreign = httpx.get(f"{server.url}/docs", headers={"Host": "evil.example"})
+        assert (foreign.status_code, "actions.py" in foreign.text) == (403, False)
         (project / "actions.py").write_text(ACTIONS.replace("return 1", "return 3"), encoding="utf-8")
         wait_until(lambda: get(server, "/actions/version") == 3, "the reload after a problem")
         seen = server.log.read_text(encoding="utf-8").count("Started server process")
@@ -74,9 +80,21 @@ def test_dev_reloads_when_a_source_or_a_template_changes(project):
         log = server.log.read_text(encoding="utf-8")
         assert "Traceback" not in log
         assert f"Serving on http://127.0.0.1:{port}/docs" in log
+        assert "Loaded 4 actions" in log
         assert f"The console is at http://127.0.0.1:{port}/_servey" in log
         assert "No JWT_SECRET_KEY is set" in log
         assert server.end() < 5
+
+
+def test_dev_names_the_line_that_blocks_the_event_loop(project):
+    port = free_port()
+    blocks = "\nimport time\n@action(triggers=WEB_GET)\nasync def slow() -> int:\n    time.sleep(0.8)\n    return 1\n"
+    (project / "actions.py").write_text(ACTIONS + blocks, encoding="utf-8")
+    line = (ACTIONS + blocks).splitlines().index("    time.sleep(0.8)") + 1
+    with started(["-m", "servey", "dev", "--port", str(port)], port, cwd=project) as server:
+        assert get(server, "/actions/slow") == 1
+        expected = f"actions.py:{line}: slow has blocked the event loop"
+        wait_until(lambda: expected in server.log.read_text(encoding="utf-8"), "the warning")
 
 
 @pytest.mark.parametrize("words", [["dev"], ["run"], []])

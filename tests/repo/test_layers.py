@@ -33,6 +33,7 @@ TOP = {
     "building",
     "cli",
     "console",
+    "development",
     "exposure",
     "keyset",
     "kubernetes",

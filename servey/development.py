@@ -1,0 +1,154 @@
+"""The app of `servey dev`: a page for a project that cannot start, a summary, and a warning about blocked event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from html import escape
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from servey.core.errors import ConfigError
+from servey.core.triggers import CronTrigger, FixedRateTrigger
+from servey.http.hosts import HostCheck
+from servey.layout.frame import Frame
+from servey.layout.page import accepts_html, shipped_page
+from servey.project import load_project
+from servey.runtime.runtime import Runtime
+
+logger: logging.Logger = logging.getLogger("servey")
+
+BLOCKED_SECONDS = 0.25
+"""How long the event loop may not run before the call that blocks it is named."""
+_PROBE_SECONDS = 0.1
+_REFRESH = '<meta http-equiv="refresh" content="2">'
+_COLORS = {"red": "31", "green": "32", "cyan": "36"}
+
+
+def dev_app() -> Any:
+    """Build the app of the project in the working directory, or one that shows on every page why there is none.
+
+    `servey dev` calls this again after each change of a file.
+    """
+    try:
+        project = load_project()
+        if project.servey is not None:
+            project.servey.check_variables()
+    except ConfigError as error:
+        for problem in error.problems:
+            print(colored(f"error: {problem}", "red"), file=sys.stderr, flush=True)
+        return problems_app(error.problems)
+    if project.servey is not None:
+        print(colored(summary_of(project.servey.runtime), "green"), file=sys.stderr, flush=True)
+        project.servey.runtime.services.append(naming_blocking_calls)
+    return project.app
+
+
+def colored(text: str, color: str) -> str:
+    """Return text in a color, if standard error is a terminal that wants colors."""
+    if not sys.stderr.isatty() or "NO_COLOR" in os.environ:
+        return text
+    return f"\x1b[{_COLORS[color]}m{text}\x1b[0m"
+
+
+def summary_of(runtime: Runtime) -> str:
+    """Return how much a project contains, as one line."""
+    catalog = runtime.catalog
+    kinds = (FixedRateTrigger, CronTrigger)
+    schedules = sum(1 for kind in kinds for _ in catalog.triggered_by(kind))
+    counts = {"action": len(list(catalog)), "channel": len(list(catalog.channels)), "schedule": schedules}
+    return "Loaded " + ", ".join(
+        f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count
+    )
+
+
+def problems_app(problems: Sequence[str]) -> ASGIApp:
+    """Return an app that answers every request with the problems of a project; its page loads itself again."""
+    items = "".join(f"<li><pre>{escape(problem)}</pre></li>" for problem in problems)
+    content = (
+        f"<h1>The project cannot start</h1><ul>{items}</ul>"
+        "<p>Correct it and save the file; this page then shows what you asked for.</p>"
+    )
+
+    # The settings may be what is wrong, so only the names of this machine are allowed.
+    check = HostCheck((), local=True)
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for kind in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{kind}.complete"})
+            return
+        if not check.allows(scope):
+            await check.refuse(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1012})
+            return
+        answer: Response
+        if accepts_html(scope):
+            answer = shipped_page(
+                Frame("Servey"), "The project cannot start", content, kind="text", status=500, more_head=_REFRESH
+            )
+        else:
+            answer = JSONResponse({"detail": "; ".join(problems), "code": "internal"}, 500)
+        await answer(scope, receive, send)
+
+    return serve
+
+
+@asynccontextmanager
+async def naming_blocking_calls(runtime: Runtime) -> AsyncIterator[None]:
+    """Log each line of the project that blocks the event loop, while an app runs."""
+    loop, thread, ended = asyncio.get_running_loop(), threading.get_ident(), threading.Event()
+    watching = threading.Thread(target=_watch, args=(loop, thread, ended), name="servey blocking calls", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _watch(loop: asyncio.AbstractEventLoop, thread: int, ended: threading.Event) -> None:
+    named: set[tuple[str, int]] = set()
+    while not ended.wait(_PROBE_SECONDS):
+        answered = threading.Event()
+        try:
+            loop.call_soon_threadsafe(answered.set)
+        except RuntimeError:  # the loop is closed
+            return
+        if answered.wait(BLOCKED_SECONDS):
+            continue
+        found = _place_in_project(sys._current_frames().get(thread))
+        if found is not None and found[:2] not in named:
+            named.add(found[:2])
+            logger.warning(
+                "%s:%d: %s has blocked the event loop for %g s, and no other request was served meanwhile; declare it with "
+                "`def`, which runs in a thread, or await an asynchronous call",
+                *found,
+                BLOCKED_SECONDS,
+            )
+        while not answered.wait(_PROBE_SECONDS):
+            if ended.is_set():
+                return
+
+
+def _place_in_project(frame: FrameType | None) -> tuple[str, int, str] | None:
+    """Return file, line and function of the innermost frame that is the project's own code."""
+    here = Path.cwd()
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(here) and "site-packages" not in path.parts:
+            return str(path.relative_to(here)), frame.f_lineno, frame.f_code.co_qualname
+        frame = frame.f_back
+    return None
