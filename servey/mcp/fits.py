@@ -22,6 +22,8 @@ def misfit(schema: Any, value: Any, defs: Mapping[str, Any], place: str = "") ->
     """Return where and how a value does not fit a schema, or None if it fits."""
     if not isinstance(schema, Mapping):
         return f"{place or 'it'} should not be there" if schema is False else None
+    if value is None and schema.get("default", value) is None and "default" in schema:
+        return None  # such as ``price: float = None``
     if "$ref" in schema:
         found = misfit(defs.get(str(schema["$ref"]).rpartition("/")[2], {}), value, defs, place)
         if found is not None:

@@ -298,7 +298,7 @@ class Server:
         finally:
             self._listening -= 1
 
-    def _found(self, uri: str) -> tuple[Resource | None, Mapping[str, str]]:
+    def _found(self, uri: str) -> tuple[Resource | None, Mapping[str, str | list[str]]]:
         for each in (self.offers.resources.get(uri), *self._templates):
             params = None if each is None else each.params_of(uri)
             if params is not None:

@@ -29,6 +29,7 @@ class Tree:
     parts: dict[str, float] = field(default_factory=dict)
     pair: tuple[int, bool] = (1, True)
     parent: "Tree | None" = None
+    height: float = None  # type: ignore[assignment]
 
 
 given: list[Any] = []
@@ -68,6 +69,7 @@ OAK = {"kind": "oak", "leaves": [{"name": "a", "size": 1, "length": 1}], "parts"
     [
         ({}, None),
         ({"parent": OAK, "leaves": [{"name": "b", "length": 1}]}, None),
+        ({"height": None}, None),
         ({"kind": "fir"}, "kind fits"),
         ({"kind": None}, "kind"),
         ({"leaves": [{"name": 1, "length": 1}]}, "leaves[0].name"),
@@ -122,6 +124,21 @@ def test_lists_and_objects_of_prompts_are_json():
         text = get(teas='["a", "b"]', weights='{"a": 1}', note="[1]")["result"]["messages"][0]["content"]["text"]
         assert text == "['a', 'b'] {'a': 1} '[1]'"
         assert "teas: Input should be a valid list" in get(teas="a, b")["error"]["message"]
+
+
+@action(triggers=McpTrigger("resource", uri="shop://{kinds}/{note}"))
+async def choose(kinds: list[str], note: str) -> str:
+    return f"{kinds} {note}"
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [("shop://a/x,y", "['a'] x,y"), ("shop://a,b%2Cc/%C3%A4", "['a', 'b,c'] ä"), ("shop://,/n", "['', ''] n")],
+)
+def test_commas_separate_the_items_of_a_list_in_an_address(uri, text):
+    with client(create_app(actions=[choose], settings=Settings(env="dev"))) as http:
+        message = {"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": uri}}
+        assert http.post("/mcp", json=message).json()["result"]["contents"][0]["text"] == text
 
 
 shop = Group(prefix="/shop", tags=("shop",))

@@ -16,7 +16,7 @@ from pydantic_core import from_json, to_json
 from servey.calls.invoke import Plan
 from servey.core.actions import Action
 from servey.core.triggers import McpTrigger
-from servey.mcp.kinds.tools import input_schema
+from servey.mcp.kinds.tools import input_schema, json_types_of
 
 MAX_VALUES = 100
 """How many values one completion has at most. Source: MCP 2025-11-25, "Completion"."""
@@ -54,9 +54,9 @@ class Prompt:
     @cached_property
     def _structured(self) -> frozenset[str]:
         """The arguments that are lists or objects: clients send texts only, so theirs are JSON."""
-        schema = input_schema(self.action)
-        defs = schema.get("$defs", {})
-        return frozenset(name for name, each in schema["properties"].items() if _is_structured(each, defs))
+        # A text that may be either is taken as the text that it is.
+        kinds = json_types_of(self.action)
+        return frozenset(name for name, each in kinds.items() if each & {"array", "object"} and "string" not in each)
 
     def params_of(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters in a client's arguments. What is not JSON is left as it is, for validation to refuse."""
@@ -65,18 +65,6 @@ class Prompt:
             with suppress(ValueError, TypeError):
                 made[name] = from_json(made[name])
         return made
-
-
-def _is_structured(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> bool:
-    if "$ref" in schema:
-        return _is_structured(defs.get(schema["$ref"].rpartition("/")[2], {}), {})
-    kinds = [each for key in ("anyOf", "oneOf") for each in schema.get(key, ())]
-    if kinds:
-        # A text that may be either is taken as the text that it is.
-        return any(_is_structured(each, defs) for each in kinds) and not any(
-            each.get("type") == "string" for each in kinds
-        )
-    return schema.get("type") in ("array", "object")
 
 
 def messages_of(result: Any) -> list[dict[str, Any]]:

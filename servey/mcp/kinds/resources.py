@@ -15,7 +15,7 @@ from servey.calls.invoke import Plan
 from servey.core.actions import Action
 from servey.core.actions.naming import kebab_case
 from servey.core.triggers import McpTrigger
-from servey.mcp.kinds.tools import result_schema
+from servey.mcp.kinds.tools import json_types_of, result_schema
 
 _VARIABLE = re.compile(r"\{([A-Za-z_]\w*)\}")
 
@@ -60,10 +60,18 @@ class Resource:
         parts = _VARIABLE.split(self.uri)
         return re.compile("".join(f"(?P<{each}>[^/?#]+)" if n % 2 else re.escape(each) for n, each in enumerate(parts)))
 
-    def params_of(self, uri: str) -> dict[str, str] | None:
-        """Return the parameters in an address, or None if it is not this resource's."""
+    @cached_property
+    def _lists(self) -> frozenset[str]:
+        types = json_types_of(self.action)
+        return frozenset(name for name, each in types.items() if "array" in each and "string" not in each)
+
+    def params_of(self, uri: str) -> dict[str, str | list[str]] | None:
+        """Return the parameters in an address, or None if it is not this resource's. Commas separate the items of a list."""
         match = self._pattern.fullmatch(uri)
-        return None if match is None else {name: unquote(value) for name, value in match.groupdict().items()}
+        return None if match is None else {name: self._value(name, text) for name, text in match.groupdict().items()}
+
+    def _value(self, name: str, text: str) -> str | list[str]:
+        return [unquote(each) for each in text.split(",")] if name in self._lists else unquote(text)
 
 
 def address_of(action: Action, trigger: McpTrigger) -> str:

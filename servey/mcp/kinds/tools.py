@@ -109,6 +109,20 @@ def input_schema(action: Action) -> dict[str, Any]:
     return {"type": "object", "properties": {}} | schema | ({"examples": examples} if examples else {})
 
 
+def json_types_of(action: Action) -> dict[str, set[str]]:
+    """Return the JSON types that each argument may have."""
+    schema = input_schema(action)
+    defs = schema.get("$defs", {})
+
+    def types_of(each: Mapping[str, Any]) -> set[str]:
+        if "$ref" in each:
+            return types_of(defs.get(each["$ref"].rpartition("/")[2], {}))
+        parts = [part for key in ("anyOf", "oneOf") for part in each.get(key, ())]
+        return set().union(*map(types_of, parts)) if parts else {str(each.get("type"))}
+
+    return {name: types_of(each) for name, each in schema["properties"].items()}
+
+
 def _pruned(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a schema without the definitions that nothing refers to: each costs an agent part of its context."""
     made = dict(schema)
