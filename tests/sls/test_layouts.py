@@ -9,7 +9,7 @@ import pytest
 from servey import ConfigError
 from servey.sls.package import project_entries, why_missing
 from servey.sls.packaging.contents import Included, LeftOut, copy_files, outside_modules, project_files
-from servey.sls.packaging.installing import plan_of
+from servey.sls.packaging.installing import check_hashes, plan_of
 from servey.sls.packaging.proof import prove_folder, start_here
 from servey.sls.packaging.requirements import Requirement, poetry_version, read_requirements
 from tests.aws.gateways import Request, http_api
@@ -149,7 +149,7 @@ def test_requirements_are_read(tmp_path, monkeypatch, files, expected):
     groups = ["prod"] if "prod" in text else []
     found = read_requirements(tmp_path, groups, ["more"] if "more" in text else [])
     lines = [*found.options, *(" ".join([each.text, *each.hashes]) for each in found.requirements)]
-    assert [*lines, *(f"!{each}" for each in found.constraints)] == expected
+    assert [*lines, *(f"!{' '.join([each.text, *each.hashes])}" for each in found.constraints)] == expected
 
 
 @pytest.mark.parametrize(
@@ -232,13 +232,35 @@ def test_what_was_installed_from_a_folder_is_copied_and_what_it_requires_is_inst
     assert [each.name for each in plan.copied] == ["library"]
 
 
+def test_hashes_of_constraints_count_too(tmp_path):
+    write(
+        tmp_path,
+        {"requirements.txt": "-c locked.txt\na\n", "locked.txt": "a==1 --hash=sha256:0\nunused==1 --hash=sha256:1\n"},
+    )
+    plan = plan_of(read_requirements(tmp_path), [], ())
+    installed = {"metadata": {"name": "A"}, "download_info": {"archive_info": {"hashes": {"sha256": "0"}}}}
+    check_hashes(plan.constraints, {"install": [installed]})
+    installed["download_info"]["archive_info"]["hashes"]["sha256"] = "2"
+    with pytest.raises(ConfigError, match="a: the installed file has none of the hashes"):
+        check_hashes(plan.constraints, {"install": [installed]})
+
+
 # ---------------------------------------------------------------------------------------------------------- contents
 
 
 def test_what_is_left_out_says_why(tmp_path):
     write(
         tmp_path,
-        {"actions.py": "", ".env": "", "a/server.PEM": "", "tests/a.py": "", "deep/tests/a.py": "", "lambda.zip": ""},
+        {
+            "actions.py": "",
+            "notes.db": "",
+            "data/a.SQLITE3-wal": "",
+            ".env": "",
+            "a/server.PEM": "",
+            "tests/a.py": "",
+            "deep/tests/a.py": "",
+            "lambda.zip": "",
+        },
     )
     os.mkfifo(tmp_path / "pipe")
     entries = project_files(tmp_path, [], tmp_path / "lambda.zip")
@@ -246,7 +268,9 @@ def test_what_is_left_out_says_why(tmp_path):
     assert {entry.name: entry.reason for entry in entries if isinstance(entry, LeftOut)} == {
         ".env": "it may contain a secret",
         "a/server.PEM": "it may contain a secret",
+        "data/a.SQLITE3-wal": "it is a database of this machine",
         "lambda.zip": "it is the package",
+        "notes.db": "it is a database of this machine",
         "pipe": "it is not a regular file",
         "tests/": "it contains tests",
     }

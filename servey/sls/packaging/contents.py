@@ -21,6 +21,9 @@ SECRETS = (
 )  # fmt: skip
 """File names that a package never contains, wherever they are in the project."""
 
+DATABASES = ("*.db", "*.db3", "*.sqlite", "*.sqlite3", "*.db-wal", "*.db-shm", "*.db-journal", "*.sqlite*-*")
+"""Files of SQLite: the data of this machine, which a function could not write to."""
+
 
 @dataclass(frozen=True)
 class Included:
@@ -102,6 +105,8 @@ def _why_no_file(path: Path, name: PurePosixPath, kept: Collection[Path], output
     real = path.resolve()
     if is_secret(path.name) or is_secret(real.name):
         return "it may contain a secret"
+    if any(fnmatch.fnmatchcase(path.name.lower(), pattern) for pattern in DATABASES):
+        return "it is a database of this machine"
     if path.name.startswith("."):
         return "it is hidden"
     if real == output:

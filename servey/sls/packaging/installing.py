@@ -29,7 +29,7 @@ class Plan:
     """
 
     requirements: tuple[Requirement, ...]
-    constraints: tuple[str, ...]
+    constraints: tuple[Requirement, ...]
     options: tuple[str, ...]
     copied: tuple[Distribution, ...]
 
@@ -125,7 +125,9 @@ def install(plan: Plan, root: Path, scratch: Path, platforms: Collection[str], a
     wanted, constraints, report = scratch / "requirements.txt", scratch / "constraints.txt", scratch / "report.json"
     lines = [*plan.options, *(requirement.text for requirement in plan.requirements)]
     wanted.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    constraints.write_text("\n".join([*_installed_versions(), *plan.constraints]) + "\n", encoding="utf-8")
+    constraints.write_text(
+        "\n".join([*_installed_versions(), *(each.text for each in plan.constraints)]) + "\n", encoding="utf-8"
+    )
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--no-compile"]
     command += ["--target", str(root), "--only-binary=:all:", "--implementation=cp", f"--python-version={version}"]
@@ -137,7 +139,9 @@ def install(plan: Plan, root: Path, scratch: Path, platforms: Collection[str], a
         raise ConfigError(
             f"pip cannot install the package's requirements for {architecture}: {' '.join(lines)}{_hint(done.stderr)}"
         )
-    _check_hashes(plan.requirements, json.loads(report.read_text(encoding="utf-8")))
+    installed = json.loads(report.read_text(encoding="utf-8"))
+    check_hashes(plan.requirements, installed)
+    check_hashes(plan.constraints, installed)
 
 
 def _hint(said: str) -> str:
@@ -155,10 +159,11 @@ def _installed_versions() -> Iterator[str]:
             yield f"{found.name}=={found.version}"
 
 
-def _check_hashes(requirements: Iterable[Requirement], report: dict[str, Any]) -> None:
-    """Compare the hashes of the installed files with those of the requirements.
+def check_hashes(requirements: Iterable[Requirement], report: dict[str, Any]) -> None:
+    """Compare the hashes of the installed files, as in pip's report, with those of the requirements.
 
     pip would check them itself only if every requirement had one, those of Servey included.
+    Errors: ConfigError.
     """
     allowed: dict[str, set[str]] = {}
     for requirement in requirements:

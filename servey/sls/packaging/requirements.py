@@ -47,7 +47,7 @@ class Requirements:
     """
 
     requirements: list[Requirement] = field(default_factory=list)
-    constraints: list[str] = field(default_factory=list)
+    constraints: list[Requirement] = field(default_factory=list)
     options: list[str] = field(default_factory=list)
     folders: dict[Path, set[str]] = field(default_factory=dict)
     elsewhere: dict[str, str] = field(default_factory=dict)
@@ -123,7 +123,7 @@ def _read_file(place: Path, found: Requirements, top: Path, *, seen: set[Path], 
             if option not in _IGNORED:
                 raise ConfigError(f"{origin}: the option {option} is not supported in a package; remove it")
         elif constraints:
-            found.constraints.append(re.sub(r"\s*--hash[= ]\S+", "", line))
+            found.constraints.append(_requirement(line, origin))
         else:
             _add(line, origin, found, place.parent)
 
@@ -153,11 +153,11 @@ def _lines(place: Path) -> Iterator[tuple[int, str]]:
 
 def _add(line: str, origin: str, found: Requirements, base: Path) -> None:
     """Add a requirement: by name, by URL, a local file, or a local project."""
-    hashes = tuple(re.findall(r"--hash[= ](\S+)", line))
-    text = re.sub(r"\s*--(hash|config-settings?|global-option)[= ]\S+", "", line).strip()
+    requirement = _requirement(line, origin)
+    text, hashes = requirement.text, requirement.hashes
     path = _path_of(text, base)
     if path is None:
-        found.requirements.append(Requirement(text, origin, hashes))
+        found.requirements.append(requirement)
     elif path.is_dir():
         found.folders.setdefault(path, set()).update(extras_of(text[text.rfind("[") :] if text.endswith("]") else text))
     elif path.is_file():
@@ -166,6 +166,12 @@ def _add(line: str, origin: str, found: Requirements, base: Path) -> None:
         found.requirements.append(Requirement(str(path), origin))
     else:
         raise ConfigError(f"{origin}: {text} does not exist; correct the path")
+
+
+def _requirement(line: str, origin: str) -> Requirement:
+    """Return the requirement of a line, without the options after it; its hashes are among them."""
+    text = re.sub(r"\s*--(hash|config-settings?|global-option)[= ]\S+", "", line).strip()
+    return Requirement(text, origin, tuple(re.findall(r"--hash[= ](\S+)", line)))
 
 
 def _is_hash_of(path: Path, hashed: str) -> bool:
@@ -210,7 +216,8 @@ def _read_pyproject(place: Path, found: Requirements, groups: set[str], extras: 
         _choose(_group(name, grouped, ()), f"--group {name}", name in groups, chosen, found)
     for line, origin in chosen:
         _add_sourced(line, f"pyproject.toml ({origin})", sources, found, place.parent)
-    found.constraints += tool.get("uv", {}).get("constraint-dependencies", ())
+    for line in tool.get("uv", {}).get("constraint-dependencies", ()):
+        found.constraints.append(Requirement(line, "pyproject.toml (tool.uv.constraint-dependencies)"))
     _read_dynamic(place, project, tool, found)
     poetry = tool.get("poetry", {})
     known = _read_poetry(place, poetry, found, groups, extras, {name_of(line) for line, _ in chosen})
