@@ -75,7 +75,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Details:
-    """Everything that the console shows of one action. Shape: ``code`` is text to copy by its label."""
+    """Everything that the console shows of one action.
+
+    Shape: ``tool`` is its name as a tool of agents, if it is one; ``code`` is text to copy by its label.
+    """
 
     signature: str
     inputs: list[Input]
@@ -83,6 +86,7 @@ class Details:
     examples: list[Mapping[str, Any]]
     routes: list[Route]
     operations: list[Call]
+    tool: str | None
     code: dict[str, str] = field(default_factory=dict)
 
 
@@ -129,6 +133,7 @@ def details_of(
         ],
         routes=found,
         operations=operations,
+        tool=_tool_of(exposure),
         code=_code(action, found, operations, params or {}, base) | _tool_code(exposure, params or {}, mcp),
     )
 
@@ -274,9 +279,13 @@ def _code(
     return made
 
 
+def _tool_of(exposure: Exposure) -> str | None:
+    return next((place.removeprefix(_TOOL) for place in exposure.places if place.startswith(_TOOL)), None)
+
+
 def _tool_code(exposure: Exposure, params: Mapping[str, Any], mcp: str) -> dict[str, str]:
     """Return the call of the action as a tool of agents, as text to copy, if it is one."""
-    name = next((place.removeprefix(_TOOL) for place in exposure.places if place.startswith(_TOOL)), None)
+    name = _tool_of(exposure)
     if name is None:
         return {}
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": params}}

@@ -83,10 +83,21 @@ function operationOf({ kind, field, arguments: known, selection }, params) {
   return { query, variables: Object.fromEntries(used.map(name => [known[name][0], inCamelCase(params[name])])) };
 }
 
-function requestOf(form, params) {
+async function tokenOf(form) {
+  const { token, subject, scopes } = form.elements;
+  if (!subject || !subject.value.trim()) return token.value.trim();
+  const answer = await fetch(form.dataset.token, { method: "POST", headers: { Accept: "application/json" }, body: new URLSearchParams({ subject: subject.value, scopes: scopes.value }) });
+  if (!answer.ok) throw new Error(`the token was refused with ${answer.status}`);
+  return (await answer.json()).token;
+}
+
+function requestOf(form, params, token) {
   const option = find("select[name=way]", form).selectedOptions[0].dataset, headers = { Accept: "application/json" };
-  const token = form.elements.token.value.trim();
   if (token) headers.Authorization = `Bearer ${token}`;
+  if (option.tool !== undefined) {
+    const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: option.tool, arguments: params } });
+    return [form.dataset.mcp, { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body }];
+  }
   if (option.operation !== undefined) {
     const body = JSON.stringify(operationOf(JSON.parse(option.operation), params));
     return [form.dataset.graphql, { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body }];
@@ -110,15 +121,15 @@ async function send(form) {
   const status = find("#try-status"), shown = find("#try-answer");
   status.className = "quiet";
   status.textContent = "sending";
-  let request;
-  try { request = requestOf(form, given(form)); } catch (error) {
+  let params;
+  try { params = given(form); } catch (error) {
     status.className = "error";
     status.textContent = `A parameter is not JSON: ${error.message}`;
     return;
   }
   const begun = performance.now();
   try {
-    const answer = await fetch(...request);
+    const answer = await fetch(...requestOf(form, params, await tokenOf(form)));
     const text = await answer.text();
     status.className = answer.ok ? "" : "error";
     status.textContent = `${answer.status} ${answer.statusText} in ${Math.round(performance.now() - begun)} ms`;
@@ -133,7 +144,7 @@ async function send(form) {
     shown.hidden = false;
   } catch (error) {
     status.className = "error";
-    status.textContent = `The server does not answer: ${error.message}`;
+    status.textContent = `The call failed: ${error.message}`;
   }
 }
 

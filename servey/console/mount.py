@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from servey.caching.results import invalidate
 from servey.console import actions
@@ -31,13 +32,16 @@ from servey.console.job_pages import (
 from servey.console.page import FOLDER, PAGES, PATH, Console, Page, guarded, render, see
 from servey.core.access import Authorization
 from servey.core.channels import WebhookEventChannel, WebsocketEventChannel
-from servey.core.errors import NotFound
+from servey.core.errors import ActionError, NotFound
 from servey.exposure import Exposure
 from servey.graphql.schema.fields import Fields
 from servey.http.bodies import read_form
 from servey.observability.metrics import CACHE
 from servey.runtime.runtime import Runtime
 from servey.runtime.startup_checks import list_relaxed_settings
+
+TOKEN_SECONDS = 600
+"""How long the token of a chosen user is valid."""
 
 
 def mount_console(
@@ -58,6 +62,7 @@ def mount_console(
     routes: list[tuple[str, str, Page]] = [
         ("GET", PATH, show_actions),
         ("GET", f"{PATH}/actions/{{name}}", show_action),
+        ("POST", f"{PATH}/token", token_for),
         ("GET", f"{PATH}/calls", show_calls),
         ("GET", f"{PATH}/calls/live", live_calls),
         ("GET", f"{PATH}/calls/trace", show_trace),
@@ -114,8 +119,36 @@ async def show_action(console: Console, request: Request, caller: Authorization 
     )
     graphql = console.runtime.settings.graphql_path if console.fields is not None else ""
     return await render(
-        console, request, "action", "Actions", action=action, exposure=exposure, details=details, graphql=graphql
+        console,
+        request,
+        "action",
+        "Actions",
+        action=action,
+        exposure=exposure,
+        details=details,
+        graphql=graphql,
+        mcp=console.runtime.settings.mcp_path,
+        can_sign=_can_sign(console.runtime),
     )
+
+
+async def token_for(console: Console, request: Request, caller: Authorization | None) -> Response:
+    """A token of any user, to try an action; in development only. Errors: NotFound, ActionError."""
+    runtime = console.runtime
+    if not _can_sign(runtime):
+        raise NotFound("Only development with a key that signs has tokens of any user")
+    form = await read_form(request)
+    subject, scopes = str(form.get("subject", "")).strip(), str(form.get("scopes", "")).split()
+    if not subject:
+        raise ActionError(400, "http_400", "Name the user")
+    authorizer: Any = runtime.authorizer
+    token = authorizer.sign(Authorization(subject, frozenset(scopes)), lifetime=TOKEN_SECONDS)
+    audit(request, caller, f"token of {subject}")
+    return JSONResponse({"token": token}, headers={"Cache-Control": "no-store"})
+
+
+def _can_sign(runtime: Runtime) -> bool:
+    return runtime.settings.is_dev and bool(getattr(runtime.authorizer, "can_sign", False))
 
 
 # ----------------------------------------------------------------------------------------------- cache and settings

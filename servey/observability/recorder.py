@@ -82,8 +82,9 @@ class _Running:
     step: tuple[str, float] | None = None
 
     def enter(self, name: str, now: float) -> None:
-        self.leave(now)
-        self.step = name, now
+        if self.step is None or self.step[0] != name:
+            self.leave(now)
+            self.step = name, now
 
     def leave(self, now: float) -> None:
         if self.step is not None:

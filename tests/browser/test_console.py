@@ -1,5 +1,6 @@
 """The console as its users see it: a developer who calls an action, and an operator who repairs failed jobs."""
 
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -43,6 +44,9 @@ def test_an_action_is_called_over_every_transport(visit: Visit):
     page.locator("select[name=way]").select_option("GraphQL")
     page.get_by_role("button", name="Send").click()
     expect(answer).to_contain_text('"weigh": 700')
+    page.locator("select[name=way]").select_option("a tool (MCP)")
+    page.get_by_role("button", name="Send").click()
+    expect(answer).to_contain_text('"result": 700')
     page.locator("select[name=way]").select_option("a job")
     page.get_by_role("button", name="Send").click()
     expect(status).to_contain_text("202 Accepted")
@@ -50,6 +54,23 @@ def test_an_action_is_called_over_every_transport(visit: Visit):
     expect(page.locator("h1")).to_have_text("weigh")
     expect(page.locator(".badge").first).to_have_text("done")
     expect(page.locator("pre")).to_contain_text("700")
+    page.get_by_role("link", name=re.compile("^[0-9a-f]{32}$")).click()
+    expect(page.locator("section.card h2").first).to_have_text("GET /actions/weigh")
+    expect(page.locator("section.card h2").nth(1)).to_have_text("weigh")
+    expect(page.locator(".steps").nth(1)).to_contain_text("cache")
+    visit.image("console-trace")
+
+
+def test_an_action_is_called_as_a_chosen_user(visit: Visit):
+    page = visit.open("/_servey/actions/whose")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("#try-status")).to_contain_text("401")
+    page.locator("input[name=subject]").fill("ada")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("#try-status")).to_contain_text("403")
+    page.locator("input[name=scopes]").fill("parcels:read other")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("#try-answer")).to_have_text('"ada"')
 
 
 def test_links_open_the_action_in_other_tools(visit: Visit):

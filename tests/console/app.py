@@ -3,12 +3,15 @@
 from pydantic import SecretStr
 
 from servey import (
+    MCP_TOOL,
     WEB_GET,
     WEB_POST,
     ActionError,
+    Authorization,
     CronTrigger,
     Example,
     Retry,
+    ScopeAccessControl,
     Servey,
     Settings,
     TtlCacheControl,
@@ -36,10 +39,16 @@ async def tidy_up() -> str:
     return "tidy"
 
 
-@action(triggers=WEB_GET, cache_control=TtlCacheControl(60))
+@action(triggers=(WEB_GET, MCP_TOOL), cache_control=TtlCacheControl(60))
 async def weigh(parcel: int = 1) -> int:
     """Weigh a parcel."""
     return parcel * 100
+
+
+@action(triggers=WEB_GET, access_control=ScopeAccessControl("parcels:read"))
+async def whose(authorization: Authorization) -> str | None:
+    """Say who calls."""
+    return authorization.subject_id
 
 
 @action(triggers=WEB_GET)
@@ -54,7 +63,7 @@ parcels = websocket_event_channel("parcels", int)
 def app(**settings: object) -> Servey:
     made = {"env": "dev", "jwt_secret_key": SECRET, "login_password": "open sesame", "api_title": "Parcels", **settings}
     return create_app(
-        actions=[deliver, tidy_up, weigh, repair],
+        actions=[deliver, tidy_up, weigh, whose, repair],
         channels=[parcels],
         settings=Settings(**made),  # type: ignore[arg-type]
         version="3.2.1",

@@ -263,3 +263,20 @@ def test_jobs_show_what_workers_run_and_how_much_ended(http):
     assert "0 done, 3 failed" in page
     assert "No worker runs a job" in page
     assert "<li><span>1</span> <b>3</b></li>" in page
+
+
+def test_development_has_tokens_of_any_user(http):
+    def token(**headers: str):
+        data = {"subject": "ada", "scopes": "parcels:read"}
+        return http.post("/_servey/token", data=data, headers={"Accept": "application/json", **headers})
+
+    assert token().status_code == 403  # another site
+    made = token(Origin="http://testserver").json()["token"]
+    assert http.get("/actions/whose", headers={"Authorization": f"Bearer {made}"}).json() == "ada"
+    assert http.post("/_servey/token", data={"subject": " "}, headers=OWN).status_code == 400
+    production = app(env="prod", console=True)
+    operator = token_for(production, Authorization("grace", frozenset({"servey:operate"})))
+    with client(production) as other:
+        headers = {"Authorization": f"Bearer {operator}"}
+        assert other.post("/_servey/token", data={"subject": "ada"}, headers=headers).status_code == 404
+        assert "As the user" not in other.get("/_servey/actions/whose", headers=headers).text
