@@ -42,7 +42,7 @@ from servey.routers.rest.dispatch import Dispatch, Tables, add_match
 from servey.routers.rest.fallback import Serve
 from servey.routers.statics import Nothing, fallback_app
 from servey.runtime.job_owners import job_owner_of
-from servey.runtime.parts import Parts
+from servey.runtime.parts import Parts, has_key
 from servey.runtime.runtime import Runtime
 from servey.runtime.siblings import check_processes
 
@@ -184,6 +184,7 @@ class Servey(FastAPI):
             self._login = login_of(self.runtime)
             self._host_check = host_check_of(self._settings_inside_host)
             self._settings_inside_host = None
+        self.runtime.ignores_unknown_tokens = not has_key(self.runtime.parts, self.runtime.settings)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Build the middleware stack; its innermost layer looks up requests in a table of the actions' routes."""

@@ -139,7 +139,8 @@ class _Session:
 
     async def _authorize(self, token: str, before: Authorization | None) -> None:
         caller = await authorize_subscriber(self._runtime, token)
-        assert caller is not None
+        if caller is None:
+            raise Unauthenticated()
         if before is not None and before.subject_id != caller.subject_id:
             raise Forbidden("This is a token of another subject")
         await self._bus.connections.connect(self._id, caller)

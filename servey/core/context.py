@@ -146,6 +146,9 @@ class Context:
                 if record is not None:
                     record.subject = self._authorization.subject_id
             except AuthorizationError as error:
+                if self.runtime.ignores_unknown_tokens:
+                    self._refused = None
+                    return None
                 self._refused = Unauthenticated()
                 logger.info("a token was refused: %s", error, extra={"request_id": self.request_id})
         return self.authorization

@@ -54,9 +54,10 @@ class Process(Protocol):
 
     Shape: ``observer`` is None or a `servey.observability.telemetry.Observer`, ``cache`` a
     `servey.caching.results.Results`, ``catalog`` a `servey.core.catalog.Catalog`, ``subscriptions`` a
-    `servey.events.feeds.Subscriptions`, ``app`` the FastAPI app. ``failed_tasks`` holds each long-lived task that has
-    failed and not recovered yet, with its error; see `servey.calls.supervise`. They are `Any` here because these types
-    live in layers above this one. ``job_owner`` is None or a
+    `servey.events.feeds.Subscriptions`, ``app`` the FastAPI app. They are `Any` here because these types live in layers
+    above this one. ``failed_tasks`` holds each long-lived task that has failed and not recovered yet, with its error; see
+    `servey.calls.supervise`. With ``ignores_unknown_tokens`` a caller whose token cannot be verified is anonymous: inside a
+    host that gave Servey no key, such a token is the host's own. ``job_owner`` is None or a
     `servey.runtime.job_owners.JobOwner`. ``shipped`` holds the paths of Servey's own pages by their labels; see
     `servey.layout.frame`.
     """
@@ -70,6 +71,7 @@ class Process(Protocol):
     errors: Any
     job_owner: Any
     failed_tasks: dict[str, str]
+    ignores_unknown_tokens: bool
     shipped: dict[str, str]
 
     @property

@@ -233,11 +233,13 @@ async def check_access(
 
 
 async def authorize_subscriber(process: Process, token: str | None) -> Authorization | None:
-    """Verify the token of a connection; None without one. Errors: Unauthenticated if the token is invalid."""
+    """Verify the token of a connection; None for the anonymous. Errors: Unauthenticated if it is invalid."""
     if token is None:
         return None
     try:
         return await process.authorizer.authorize(token)
     except AuthorizationError as error:
+        if process.ignores_unknown_tokens:
+            return None
         logger.info("a token was refused: %s", error)
         raise Unauthenticated() from None

@@ -134,6 +134,12 @@ def parts_of(settings: Settings) -> Parts:
     return parts
 
 
+def has_key(parts: Parts, settings: Settings) -> bool:
+    """Whether the project says how to verify tokens."""
+    keys = (settings.jwt_secret_key, settings.jwt_public_key, settings.jwks_url)
+    return parts.authorizer != Parts.authorizer or any(each is not None for each in keys)
+
+
 def load_plugins(parts: Parts, settings: Settings) -> Parts:
     """Run the plugins that the settings name, and return the parts. Errors: ConfigError if a plugin cannot be imported."""
     if not {"", os.getcwd()} & set(sys.path):

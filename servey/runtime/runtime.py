@@ -67,6 +67,7 @@ class Runtime:
         self.in_flight: InFlight = InFlight(settings.max_in_flight)
         self.metrics: Metrics = Metrics()
         self.failed_tasks: dict[str, str] = {}
+        self.ignores_unknown_tokens: bool = False
         self.shipped: dict[str, str] = {}
         register_gauges(self)
         self.observer: Observer | None = None

@@ -210,10 +210,11 @@ class Socket:
     async def _authorize(self, token: str) -> None:
         try:
             authorization = await authorize_subscriber(self._runtime, token)
+            if authorization is None:
+                raise Unauthenticated()
         except Unauthenticated as error:
             self._end(error)
             return
-        assert authorization is not None  # there is a token
         if self.authorization is not None and self.authorization.subject_id != authorization.subject_id:
             raise Forbidden("The token belongs to another subject; open another socket for it")
         self.authorization = authorization

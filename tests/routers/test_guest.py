@@ -15,6 +15,7 @@ from starlette.websockets import WebSocketDisconnect
 from servey import (
     WEB_GET,
     WEB_POST,
+    Authorization,
     Context,
     Servey,
     Settings,
@@ -246,3 +247,48 @@ def test_publish_and_enqueue_from_a_route_of_the_host():
         assert ended(http, f"/jobs/{job}").json()["result"] == "done"
         with pytest.raises(TypeError):
             asyncio.run(publish(events, "x", nowhere="x"))
+
+
+def test_a_token_that_only_the_host_knows_makes_nobody_of_its_caller():
+    @action(triggers=WEB_POST)
+    async def whom(authorization: Authorization | None) -> str | None:
+        return None if authorization is None else authorization.subject_id
+
+    @action(triggers=WEB_POST)
+    async def whom_exactly(authorization: Authorization) -> str | None:
+        return authorization.subject_id
+
+    api = FastAPI()
+    made = Servey(actions=[whom, whom_exactly, work, who], channels=[events], settings=Settings(env="dev"))
+    made.install(api, prefix="/servey")
+    with TestClient(api, headers=as_user("ada")) as http:
+        assert http.post("/servey/actions/whom").json() is None
+        assert http.post("/servey/actions/whom-exactly").status_code == 401
+        assert http.post("/servey/actions/who").json() == "ada"
+        job = http.post("/servey/actions/work", headers=LATER).headers["location"]
+        assert http.get(job).status_code == 200
+        with http.websocket_connect("/servey/subscription/guest_events") as socket:
+            wait_until(lambda: made.runtime.subscriptions.count == 1, "the subscription")
+            events.publish("a")
+            assert socket.receive_json() == "a"
+        wait_until(lambda: made.runtime.subscriptions.count == 0, "the end of the subscription")
+        with http.websocket_connect("/servey/graphql", subprotocols=["graphql-transport-ws"]) as socket:
+            socket.send_json({"type": "connection_init", "payload": as_user("ada")})
+            socket.receive_json()
+            socket.send_json({"id": "1", "type": "subscribe", "payload": {"query": "subscription { guestEvents }"}})
+            wait_until(lambda: made.runtime.subscriptions.count == 1, "the subscription")
+            events.publish("b")
+            assert socket.receive_json()["payload"] == {"data": {"guestEvents": "b"}}
+        with http.websocket_connect("/servey/subscription") as socket:
+            socket.send_json({"type": "Authorize", "payload": "token-of-ada"})
+            with pytest.raises(WebSocketDisconnect) as ended_with:
+                socket.receive_json()
+            assert ended_with.value.code == 4401
+
+
+def test_a_bad_token_is_refused_where_the_host_gave_a_key():
+    api = FastAPI()
+    made = Servey(actions=[work], channels=[events], settings=Settings(env="dev", jwt_secret_key="k" * 40))
+    made.install(api, prefix="/servey")
+    with TestClient(api, headers=as_user("ada")) as http:
+        assert http.get("/servey/jobs/none").status_code == 401
