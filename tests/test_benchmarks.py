@@ -46,6 +46,17 @@ def test_they_run():
     assert run("-m", "benchmarks", "nonsense").returncode == 2
 
 
+@pytest.mark.parametrize("peer", ["fastapi", "servey"])
+def test_curves_are_measured(peer):
+    from benchmarks.curves import REQUESTS, of_actions, of_dependencies, of_items, of_models
+
+    found = asyncio.run(of_actions(peer, 4))
+    assert {"start", "memory", "openapi"} <= set(found) <= {"start", "memory", "openapi", *REQUESTS.values()}
+    assert set(asyncio.run(of_dependencies(peer, 2))) == {"start", "process"}
+    assert set(asyncio.run(of_models(peer, 2))) == {"start"}
+    assert {"models", "models blocked", "dicts", "dicts blocked"} <= set(asyncio.run(of_items(peer, 20)))
+
+
 @pytest.mark.slow
 def test_tools_are_measured_beside_rest():
     from benchmarks.mcp import OURS, measure

@@ -55,7 +55,7 @@ from servey.routers.rest.decode import RequestDecoder
 from servey.routers.rest.deferred import accepted, prefers_later
 from servey.routers.rest.dispatch import allowed_methods
 from servey.routers.rest.fallback import FALLBACK, Fallback, RouteSpec, Serve
-from servey.routers.rest.query import Places, places_of, structures_of
+from servey.routers.rest.query import Places, places_of
 from servey.routers.rest.rendered import next_link, rendered, with_cache_headers
 from servey.routers.rest.streams import StreamResponse, stream_media_type
 from servey.runtime.runtime import Runtime
@@ -129,10 +129,6 @@ class ActionRoute(RequestDecoder, APIRoute):
         action = served.action
         self._runtime, self._trigger = served.runtime, served.trigger
         self.places: Places = places_of(action, self.param_convertors, takes_body=self.takes_body)
-        shapes = structures_of(action)
-        self._query_shapes = {name: shapes[name] for name in self.places.query}
-        self._flat_fields = shapes[self.places.flat].fields if self.places.flat is not None else {}
-        self._body_shapes = {name: shapes[name] for name in self.places.body}
         self._strict = served.runtime.settings.strict_schema
         limit = action.max_body_bytes
         self._limit = served.runtime.settings.max_body_bytes if limit is None else limit
@@ -151,7 +147,7 @@ class ActionRoute(RequestDecoder, APIRoute):
         self._has_body = bool(self.places.body or injected_body)
         self._known_in_body = self.places.path | self.places.body | {param.alias for param in injected_body}
         self._known_in_query = self.places.path | self.places.query
-        self._known_in_query |= set(self._flat_fields)
+        self._known_in_query |= set(self._flat_fields if self.places.flat is not None else ())
         if injection is not None:
             self._known_in_query |= injection.in_address
         self._takes_form = injection is not None and injection.takes_form

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -20,7 +21,7 @@ from servey.core.triggers import BODY_METHODS, WebTrigger
 from servey.http.bodies import check_charset, parse_json, whole_body
 from servey.http.handlers import PARSED_BODY
 from servey.http.web import JSON, replay
-from servey.routers.rest.query import Places, checked_text, flatten, nest, parse_query, refuse_unknown
+from servey.routers.rest.query import Places, checked_text, flatten, nest, parse_query, refuse_unknown, structures_of
 from servey.routers.rest.shapes import Shape
 from servey.runtime.runtime import Runtime
 
@@ -61,9 +62,6 @@ class RequestDecoder:
     _plan: Plan
     _runtime: Runtime
     _trigger: WebTrigger
-    _query_shapes: Mapping[str, Shape]
-    _body_shapes: Mapping[str, Shape]
-    _flat_fields: Mapping[str, Shape]
     _has_body: bool
     _takes_form: bool
     _strict: bool
@@ -71,6 +69,21 @@ class RequestDecoder:
     _known_in_query: frozenset[str]
     _limit: int
     param_convertors: Any
+
+    # On the first request: the structures of all routes would take as long as the rest of the start of an app.
+    @cached_property
+    def _query_shapes(self) -> Mapping[str, Shape]:
+        shapes = structures_of(self._plan.action)
+        return {name: shapes[name] for name in self.places.query}
+
+    @cached_property
+    def _body_shapes(self) -> Mapping[str, Shape]:
+        shapes = structures_of(self._plan.action)
+        return {name: shapes[name] for name in self.places.body}
+
+    @cached_property
+    def _flat_fields(self) -> Mapping[str, Shape]:
+        return {} if self.places.flat is None else self._query_shapes[self.places.flat].fields
 
     @property
     def takes_body(self) -> bool:
