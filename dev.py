@@ -200,7 +200,7 @@ def write(path, text):
 
 
 def bench(words):
-    """The benchmarks of requests, or those named: graphql, fanout, jobs, mcp, curves. Their peers are installed into .venv-peers."""
+    """The benchmarks of requests, or graphql, fanout, jobs, mcp, curves. Their peers are installed into .venv-peers."""
     home = VENV + "-peers"
     pins = read(os.path.join(ROOT, "benchmarks", "peers", "requirements.txt"))
     if read(os.path.join(home, "installed.txt")) != pins:
