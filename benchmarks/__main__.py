@@ -36,8 +36,7 @@ def main() -> None:
 
 
 def _report(cases: list[Case], *, quick: bool) -> Iterator[str]:
-    rounds, seconds = (2, 1) if quick else (9, 2)
-    load = "wrk" if wire.WRK else "a client in Python (wrk is not installed, so the figures mean little)"
+    rounds, seconds = (2, 0.5) if quick else (9, 1)
     yield from (
         "# Results",
         "",
@@ -45,14 +44,14 @@ def _report(cases: list[Case], *, quick: bool) -> Iterator[str]:
         f"Ratios are to hand-written FastAPI in the same run, medians of {rounds} interleaved rounds; above 1 is faster.",
         "The microseconds are those of one machine; compare them only with each other.",
         "In (f) BlackSheep, `raw` and `servey_in_place` run the function on the event loop; the others in a worker thread.",
-        f"Behind uvicorn: one worker, {wire.CONNECTIONS} connections, no access log; {load} generates the load.",
+        f"Behind uvicorn: one worker, {wire.CONNECTIONS} connections, no access log; p99 is that of the latency.",
         "",
         f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".",
         "",
         "## Requests",
         "",
-        "| case | peer | in-process us | x FastAPI | CPU us behind uvicorn | x FastAPI |",
-        "|---|---|---|---|---|---|",
+        "| case | peer | in-process us | x FastAPI | CPU us behind uvicorn | x FastAPI | p99 ms |",
+        "|---|---|---|---|---|---|---|",
     )
     for case in cases:
         peers = [name for name in case.peers if is_installed(name)]
@@ -63,9 +62,10 @@ def _report(cases: list[Case], *, quick: bool) -> Iterator[str]:
             what = case.what if peer == peers[0] else ""
             line = f"| {what} | {peer} | {own:.1f} | {median(ratios):.2f} |"
             if peer in outside:
-                cpu, cpu_ratios = outside[peer]
-                line += f" {cpu:.0f} | {median(cpu_ratios):.2f} |"
-            yield line if peer in outside else f"{line} | |"
+                cpu, cpu_ratios, p99 = outside[peer]
+                line += f" {cpu:.0f} | {median(cpu_ratios):.2f} | {p99:.1f} |"
+            yield line if peer in outside else f"{line} | | |"
+    yield from _servers(cases, rounds, seconds)
     yield from ("", "## Many actions", "", f"Of {MANY}; microseconds in-process, the best of 5.", "")
     yield "| | start, s | the first | the last | a 404 | OpenAPI, on first use, s |"
     yield "|---|---|---|---|---|---|"
@@ -79,6 +79,29 @@ def _report(cases: list[Case], *, quick: bool) -> Iterator[str]:
     found = calls.measure(rounds, 200 if quick else 5000)
     whole = found["FastAPI's handler"]
     yield from (f"| {name} | {each:.1f} | {each / whole:.2f} |" for name, each in found.items())
+
+
+def _servers(cases: list[Case], rounds: int, seconds: float) -> Iterator[str]:
+    """Compare the servers of `servey run`, which write a line of the log for each request."""
+    yield from (
+        "",
+        "## Servers",
+        "",
+        f"`servey run --server`, {wire.CONNECTIONS} connections, with the access log.",
+        "",
+    )
+    yield from ("| case | server | CPU us | x uvicorn | p99 ms | MB |", "|---|---|---|---|---|---|")
+    for case in cases:
+        if case.name not in ("text", "order", "list"):
+            continue
+        servers = {name: wire.behind(name) for name in ("uvicorn", "granian")}
+        memory: dict[str, float] = {}
+        for name, (process, port) in servers.items():
+            wire.wait_for(port, name)
+            memory[name] = wire.megabytes(process.pid)
+        for name, (cpu, ratios, p99) in wire.compare(servers, case, max(2, rounds // 2 + 1), seconds).items():
+            what = case.what if name == "uvicorn" else ""
+            yield f"| {what} | {name} | {cpu:.0f} | {median(ratios):.2f} | {p99:.1f} | {memory[name]:.0f} |"
 
 
 if __name__ == "__main__":

@@ -46,11 +46,11 @@ def measure(rounds: int, seconds: float) -> dict[str, tuple[float, float]]:
         for peer, (_, port) in served.items():
             wire.wait_for(port, peer)
         for _, port, case in turns:
-            wire.load(port, case, seconds / 2)
+            wire.load(port, case, seconds / 2, wire.CONNECTIONS)
         for _ in range(rounds):
             for process, port, case in turns:
                 before = wire.cpu_seconds(process.pid)
-                calls = wire.load(port, case, seconds)
+                calls = wire.load(port, case, seconds, wire.CONNECTIONS).requests
                 costs[case.what].append((wire.cpu_seconds(process.pid) - before) / calls)
     finally:
         for process, _ in served.values():

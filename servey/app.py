@@ -260,8 +260,10 @@ class Servey(FastAPI):
         return self.middleware_stack is self._stack and is_unwrapped()
 
     def _skips_stack(self, scope: Scope) -> bool:
-        is_followed = needs_generic(self.runtime.observer, scope)
-        return not (self.root_path or scope.get("root_path") or is_followed) and self._is_unchanged()
+        if self.root_path or scope.get("root_path") or self.middleware_stack is not self._stack:
+            return False
+        observer = self.runtime.observer
+        return (observer is None or not needs_generic(observer, scope)) and is_unwrapped()
 
     def _socket_of(self, scope: Scope) -> ASGIApp | None:
         """Return what serves a websocket directly, or None if middleware applies."""

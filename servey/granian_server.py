@@ -87,7 +87,9 @@ class _Serving:
         self._stopping = asyncio.Event()
         self._end: Any = None
         self._calls: set[asyncio.Task[Any]] = set()
-        address = {"uds": Path(uds)} if uds is not None else {"address": where["host"], "port": where["port"]}
+        address: dict[str, Any] = (
+            {"uds": Path(uds)} if uds is not None else {"address": where["host"], "port": where["port"]}
+        )
         self._server: Any = Server(
             self._serve,
             interface=Interfaces.ASGI,

@@ -97,7 +97,7 @@ class _Writer:
             lines.append("  request = held.request or Request(held.scope, held.receive)")
         if "headers" in text:
             # A name may come more than once; the first value counts.
-            lines.append("  headers = dict(reversed(held.scope['headers']))")
+            lines.append("  headers = held.headers or dict(reversed(held.scope['headers']))")
         if "cookies.get" in text:
             lines.append("  cookies = cookies_of(held.scope['headers'])")
         if "query.get" in text:
@@ -310,8 +310,20 @@ def _given(dependant: Dependant) -> list[tuple[str, str]]:
 def _cookies_of(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     cookies: dict[str, str] = {}
     for name, value in headers:
-        if name == b"cookie":
-            cookies.update(cookie_parser(value.decode("latin-1")))
+        if name != b"cookie":
+            continue
+        text = value.decode("latin-1")
+        if '"' in text:
+            cookies.update(cookie_parser(text))
+            continue
+        # As Starlette does it, for values that are not quoted.
+        for part in text.split(";"):
+            key, equals, content = part.partition("=")
+            if not equals:
+                key, content = "", key
+            key, content = key.strip(), content.strip()
+            if key or content:
+                cookies[key] = content
     return cookies
 
 

@@ -152,7 +152,8 @@ def _throw(step: Any, error: BaseException) -> Generator[Any, Any, None]:
         waits_for = step.throw(error)
     except StopIteration:
         return
-    yield from resume_coroutine(step, waits_for)
+    rest: Any = resume_coroutine(step, waits_for)
+    yield from rest
 
 
 async def write_body(response: Response, write: Callable[[bytes], object]) -> None:

@@ -24,15 +24,17 @@ class Resources:
     """The resources of one call that stay open until its response is sent: dependencies, background tasks, a stream.
 
     Shape: ``request``, or ``scope`` and ``receive`` from which the request is made when a dependency needs it, and ``body``
-    are those of the HTTP request; ``app`` has the ``dependency_overrides``. ``function_exits`` and ``request_exits`` hold
-    entered context managers, which close in reverse order: when the function has returned, and after the response is sent.
-    ``response`` carries the headers and the status that dependencies set, ``background`` their tasks; ``thread`` is the
-    state of the worker thread of a plain ``def``; ``closes_elsewhere`` says that another task than the one that calls closes
-    them; ``request_part`` is what a job kept of the request it was made from, or None.
+    are those of the HTTP request; ``headers`` are its headers as a dict, if somebody has made it; ``app`` has the
+    ``dependency_overrides``. ``function_exits`` and ``request_exits`` hold entered context managers, which close in
+    reverse order: when the function has returned, and after the response is sent. ``response`` carries the headers
+    and the status that dependencies set, ``background`` their tasks; ``thread`` is the state of the worker thread of
+    a plain ``def``; ``closes_elsewhere`` says that another task than the one that calls closes them; ``request_part``
+    is what a job kept of the request it was made from, or None.
     """
 
     request: Request | None = None
     scope: Any = None
+    headers: Any = None
     receive: Any = None
     body: Any = None
     response: Response | None = None

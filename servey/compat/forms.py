@@ -53,8 +53,8 @@ class _Parser(MultiPartParser):
         upload, queued = self._current_part.file, self._file_parts_to_write
         is_first = upload is not None and not upload.size and not (queued and queued[-1][0] is self._current_part)
         file: Any = upload.file if is_first and upload is not None else None
-        is_in_memory = type(file) is SpooledTemporaryFile and not file._rolled  # type: ignore[attr-defined]
-        if not (is_in_memory and 0 < end - start <= file._max_size):
+        is_temporary = file.__class__ is SpooledTemporaryFile
+        if not (is_temporary and not file._rolled and 0 < end - start <= file._max_size):
             super().on_part_data(data, start, end)
             return
         assert upload is not None

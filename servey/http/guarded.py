@@ -25,7 +25,7 @@ from servey.calls.dependencies import call_with_dependencies
 from servey.calls.injection import Injection, fill_route
 from servey.calls.resources import Resources
 from servey.compat import fastapi as compat
-from servey.compat.fastapi_routes import including_context, is_unwrapped, route_of
+from servey.compat.fastapi_routes import including_context, route_of
 from servey.core.context import Context, _before_guards, _current
 from servey.core.errors import ActionError, TooLarge
 from servey.core.process import Process
@@ -151,8 +151,9 @@ class GuardedRoute(APIRoute):
         return None if self.dependant.dependencies else self._serve
 
     def direct(self) -> Any:
-        """What serves a request without middleware, or None if it needs more than that or a tool has wrapped the route."""
-        return self.serve if self._is_direct and "handle" not in self.__dict__ and is_unwrapped() else None
+        """What serves a request without middleware, or None if it needs more than that or a tool has wrapped the route; the
+        caller asks `is_unwrapped`."""
+        return self.serve if self._is_direct and "handle" not in self.__dict__ else None
 
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, values: Any, generic: Any, request_id: str | None

@@ -189,8 +189,13 @@ class ActionRoute(RequestDecoder, APIRoute):
         return None if item is None else encoder_of(item)
 
     def direct(self) -> Serve | None:
-        """Return the compiled form, or None if there is none or a tool has wrapped something that it skips."""
-        return self._compiled() if "handle" not in self.__dict__ and type(self).handle is _HANDLE else None
+        """Return the compiled form, or None if there is none or a tool has wrapped the route.
+
+        The caller asks `is_unwrapped`.
+        """
+        if "handle" in self.__dict__ or type(self).handle is not _HANDLE:
+            return None
+        return self.serve if self.app is self._own_app and self._has_own_endpoint else None
 
     def _compiled(self) -> Serve | None:
         return self.serve if self.app is self._own_app and self._has_own_endpoint and is_unwrapped() else None

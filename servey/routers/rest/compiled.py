@@ -243,6 +243,7 @@ class _Writer(InputWriter):
         self._emit(
             f"{indent}resources = context.resources = Resources(",
             f"{indent}  app=provider, scope=scope, receive=receive if raw is None else replay(raw, receive))",
+            f"{indent}resources.headers = headers  # each name comes once",
         )
 
     def _emit_serialization(self, indent: str) -> None:
