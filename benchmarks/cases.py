@@ -39,6 +39,13 @@ def sse_data(body: bytes) -> list[Any]:
     return [json.loads(line[5:]) for line in body.splitlines() if line.startswith(b"data:")]
 
 
+def without_token(body: bytes) -> Any:
+    """The value of a response of the RealWorld example, whose tokens differ."""
+    value = json.loads(body)
+    value.get("user", {}).pop("token", None)
+    return value
+
+
 @dataclass(frozen=True)
 class Case:
     """One request; ``what`` describes it, and the other ``peers`` are compared with the first one.
@@ -86,6 +93,15 @@ ORDER = {
 TOKEN = jwt.encode({"sub": "ada", "scope": "root", "exp": 4102444800}, SECRET, algorithm="HS256")
 BEARER = ((b"authorization", f"Bearer {TOKEN}".encode()),)
 SINCE = "since=2026-01-01T00%3A00%3A00Z&limit=5"
+
+MEMBER = jwt.encode({"sub": "1", "exp": 4102444800}, SECRET, algorithm="HS256")
+CONDUIT = (
+    ("tags", "(s) RealWorld: tags", "/api/tags"),
+    ("user", "(t) RealWorld: the current user", "/api/user"),
+    ("articles", "(u) RealWorld: 20 articles", "/api/articles"),
+    ("feed", "(v) RealWorld: the feed", "/api/articles/feed"),
+)
+"""Requests of `examples/conduit`, which reads a database for each."""
 
 FORM = b"multipart/form-data; boundary=limit"
 UPLOAD = b"".join(
@@ -196,6 +212,18 @@ CASES = {
             peers=FRAMEWORKS,
             behind_server=False,
             content_type=FORM,
+        ),
+        *(
+            Case(
+                name,
+                what,
+                "GET",
+                path,
+                headers=((b"authorization", f"Token {MEMBER}".encode()),),
+                peers=("conduit_fastapi", "conduit_servey"),
+                read=without_token,
+            )
+            for name, what, path in CONDUIT
         ),
     )
 }
