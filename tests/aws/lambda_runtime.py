@@ -45,6 +45,7 @@ class LambdaFunction:
         handler: str,
         *,
         timeout: float = 29,
+        init: float = INIT_SECONDS,
         command: Sequence[str] = ("-P", "-m", "awslambdaric"),
         **env: str,
     ) -> None:
@@ -55,6 +56,7 @@ class LambdaFunction:
         """The chunks of streamed responses as they arrive; None ends a response."""
         self.log = tempfile.NamedTemporaryFile("w+b", suffix=".log")  # noqa: SIM115
         self._python, self._root, self._handler, self._timeout, self._env = python, root, handler, timeout, env
+        self._init_seconds = init
         self._process: subprocess.Popen[bytes] | None = None
         self._waiting: queue.Queue[Invocation] = queue.Queue()
         self._events: dict[str, bytes] = {}
@@ -218,7 +220,7 @@ class LambdaFunction:
         )
         invocation.cold = True
         while not self._idle.wait(0.005):
-            if self._process.poll() is not None or time.monotonic() - begun > INIT_SECONDS:
+            if self._process.poll() is not None or time.monotonic() - begun > self._init_seconds:
                 break
         invocation.init_seconds = time.monotonic() - begun
         if self._init_error is not None or not self._idle.is_set():

@@ -71,7 +71,7 @@ def deployed(python: Path, root: Path, handler: str, **env: str) -> Iterator[str
     def invoke(event: Any) -> Any:
         with one:
             done = function.invoke(event)
-        assert done.error is None, function.said()
+        assert done.error is None, f"{done.error}: {function.said()}"
         return done.payload
 
     class Door(Handler):
@@ -86,5 +86,5 @@ def deployed(python: Path, root: Path, handler: str, **env: str) -> Iterator[str
     with ExitStack() as stack:
         url = stack.enter_context(queue(lambda message: invoke({"Records": [record(message, "1")]})))
         env = {**env, "AWS_ENDPOINT_URL_SQS": url, "SERVEY_QUEUE_URL": f"{url}/jobs"}
-        function = stack.enter_context(LambdaFunction(python, root, handler, **env))
+        function = stack.enter_context(LambdaFunction(python, root, handler, timeout=60, init=60, **env))
         yield stack.enter_context(listening(Door))
