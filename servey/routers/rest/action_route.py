@@ -318,6 +318,8 @@ class ActionRoute(RequestDecoder, APIRoute):
             if self._may_be_later and prefers_later(scope):
                 path = scope.get("root_path", "") + self.served.prefix
                 plan, around = runtime.plan(self.served.action), self._plan.injection
+                if observer is not None:
+                    observer.enter(self.served.action, context, "enqueue")
                 later = await accepted(plan, given, values, context, scope, path, around)
                 if later is not None:
                     return later
