@@ -73,6 +73,12 @@ def _shortened(value: Any) -> Any:
 
 def holds_many(value: Any) -> bool:
     """Whether an input holds more than 1,000 items, so that pydantic must stop at the first invalid one of each list."""
+    if type(value) is dict and len(value) <= MAX_ITEMS_TOGETHER:
+        for each in value.values():
+            if isinstance(each, _CONTAINERS):
+                break
+        else:
+            return False  # nearly every input
     count, waiting = 0, [value]
     while waiting and count <= MAX_ITEMS_TOGETHER:
         each = waiting.pop()

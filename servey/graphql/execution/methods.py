@@ -64,13 +64,20 @@ class BatchedField(MethodField):
 
 async def called(operation: Operation, plan: Plan, given: dict[str, Any]) -> Any:
     """Return the result of one call of an action."""
-    async with operation.slot():
-        context = operation.start_call(plan)
-        try:
+    if operation.limits_calls:
+        async with operation.slot():
+            return await _called(operation, plan, given)
+    return await _called(operation, plan, given)
+
+
+async def _called(operation: Operation, plan: Plan, given: dict[str, Any]) -> Any:
+    context = operation.start_call(plan)
+    try:
+        if plan.authorizes:
             await authorize(plan, context)
-            return await perform(plan, await validate(plan, given, context), context)
-        finally:
-            operation.defer_close(context)
+        return await perform(plan, await validate(plan, given, context), context)
+    finally:
+        operation.defer_close(context)
 
 
 def shown(value: Any, place: Place) -> Any:

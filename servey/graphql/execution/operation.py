@@ -51,6 +51,11 @@ class Operation:
         self._slots = asyncio.Semaphore(concurrency) if concurrency is not None else None
         self._open: list[Resources] = []
 
+    @property
+    def limits_calls(self) -> bool:
+        """Whether a call has to wait for a slot."""
+        return self._slots is not None
+
     def slot(self) -> AbstractAsyncContextManager[Any]:
         """Return a context manager that limits how many calls run at once."""
         return self._slots if self._slots is not None else nullcontext()
