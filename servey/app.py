@@ -162,7 +162,7 @@ class Servey(FastAPI):
         require_lifespan(added, self.runtime)
         if self._host_check is not None:
             guard_routes(added, self._host_check)
-        self.runtime.app = self._host = api
+        self._host, self.runtime.app, self.runtime.prefix = api, api, prefix
         INSTALLED[api] = self
         if not {500, Exception} & set(api.exception_handlers):
             api.add_exception_handler(Exception, handle_unexpected_in_host)

@@ -46,10 +46,12 @@ def exposure_of(
     """Describe an action for ``servey actions``; ``fields`` are those of GraphQL, if it is installed, ``offers`` MCP's."""
     plan = runtime.plan(action)
     places = tuple(
-        f"{trigger.method} {path_of(action, trigger)}" for trigger in action.triggers if isinstance(trigger, WebTrigger)
+        f"{trigger.method} {runtime.prefix}{path_of(action, trigger)}"
+        for trigger in action.triggers
+        if isinstance(trigger, WebTrigger)
     )
     places += tuple(
-        f"page {trigger.method} {page_path(action, trigger)}"
+        f"page {trigger.method} {runtime.prefix}{page_path(action, trigger)}"
         for trigger in action.triggers
         if isinstance(trigger, WebPageTrigger)
     )

@@ -110,5 +110,8 @@ def _servey_in(app: Any) -> Servey | None:
         return app
     if isinstance(app, FastAPI) and app in INSTALLED:
         return INSTALLED[app]
-    mounted = (route.app for route in getattr(app, "routes", ()) if isinstance(route, Mount))
-    return next((each for each in mounted if isinstance(each, Servey)), None)
+    for route in getattr(app, "routes", ()):
+        if isinstance(route, Mount) and isinstance(route.app, Servey):
+            route.app.runtime.prefix = route.path
+            return route.app
+    return None

@@ -70,6 +70,12 @@ def test_a_call_runs_inside_the_lifespan(project, words, variables, result):
     assert (done.returncode, done.stdout) == (0, f'"{result}"\n'), done.stderr
 
 
+@pytest.mark.parametrize("place", ["app:installed", "app:host"])
+def test_the_table_of_actions_shows_the_paths_in_the_host(project, place):
+    done = run("-m", "servey", "actions", "--app", place, cwd=project)
+    assert "GET /servey/actions/work " in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize(
     ("place", "path", "result"),
     [

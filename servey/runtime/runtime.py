@@ -60,6 +60,7 @@ class Runtime:
         self.catalog = catalog
         self.settings: Settings = settings
         self.parts = parts
+        self.prefix: str = ""  # of the routes, inside a host
         self.clock: Clock = Clock()
         self.authorizer: Authorizer
         self.token_source: TokenSource
