@@ -9,6 +9,10 @@ import time
 import httpx
 import pytest
 from fastapi import FastAPI
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from starlette.middleware.base import BaseHTTPMiddleware
 
 from servey import WEB_GET, WEB_POST, ActionError, Authorization, FixedRateTrigger, Settings, action, create_app
 from servey.core.queues import Depth
@@ -163,6 +167,25 @@ async def test_an_installed_app_is_observed_too():
         assert (await http.get("/servey/actions/greet", params={"name": "you"})).status_code == 200
     assert made.runtime.metrics.value(CALLS, "greet", "rest", "200") == 1
     assert made.runtime.metrics.value(HTTP_REQUESTS, "GET", "/servey/actions/greet", "200") == 1
+
+
+@pytest.mark.anyio
+async def test_a_traced_call_has_its_span_behind_middleware_too():
+    """Instrumentation wraps the middleware stack; middleware of one's own is around the same routes."""
+
+    async def pass_on(request, call_next):
+        return await call_next(request)
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    app = create_app(actions=[greet], settings=Settings(metrics=True))
+    app.add_middleware(BaseHTTPMiddleware, dispatch=pass_on)
+    async with app.running(), client(app) as http:
+        app.runtime.observer = Observer(app.runtime.metrics, None, provider.get_tracer("servey"))
+        for _ in range(2):
+            assert (await http.get("/actions/greet", params={"name": "you"})).status_code == 200
+    assert [span.name for span in exporter.get_finished_spans()] == ["action greet", "action greet"]
 
 
 @pytest.mark.anyio

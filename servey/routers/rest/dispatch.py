@@ -15,10 +15,9 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match, Mount, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from servey.compat.fastapi_routes import is_unwrapped
 from servey.compat.starlette import get_route_path
 from servey.http.handlers import IN_STACK
-from servey.http.observe import is_recorded
+from servey.http.observe import needs_generic
 from servey.http.web import request_id_of
 from servey.routers.rest.candidates import routes_of
 from servey.routers.rest.fallback import FALLBACK
@@ -170,18 +169,12 @@ class Dispatch:
         self._tables = tables
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            scope["type"] == "http"
-            and FALLBACK not in scope
-            and "fastapi.telemetry" not in scope
-            and not is_recorded(scope)
-            and is_unwrapped()
-        ):
+        if scope["type"] == "http" and FALLBACK not in scope and "fastapi.telemetry" not in scope:
             found = self._tables.current().find(scope["method"], get_route_path(scope))
             if found is not None:
                 route, values = found
                 serve = route.direct()
-                if serve is not None:
+                if serve is not None and not needs_generic(route.served.runtime.observer, scope):
                     add_match(scope, scope["app"].router, route, values)
                     scope[IN_STACK] = True
                     await serve(scope, receive, send, values, self.app, request_id_of(scope))
