@@ -330,7 +330,7 @@ BUGS = {
         "await resume_with_deadline(step, waits_for, action, context)",
         "await resume_coroutine(step, waits_for)",
     ),
-    "the caller's id is not taken": ("request_id_of(scope) if b'x-request-id' in headers else ", ""),
+    "the caller's id is not sent back": ("request_id.encode('latin-1')", "b'another'"),
 }
 
 
