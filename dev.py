@@ -11,7 +11,7 @@
     python3 dev.py browser    the tests in a browser (Debian: chromium); "browser images" also takes the docs' pictures
     python3 dev.py oldest     the tests that depend on other packages' versions, on the oldest supported versions
     python3 dev.py newest     the same tests on the newest versions
-    python3 dev.py bench      the benchmarks: bench [graphql|fanout|jobs|mcp|curves] [--quick] [--write]
+    python3 dev.py bench      the benchmarks: bench [graphql|fanout|jobs|mcp|curves|compare] [--quick] [--write]
     python3 dev.py changelog  for a release: changelog VERSION moves the files of changelog.d into CHANGELOG.md
 
 Each command installs what it needs into .venv beside this file, the first time and after the requirements change.
@@ -200,7 +200,7 @@ def write(path, text):
 
 
 def bench(words):
-    """The benchmarks of requests, or graphql, fanout, jobs, mcp, curves. Their peers are installed into .venv-peers."""
+    """The benchmarks of requests, or those named. Their peers are installed into .venv-peers."""
     home = VENV + "-peers"
     pins = read(os.path.join(ROOT, "benchmarks", "peers", "requirements.txt"))
     if read(os.path.join(home, "installed.txt")) != pins:

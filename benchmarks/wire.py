@@ -62,7 +62,7 @@ def compare(
 
 def behind(server: str) -> tuple[subprocess.Popen[bytes], int]:
     """Start the app of actions by `servey run` behind a server."""
-    port = _free_port()
+    port = free_port()
     app = "benchmarks.peers.servey_app:app"
     command = [sys.executable, "-m", "servey", "run", app, "--server", server, "--port", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -77,7 +77,8 @@ def megabytes(pid: int) -> float:
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS:"))) / 1024
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -85,7 +86,7 @@ def _free_port() -> int:
 
 
 def serve(name: str) -> tuple[subprocess.Popen[bytes], int]:
-    port = _free_port()
+    port = free_port()
     command = [python_of(name), "-m", "uvicorn", f"benchmarks.peers.{name}_app:app", "--port", str(port)]
     lifespan = ["--lifespan", "off"] if name in ("raw", "promises") else []
     process = subprocess.Popen(

@@ -25,16 +25,14 @@ settings.configure(
     ALLOWED_HOSTS=["127.0.0.1", "testserver"],
     ROOT_URLCONF=__name__,
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["DATABASE"]}},
-    CHANNEL_LAYERS={
-        "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
-    },
+    CHANNEL_LAYERS={"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}},
     USE_TZ=True,
 )
 django.setup()
 asgi = get_asgi_application()
 
 import strawberry  # noqa: E402  (Django's own modules can be imported once it is set up)
-from ninja import NinjaAPI, Query, Schema  # noqa: E402
+from ninja import NinjaAPI, Query, Schema, Status  # noqa: E402
 from strawberry.django.views import GraphQLView  # noqa: E402
 
 
@@ -78,7 +76,7 @@ api = NinjaAPI()
 
 @api.post("/notes", response={201: NoteOut})
 def add_note(request: HttpRequest, note: NoteIn):
-    return 201, save_note(note.text)
+    return Status(201, save_note(note.text))
 
 
 @api.get("/notes", response=list[NoteOut])

@@ -60,7 +60,9 @@ counted = websocket_event_channel("counted", Note)
 
 
 @action(triggers=WebTrigger("POST", "/notes", status_code=201))
-async def add_note(text: Annotated[str, Field(min_length=1, max_length=200)], session: Session, context: Context) -> Note:
+async def add_note(
+    text: Annotated[str, Field(min_length=1, max_length=200)], session: Session, context: Context
+) -> Note:
     row = Row(text=text)
     session.add(row)
     await session.flush()
@@ -95,6 +97,4 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await engine.dispose()
 
 
-servey_app = create_app(
-    actions=[add_note, notes, count_words, drop_old_notes], channels=[counted], lifespan=lifespan
-)
+servey_app = create_app(actions=[add_note, notes, count_words, drop_old_notes], channels=[counted], lifespan=lifespan)
