@@ -62,6 +62,11 @@ class Peer:
     def path(self) -> Path:
         return NOTES / self.folder
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether it runs in the peers' own environment."""
+        return self.python == str(APART_PYTHON)
+
 
 PEERS = (
     Peer("Servey", "with_servey", sys.executable, ("-m", "servey", "worker", "app:servey_app"), "/subscription"),

@@ -6,10 +6,12 @@ import re
 
 import pytest
 
+from benchmarks import compare
 from benchmarks.cases import CASES
 from benchmarks.inprocess import answer
-from benchmarks.peers import APART
-from tests.serving import ROOT, run
+from benchmarks.lines import lines_of
+from benchmarks.peers import APART, APART_PYTHON
+from tests.serving import ROOT, redis_server, run
 
 HERE = {name for case in CASES.values() for name in case.peers} - {*APART}
 
@@ -70,3 +72,26 @@ def test_a_token_is_measured_beside_none():
 
     lines = section(rounds=2, times=20)
     assert any(line.startswith("| without a token | ") and line.endswith(" | 1.00 |") for line in lines)
+
+
+def test_the_page_that_compares_has_the_lines_of_each_app():
+    page = (ROOT / "docs/compare.md").read_text(encoding="utf-8")
+    for peer in compare.PEERS:
+        app, test = (lines_of([peer.path / name]) for name in ("app.py", "test_app.py"))
+        assert f"| {peer.name} | {app} | {test} |" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", [peer for peer in compare.PEERS if not peer.is_apart], ids=lambda peer: peer.folder)
+def test_the_same_app_does_the_same(peer):
+    with redis_server() as redis, compare.served(peer, redis.url) as (_, port):
+        compare.check(peer, port)
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("peer", [peer for peer in compare.PEERS if peer.is_apart], ids=lambda peer: peer.folder)
+def test_the_same_app_elsewhere_does_the_same(peer):
+    if not APART_PYTHON.exists():
+        pytest.skip("skipped: the peers are not installed; run python3 dev.py bench compare --quick")
+    with redis_server() as redis, compare.served(peer, redis.url) as (_, port):
+        compare.check(peer, port)
