@@ -64,6 +64,15 @@ PANELS = (
     Panel("Longest wait of each queue", f"max by (queue) ({metrics.QUEUE_OLDEST.name})", "s", "{{queue}}"),
     Panel("Paused queues", f"max by (queue) ({metrics.QUEUE_PAUSED.name})", legend="{{queue}}"),
     Panel("Late jobs, 99 %", _quantile(metrics.JOB_WAIT, 0.99, "queue"), "s", "{{queue}}"),
+    Panel("Slowest jobs, 99 %", f"topk(10, {_quantile(metrics.JOB_RUN, 0.99, 'action')})", "s", "{{action}}"),
+    Panel(
+        "Jobs of each action",
+        f"topk(10, max by (action, state) ({metrics.ACTION_JOBS.name}))",
+        legend="{{action}} {{state}}",
+    ),
+    Panel(
+        "Longest wait of each action", f"topk(10, max by (action) ({metrics.ACTION_OLDEST.name}))", "s", "{{action}}"
+    ),
     Panel("Dead jobs", f"max({metrics.JOBS_DEAD.name})"),
     Panel("Tries of jobs", _rate(metrics.JOBS, "outcome"), "ops", "{{outcome}}"),
     Panel("Runs of schedules", _rate(metrics.SCHEDULED, "action, outcome"), "ops", "{{action}} {{outcome}}"),
