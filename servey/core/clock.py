@@ -24,8 +24,8 @@ class Clock:
 
     def __init__(self) -> None:
         self.alarms: set[Alarm] = set()
-        self.running = 0
-        self.jumps = 0
+        self.running: int = 0
+        self.jumps: int = 0
         self._held: float | None = None
 
     @property

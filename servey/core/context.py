@@ -74,7 +74,7 @@ class Context:
         resources: Any = None,
     ) -> None:
         self.runtime: Process = runtime
-        self.via = via
+        self.via: Transport = via
         self.request_id: str = request_id
         self.token: str | None = token
         self.trusted: bool = trusted
