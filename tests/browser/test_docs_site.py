@@ -44,6 +44,7 @@ SEARCHES = {
     "prometheus": "docs/operating.html#metrics",
     "opentelemetry": "docs/operating.html#traces",
     "kubernetes": "docs/how-to.html#run-it-on-kubernetes",
+    "heroku": "docs/how-to.html#run-it-on-fly-cloud-run-or-a-platform-that-sets-port",
     "systemd": "docs/how-to.html#run-it-with-systemd",
     "docker compose": "docs/operating.html#a-cluster-in-one-command",
     "lambda": "docs/aws.html",
