@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import json
 import re
 
 import pytest
@@ -13,12 +14,27 @@ from benchmarks.lines import lines_of
 from benchmarks.peers import APART, APART_PYTHON
 from tests.serving import ROOT, redis_server, run
 
-HERE = {name for case in CASES.values() for name in case.peers} - {*APART}
+ALONE = {"conduit_fastapi", "conduit_servey"}
+"""Peers that change the folder and the environment of their process, and so run in one of their own."""
+
+HERE = {name for case in CASES.values() for name in case.peers} - {*APART} - ALONE
 
 PEERS = {name: importlib.import_module(f"benchmarks.peers.{name}_app").app for name in sorted(HERE)}
 
+ANSWERS = """
+import asyncio, importlib, json, sys
+from benchmarks.cases import CASES
+from benchmarks.inprocess import answer
 
-@pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.name)
+name, *cases = sys.argv[1:]
+app = importlib.import_module(f"benchmarks.peers.{name}_app").app
+for case in map(CASES.get, cases):
+    status, body = asyncio.run(answer(app, case))
+    print(json.dumps([case.name, status, case.read(body)]))
+"""
+
+
+@pytest.mark.parametrize("case", [case for case in CASES.values() if HERE & {*case.peers}], ids=lambda case: case.name)
 def test_peers_answer_alike(case):
     answers = {}
     for name in HERE & {*case.peers}:
@@ -26,6 +42,17 @@ def test_peers_answer_alike(case):
         answers[name] = (status, case.read(body))
     first = answers[case.peers[0]]
     assert first[0] == 200
+    assert answers == dict.fromkeys(answers, first)
+
+
+def test_the_apps_of_the_realworld_example_answer_alike():
+    cases = [case.name for case in CASES.values() if ALONE & {*case.peers}]
+    answers = {}
+    for name in ALONE:
+        done = run("-c", ANSWERS, name, *cases, cwd=ROOT)
+        answers[name] = [json.loads(line) for line in done.stdout.splitlines()]
+    first = answers["conduit_fastapi"]
+    assert [(case, status) for case, status, _ in first] == [(case, 200) for case in cases]
     assert answers == dict.fromkeys(answers, first)
 
 
