@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -20,12 +21,12 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from servey.core.context import running_processes
 from servey.core.errors import ConfigError
 from servey.core.settings import Settings
 from servey.observability.logs import log_as_json
+from servey.runtime.systemd import READY, STOPPING, notify
 
 IDLE_SECONDS = 60
 """How long a connection may take to send the headers of its first or next request; granian's longest."""
@@ -75,21 +76,22 @@ def _new_loop() -> Any:
 
 
 class _Serving:
-    """One server and what its requests need: the proxy's headers, limits of messages, a drain time."""
+    """One server and what its requests need: addresses, limits of messages, a drain time."""
 
     def __init__(self, app: ASGIApp, settings: Settings, where: dict[str, Any]) -> None:
         uds: str | None = where.get("uds")
-        # A client of a Unix socket is on this machine and has no address.
-        trusted = list(settings.trusted_proxies) if uds is None else "*"
-        self._app: Any = ProxyHeadersMiddleware(app, trusted_hosts=trusted)  # type: ignore[arg-type]
+        self._app = app
+        self._is_unix = uds is not None  # its ends have no addresses
         self._settings = settings
         self._draining = False
+        self._has_failed = False
         self._stopping = asyncio.Event()
         self._end: Any = None
         self._calls: set[asyncio.Task[Any]] = set()
         address: dict[str, Any] = (
-            {"uds": Path(uds)} if uds is not None else {"address": where["host"], "port": where["port"]}
+            {"uds": Path(uds)} if uds is not None else {"address": _resolved(where["host"]), "port": where["port"]}
         )
+        self._place = f"the Unix socket {uds}" if uds is not None else f"http://{where['host']}:{where['port']}"
         self._server: Any = Server(
             self._serve,
             interface=Interfaces.ASGI,
@@ -110,7 +112,12 @@ class _Serving:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             stopping.cancel()
-            return serving.exception() is None
+            error = serving.exception()
+            if error is not None and not self._has_failed:
+                logger.error("granian cannot serve on %s: %s", self._place, error)
+            return error is None
+        if not self._draining:
+            notify(STOPPING)
         self._server.stop()
         if not (await asyncio.wait({serving}, timeout=self._settings.grace))[0]:
             logger.warning("%d requests did not end within %g s", len(self._calls), self._settings.grace)
@@ -124,6 +131,7 @@ class _Serving:
             self._end(number, frame)
             return
         self._draining = True
+        notify(STOPPING)
         loop.call_soon_threadsafe(self._drain, loop, number)
 
     def _drain(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
@@ -139,16 +147,30 @@ class _Serving:
                 loop = asyncio.get_running_loop()
                 self._end = signal.getsignal(signal.SIGTERM)
                 signal.signal(signal.SIGTERM, lambda number, frame: self._on_terminate(loop, number, frame))
+                logger.info("granian serves on %s", self._place)
+                notify(READY)
             elif message["type"] == "lifespan.startup.failed":
+                self._has_failed = True
                 logger.error("the app did not start: %s", message.get("message", ""))
             await send(message)
 
-        await self._app(scope, receive, noted)
+        async def receive_late() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                return message
+            # Granian does not wait for calls whose client has left; they still need what the lifespan closes.
+            if self._calls:
+                await asyncio.wait(tuple(self._calls))
+            return message
+
+        await self._app(scope, receive_late, noted)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._run_lifespan(scope, receive, send)
             return
+        for end in ("client", "server"):
+            scope[end] = None if self._is_unix else _address(*scope[end])
         if scope["type"] == "websocket":
             receive = _within_limit(receive, send)
         elif self._draining:
@@ -160,6 +182,17 @@ class _Serving:
             await self._app(scope, receive, send)
         finally:
             self._calls.discard(call)
+
+
+def _resolved(host: str) -> str:
+    """Return the address of a host's name, such as localhost; granian listens on addresses only."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return str(socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)[0][4][0])
+
+
+def _address(host: str, port: str) -> tuple[str, int]:
+    """Return an address as ASGI defines it; granian writes ports as text."""
+    return host, int(port)
 
 
 def _closing(send: Send) -> Send:

@@ -26,6 +26,7 @@ from weakref import WeakKeyDictionary
 
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from servey.compat.uvicorn import QuietServer, in_headers, is_websocket, supervise, unread_bytes
 from servey.core.context import running_processes
@@ -158,7 +159,7 @@ def serve(
         log_as_json("DEBUG" if settings.debug else settings.log_level)
     try:
         if by_granian:
-            _granian().run(project.app, settings, where)
+            _granian().run(_behind_proxies(project.app, config), settings, where)
         elif workers == 1:
             GracefulServer(config).run()
         else:
@@ -321,6 +322,13 @@ class GracefulServer(QuietServer):
                 since.pop(connection, None)
             elif now - since.setdefault(connection, now) > self._settings.body_timeout:
                 connection.transport.close()
+
+
+def _behind_proxies(app: Any, config: uvicorn.Config) -> Any:
+    """Return the app with the headers of trusted proxies read as uvicorn reads them."""
+    trusted: Any = config.forwarded_allow_ips
+    app = ProxyHeadersMiddleware(app, trusted_hosts=trusted)
+    return _with_unix_peer(app) if UNIX_PEER in trusted else app
 
 
 def _with_unix_peer(app: Any) -> Any:

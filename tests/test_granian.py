@@ -18,6 +18,7 @@ ACTIONS = """
 import asyncio
 from collections.abc import AsyncIterator
 from fastapi import Request, WebSocket
+from fastapi.responses import FileResponse
 from servey import *
 
 @action(triggers=WEB_GET)
@@ -27,6 +28,15 @@ async def version() -> int:
 @action(triggers=WEB_GET)
 async def client_host(request: Request) -> str:
     return f"{request.client.host} {request.scope['scheme']}"
+
+@action(triggers=WEB_GET)
+async def port(request: Request) -> int:
+    assert isinstance(request.scope["server"][1], int)
+    return request.client.port  # text would be an error
+
+@action(triggers=WEB_GET)
+async def source() -> FileResponse:
+    return FileResponse(__file__)
 
 @action(triggers=WEB_GET)
 async def endless() -> AsyncIterator[int]:
@@ -39,7 +49,7 @@ async def slow(seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "done"
 
-servey_app = create_app(actions=[version, client_host, endless, slow])
+servey_app = create_app(actions=[version, client_host, port, source, endless, slow])
 
 @servey_app.websocket("/echo")
 async def echo(websocket: WebSocket) -> None:
@@ -70,6 +80,8 @@ def test_it_serves_requests_streams_and_websockets(project):
         assert httpx.get(f"{server.url}/health/ready").json() == {"status": "ok"}
         forwarded = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
         assert httpx.get(f"{server.url}/actions/client-host", headers=forwarded).json() == "203.0.113.9 https"
+        assert httpx.get(f"{server.url}/actions/port").json() > 1023
+        assert httpx.get(f"{server.url}/actions/source").text == (project / "app.py").read_text(encoding="utf-8")
         with connect(f"ws://127.0.0.1:{port}/echo") as websocket:
             websocket.send("x" * (1 << 20))
             assert len(websocket.recv()) == 1 << 20
@@ -121,9 +133,42 @@ def test_it_listens_on_a_unix_socket_below_a_path(project):
         wait_until(lambda: place.exists(), "the socket")
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(place)), base_url="http://shop") as http:
             assert [http.get(path).status_code for path in ("/actions/version", "/shop/actions/version")] == [200, 200]
+            # A client can send the first address; the last one is the proxy's own.
+            forwarded = {"X-Forwarded-For": "6.6.6.6, 9.9.9.9", "X-Forwarded-Proto": "https"}
+            assert http.get("/actions/client-host", headers=forwarded).json() == "9.9.9.9 https"
+            assert http.get("/actions/client-host").json() == "unix: http"
         server.end()
         assert server.process.returncode == 0
         assert not place.exists()
+
+
+def test_systemd_is_told_of_start_and_stop(project):
+    place = project / "notify.sock"
+    port = free_port()
+    command = words(port, "--host", "localhost")  # a name and not an address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(place))
+        listener.settimeout(30)
+        with launched(command, cwd=project, NOTIFY_SOCKET=str(place), SERVEY_DRAIN="0") as server:
+            assert listener.recv(100) == b"READY=1"
+            assert httpx.get(f"http://127.0.0.1:{port}/actions/version").json() == 1
+            server.process.send_signal(signal.SIGTERM)
+            assert listener.recv(100) == b"STOPPING=1"
+            assert server.process.wait(20) == 0
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.recv(100)
+
+
+def test_a_call_whose_client_has_left_finishes_before_the_end(project):
+    port = free_port()
+    with started(words(port), port, cwd=project, SERVEY_DRAIN="0", SERVEY_GRACE="10") as server:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"GET /actions/slow?seconds=1.5 HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_until(lambda: "has begun" in log_of(server), "the request")
+        server.end()
+        assert server.process.returncode == 0
+        assert "GET /actions/slow 200" in log_of(server)
 
 
 def test_an_app_that_cannot_start_ends_the_process(project):

@@ -76,6 +76,10 @@ class _Compressing:
         elif message["type"] == "http.response.body" and self._start is not None:
             await self._body(message, self._start)
         else:
+            # Such as `http.response.pathsend`: the server reads the file itself, so it cannot be compressed here.
+            start, self._start = self._start, None
+            if start is not None and self._compressor is None:
+                await self._send(start)
             await self._send(message)
 
     async def _body(self, message: Message, start: Message) -> None:

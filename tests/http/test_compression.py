@@ -1,13 +1,14 @@
 """Large answers are gzipped for those who take that; nothing else is touched."""
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator
 
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.responses import FileResponse, PlainTextResponse
 
 from servey import WEB_GET, SecureHashCacheControl, Settings, action, create_app
-from servey.http.compression import takes
+from servey.http.compression import takes, with_gzip
 from servey.testing import client
 
 LARGE = "large " * 1000
@@ -96,6 +97,24 @@ def test_a_file(http):
     answer = http.get("/large.css")
     assert (answer.text, answer.headers["content-encoding"]) == (LARGE, "gzip")
     assert "accept-ranges" not in answer.headers
+
+
+def test_a_file_that_the_server_reads_itself(tmp_path):
+    (tmp_path / "large.css").write_text(LARGE, encoding="utf-8")
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "headers": [(b"accept-encoding", b"gzip")],
+        "extensions": {"http.response.pathsend": {}},
+    }
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(FileResponse(tmp_path / "large.css")(scope, None, with_gzip(scope, send)))
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.pathsend"]
+    assert (b"content-length", str(len(LARGE)).encode()) in sent[0]["headers"]
 
 
 def test_its_etag_is_a_weak_one_and_still_does_its_work(http):
