@@ -128,6 +128,8 @@ class Requests:
 
         try:
             await self._answer(handler.scope, receive, send, can_stream=True)
+            if not started:
+                raise RuntimeError("the app has sent no response")
             if sink.is_open:
                 # The error has been handled, and its response cannot be completed.
                 await sink.end(RuntimeError("the response is not complete"))

@@ -11,7 +11,7 @@ from servey.cli.output import AppPlace, fail, use_app
 
 App = Annotated[str | None, typer.Argument(help="the app, as module:name; by default the actions of this folder")]
 Host = Annotated[str | None, typer.Option(help="address to listen on [default: SERVEY_HOST, 127.0.0.1]")]
-Port = Annotated[int | None, typer.Option(help="port to listen on [default: SERVEY_PORT, 8000]")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="port to listen on [default: SERVEY_PORT, 8000]")]
 
 
 def dev(app: App = None, host: Host = None, port: Port = None, named: AppPlace = None) -> None:

@@ -49,6 +49,8 @@ async def broken(scope, receive, send):
     await send({"type": "http.response.body", "body": b"half", "more_body": True})
     raise ValueError("broken")
 
+async def silent(scope, receive, send): ...
+
 ticks = websocket_event_channel("ticks", int)
 servey_app = create_app(actions=[count, endless, cookies, slowly], channels=[ticks])
 async def half(scope, receive, send):
@@ -57,6 +59,7 @@ async def half(scope, receive, send):
 
 servey_app.mount("/broken", broken)
 servey_app.mount("/half", half)
+servey_app.mount("/silent", silent)
 """
 COMMAND = ("-m", "servey.aws.streaming")
 
@@ -165,6 +168,14 @@ def test_a_response_that_breaks_off(function, path, error):
     called.start()
     assert [called.chunk(), called.chunk()] == [b"half", None]
     assert called.end().error == error
+
+
+def test_an_app_that_sends_no_response(function):
+    called = get(function, "/silent/")
+    assert called.start()["statusCode"] == 500
+    assert b"internal" in called.chunk()
+    assert called.chunk() is None
+    assert called.end().error is None
 
 
 def test_progress_of_a_tool(function, tmp_path):
