@@ -38,6 +38,8 @@ def nginx():
 def nginx_configuration(folder):
     """Return the configuration with files in a folder."""
     (folder / "mime.types").write_text("types { text/html html; }\n", encoding="utf-8")
+    for name in ("real_ip.conf", "hops.conf"):  # the container's command writes them
+        (folder / name).touch()
     text = (ROOT / "docker" / "nginx" / "nginx.conf").read_text(encoding="utf-8")
     return text.replace("/tmp/", f"{folder}/").replace("/etc/nginx/mime.types", str(folder / "mime.types"))
 
@@ -49,6 +51,12 @@ def test_nginx_takes_its_configuration(tmp_path):
     assert "syntax is ok" in done.stderr, done.stderr
     assert "emerg" not in done.stderr, done.stderr
     assert "warn" not in done.stderr, done.stderr
+
+
+def test_nginx_includes_files_by_their_names():
+    """Not every version of nginx takes a mask within `geo`."""
+    text = (ROOT / "docker" / "nginx" / "nginx.conf").read_text(encoding="utf-8")
+    assert re.findall(r"include \S*[*?]", text) == []
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
@@ -65,7 +73,8 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("hops", "seen"), [("127.0.0.1,10.0.0.0/8", "9.9.9.9 https"), ("10.0.0.0/8", "127.0.0.1 http")]
+    ("hops", "seen"),
+    [("127.0.0.1,10.0.0.0/8", "9.9.9.9 https"), ("10.0.0.0/8", "127.0.0.1 http"), ("", "127.0.0.1 http")],
 )
 def test_nginx_keeps_what_a_trusted_proxy_says_of_the_caller(tmp_path, hops, seen):
     app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
@@ -75,6 +84,8 @@ def test_nginx_keeps_what_a_trusted_proxy_says_of_the_caller(tmp_path, hops, see
     text = text.replace("server web:8000 resolve", f"server 127.0.0.1:{app.server_address[1]}")
     text = text.replace("/dev/stdout lines", "off")
     (tmp_path / "nginx.conf").write_text(text, encoding="utf-8")
+    for name in ("real_ip.conf", "hops.conf"):
+        (tmp_path / name).unlink()
     # The command of the container, with the paths of this test.
     *_, script = SERVICES["nginx"]["command"]
     start = f"exec {nginx()} -p {tmp_path} -c {tmp_path / 'nginx.conf'} -e {tmp_path / 'error.log'}"
