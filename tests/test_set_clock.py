@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -127,6 +128,22 @@ def test_an_async_test_awaits_it():
                 assert LOG == [("01 12:00:00", "ada")]
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("is_around", [True, False])
+def test_an_async_test_sees_the_first_slots_of_a_schedule_too(is_around):
+    async def run() -> None:
+        app = create_app(actions=[often], settings=DEV)
+        async with AsyncExitStack() as stack:
+            if is_around:
+                LOG.clock = stack.enter_context(set_clock(app, NOON))
+            await stack.enter_async_context(async_client(app))
+            if not is_around:
+                LOG.clock = stack.enter_context(set_clock(app, NOON))
+            await LOG.clock.advance(hours=12)
+
+    asyncio.run(run())
+    assert LOG == [("01 16:00:00", "often"), ("02 00:00:00", "often")]
 
 
 def test_each_slot_of_a_schedule_is_run():

@@ -15,6 +15,8 @@ from servey.jobs.memory import MemoryQueue
 from servey.runtime.runtime import Runtime
 
 _POLL_SECONDS = 0.001
+_FIRST_STEPS = 10
+"""Turns of the event loop after which what the app has just started, such as its schedules, waits for its time."""
 _ROUNDING_SECONDS = 1e-6
 """Sums of the same times in another order differ by less."""
 
@@ -78,6 +80,8 @@ def set_clock(app: Servey, at: datetime | None = None) -> Iterator[SettableClock
 async def _pass(runtime: Runtime, target: float) -> None:
     """Set the clock to each moment at which something is due, and at last to ``target``."""
     clock = runtime.clock
+    for _ in range(_FIRST_STEPS):
+        await asyncio.sleep(0)
     await _at_rest(runtime)
     last = target + _ROUNDING_SECONDS
     while (first := min((each.moment for each in clock.alarms if each.moment > clock.now()), default=inf)) <= last:
