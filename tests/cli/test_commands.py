@@ -32,6 +32,13 @@ def test_asyncapi_goes_where_it_is_told(servey, project, tmp_path):
     assert target.read_text(encoding="utf-8") == output
 
 
+@pytest.mark.parametrize("command", ["dev", "run"])
+@pytest.mark.parametrize("port", ["65536", "-1"])
+def test_a_port_that_does_not_exist(servey, project, command, port):
+    code, _, errors = servey(project, command, "--port", port)
+    assert (code, "Invalid value for '--port'" in errors, "Traceback" in errors) == (2, True, False)
+
+
 @pytest.mark.parametrize(
     "words", [["--help"], ["call", "--help"], ["dev", "--help"], ["run", "--help"], ["new", "--help"]]
 )
