@@ -59,7 +59,7 @@ def package(
     from servey.graphql.mount import is_installed
     from servey.project import load_project
     from servey.sls.own import read_own
-    from servey.sls.package import Architecture, Wanted, build_package, deployed_as
+    from servey.sls.package import Architecture, Wanted, build_package, deployed_as, is_deployed_with_stream
     from servey.sls.packaging.contents import Included, summary
 
     known: dict[str | None, Architecture | None] = {None: None, "arm64": "arm64", "x86_64": "x86_64"}
@@ -78,7 +78,7 @@ def package(
         needed.add("fastapi-offline")
     if is_installed():
         needed |= {"graphql-core", "strawberry-graphql"}
-    streams = settings.aws_streaming
+    streams = settings.aws_streaming or is_deployed_with_stream()
     wanted = Wanted(processor, settings.aws_handler, needed, group or (), extra or (), streams, not no_check)
     with progress_line() as progress:
         built = build_package(output, wanted, progress)

@@ -36,6 +36,7 @@ from servey.sls.packaging.contents import (
 from servey.sls.packaging.installing import Plan, copy_installed, install, local_distributions, plan_of
 from servey.sls.packaging.proof import IN_THE_RUNTIME, prove, start_here
 from servey.sls.packaging.requirements import Requirement, Requirements, name_of, normalized, read_requirements
+from servey.sls.serverless import FOLDER
 
 Architecture: TypeAlias = Literal["arm64", "x86_64"]
 
@@ -157,6 +158,12 @@ def deployed_as(place: str, architecture: Architecture | None) -> Architecture:
     if architecture is not None and found is not None and found[1] != architecture:
         raise ConfigError(f"the architecture in {place} is {found[1]}, not {architecture}; change one of them")
     return architecture or ("x86_64" if found is not None and found[1] == "x86_64" else "arm64")
+
+
+def is_deployed_with_stream() -> bool:
+    """Return whether the stack that `servey sls` wrote here has a function that needs the streaming script."""
+    functions = Path(FOLDER, "functions.yml")
+    return functions.exists() and f"/{WRAPPER}" in functions.read_text(encoding="utf-8")
 
 
 # --------------------------------------------------------------------------------------------------- what goes in

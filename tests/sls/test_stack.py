@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from servey.sls.package import is_deployed_with_stream
 from servey.sls.stack import gateway_path
 from tests.sls.generated import loaded, written
 from tests.sls.projects import FULL, GENERATED, HELLO, SITE
@@ -40,9 +41,12 @@ def test_everything_that_is_declared_is_there(project):
     }  # fmt: skip
 
 
-def test_a_function_whose_url_streams(project):
+def test_a_function_whose_url_streams(project, monkeypatch):
     run = project(FULL)
+    monkeypatch.chdir(project.folder)
+    assert not is_deployed_with_stream()
     assert run("sls", SERVEY_AWS_STREAMING="1")[0] == 0
+    assert is_deployed_with_stream()  # so `servey package` adds its script without the setting too
     functions = loaded(project.folder, "functions")
     assert functions["stream"] == {
         "handler": "servey.aws.handler",
