@@ -169,6 +169,8 @@ class _Serving:
         if scope["type"] == "lifespan":
             await self._run_lifespan(scope, receive, send)
             return
+        # Files that granian reads itself cannot be compressed.
+        scope["extensions"].pop("http.response.pathsend", None)
         for end in ("client", "server"):
             scope[end] = None if self._is_unix else _address(*scope[end])
         if scope["type"] == "websocket":

@@ -61,7 +61,7 @@ async def echo(websocket: WebSocket) -> None:
 
 @pytest.fixture
 def project(tmp_path):
-    (tmp_path / "app.py").write_text(ACTIONS, encoding="utf-8")
+    (tmp_path / "app.py").write_text(f"{ACTIONS}# {'x' * 2048}\n", encoding="utf-8")  # large enough to be compressed
     return tmp_path
 
 
@@ -81,7 +81,9 @@ def test_it_serves_requests_streams_and_websockets(project):
         forwarded = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
         assert httpx.get(f"{server.url}/actions/client-host", headers=forwarded).json() == "203.0.113.9 https"
         assert httpx.get(f"{server.url}/actions/port").json() > 1023
-        assert httpx.get(f"{server.url}/actions/source").text == (project / "app.py").read_text(encoding="utf-8")
+        source = httpx.get(f"{server.url}/actions/source")
+        assert source.text == (project / "app.py").read_text(encoding="utf-8")
+        assert source.headers["content-encoding"] == "gzip"
         with connect(f"ws://127.0.0.1:{port}/echo") as websocket:
             websocket.send("x" * (1 << 20))
             assert len(websocket.recv()) == 1 << 20
