@@ -152,6 +152,8 @@ class _Serving:
             elif message["type"] == "lifespan.startup.failed":
                 self._has_failed = True
                 logger.error("the app did not start: %s", message.get("message", ""))
+            elif message["type"] == "lifespan.shutdown.failed":
+                logger.error("the app failed while it stopped: %s", message.get("message", ""))
             await send(message)
 
         async def receive_late() -> Message:

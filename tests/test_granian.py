@@ -173,16 +173,28 @@ def test_a_call_whose_client_has_left_finishes_before_the_end(project):
         assert "GET /actions/slow 200" in log_of(server)
 
 
-def test_an_app_that_cannot_start_ends_the_process(project):
+def with_lifespan(failing):
     text = ACTIONS.replace("actions=[version", "lifespan=failing, actions=[version")
-    failing = "async def failing(app):\n    raise LookupError('no database')\n    yield\n"
-    text = text.replace(
+    return text.replace(
         "servey_app =", f"from contextlib import asynccontextmanager\n@asynccontextmanager\n{failing}\nservey_app ="
     )
-    (project / "app.py").write_text(text, encoding="utf-8")
+
+
+def test_an_app_that_cannot_start_ends_the_process(project):
+    failing = "async def failing(app):\n    raise LookupError('no database')\n    yield\n"
+    (project / "app.py").write_text(with_lifespan(failing), encoding="utf-8")
     done = run(*words(free_port()), cwd=project)
     assert done.returncode == 1
     assert "no database" in done.stderr
+
+
+def test_an_app_that_fails_while_it_stops_is_logged(project):
+    failing = "async def failing(app):\n    yield\n    raise LookupError('not closed')\n"
+    (project / "app.py").write_text(with_lifespan(failing), encoding="utf-8")
+    port = free_port()
+    with started(words(port), port, cwd=project, SERVEY_DRAIN="0") as server:
+        server.end()
+        assert "LookupError: not closed" in log_of(server)
 
 
 @pytest.mark.parametrize(
