@@ -32,6 +32,8 @@ IDLE_SECONDS = 60
 """How long a connection may take to send the headers of its first or next request; granian's longest."""
 MAX_MESSAGE_BYTES = 1 << 20
 """The longest message of a websocket, as with uvicorn."""
+CLOSE_SECONDS = 1
+"""How long a websocket of the app's own may take to close at the end, and then to react to its cancellation."""
 
 logger: logging.Logger = logging.getLogger("servey")
 
@@ -88,6 +90,7 @@ class _Serving:
         self._stopping = asyncio.Event()
         self._end: Any = None
         self._calls: set[asyncio.Task[Any]] = set()
+        self._sockets: set[asyncio.Task[Any]] = set()
         address: dict[str, Any] = (
             {"uds": Path(uds)} if uds is not None else {"address": _resolved(where["host"]), "port": where["port"]}
         )
@@ -160,12 +163,23 @@ class _Serving:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 return message
-            # Granian does not wait for calls whose client has left; they still need what the lifespan closes.
-            if self._calls:
-                await asyncio.wait(tuple(self._calls))
+            await self._finish()
             return message
 
         await self._app(scope, receive_late, noted)
+
+    async def _finish(self) -> None:
+        """Wait for what still needs the things that the lifespan closes, and that granian does not wait for: requests whose
+        client has left, and websockets.
+        """
+        if self._calls:
+            await asyncio.wait(tuple(self._calls))
+        if self._sockets:
+            _, still_open = await asyncio.wait(tuple(self._sockets), timeout=CLOSE_SECONDS)
+            for each in still_open:
+                each.cancel()
+            if still_open:
+                await asyncio.wait(still_open, timeout=CLOSE_SECONDS)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -181,11 +195,12 @@ class _Serving:
             send = _closing(send)
         call = asyncio.current_task()
         assert call is not None
-        self._calls.add(call)
+        running = self._sockets if scope["type"] == "websocket" else self._calls
+        running.add(call)
         try:
             await self._app(scope, receive, send)
         finally:
-            self._calls.discard(call)
+            running.discard(call)
 
 
 def _resolved(host: str) -> str:

@@ -54,8 +54,11 @@ servey_app = create_app(actions=[version, client_host, port, source, endless, sl
 @servey_app.websocket("/echo")
 async def echo(websocket: WebSocket) -> None:
     await websocket.accept()
-    async for text in websocket.iter_text():
-        await websocket.send_text(text)
+    try:
+        async for text in websocket.iter_text():
+            await websocket.send_text(text)
+    finally:
+        print("handler has ended", flush=True)
 """
 
 
@@ -171,6 +174,17 @@ def test_a_call_whose_client_has_left_finishes_before_the_end(project):
         server.end()
         assert server.process.returncode == 0
         assert "GET /actions/slow 200" in log_of(server)
+
+
+def test_an_open_websocket_of_the_app_does_not_delay_the_end(project):
+    port = free_port()
+    with started(words(port), port, cwd=project, SERVEY_DRAIN="0", SERVEY_GRACE="30") as server:
+        with connect(f"ws://127.0.0.1:{port}/echo") as websocket:
+            websocket.send("x")
+            assert websocket.recv() == "x"
+            assert server.end() < 8
+        assert server.process.returncode == 0
+        assert "handler has ended" in log_of(server)
 
 
 def with_lifespan(failing):
