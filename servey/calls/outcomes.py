@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import types
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +42,7 @@ def checked(action: Action, result: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A step of a generator that has begun and waits; `Stream.wait` or `Stream.cancel` has to end it."""
+    """A step of a generator that has begun and waits; `Stream.wait` has to end it."""
 
     step: Any
     waits_for: Any
@@ -125,16 +124,6 @@ class Stream:
             self._ended = True
             await self._context.succeed()
 
-    async def cancel(self, waiting: Waiting) -> None:
-        """Cancel a step where it waits."""
-        running = _current.set(self._context)
-        try:
-            await _throw(waiting.step, asyncio.CancelledError())
-        except (asyncio.CancelledError, StopAsyncIteration):
-            pass
-        finally:
-            _current.reset(running)
-
     async def aclose(self) -> None:
         """Close the generator; no more items follow."""
         self._ended = True
@@ -144,16 +133,6 @@ class Stream:
 
 async def _awaited(items: Any) -> Any:
     return await anext(items)
-
-
-@types.coroutine
-def _throw(step: Any, error: BaseException) -> Generator[Any, Any, None]:
-    try:
-        waits_for = step.throw(error)
-    except StopIteration:
-        return
-    rest: Any = resume_coroutine(step, waits_for)
-    yield from rest
 
 
 async def write_body(response: Response, write: Callable[[bytes], object]) -> None:

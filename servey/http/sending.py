@@ -9,6 +9,7 @@ from time import monotonic
 from types import CoroutineType
 
 import anyio
+from anyio.abc import TaskGroup
 from starlette.types import Receive, Send
 
 from servey.calls.steps import resume_coroutine
@@ -70,8 +71,8 @@ async def send_body(
         # nginx buffers responses unless they ask it not to.
         headers = [*(pair for pair in headers if pair[0] != b"x-accel-buffering"), (b"x-accel-buffering", b"no")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    writer = BodyWriter(send)
     async with anyio.create_task_group() as group:
+        writer = BodyWriter(send, group)
         group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
         group.start_soon(_cancel_when, stopping, group.cancel_scope)
         if given_up is not None:
@@ -79,22 +80,49 @@ async def send_body(
         if ping is not None:
             group.start_soon(writer.ping, *ping, group.cancel_scope.cancel)
         await write(writer)
+        await writer.written()
         group.cancel_scope.cancel()
     if writer.is_open:
         await writer.end()
 
 
 class BodyWriter:
-    """Writes the body of one response."""
+    """Writes the body of one response. ``group`` runs what `write_later` starts, and ends with the body."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, group: TaskGroup | None = None) -> None:
         self._send = send
+        self._group = group
+        self._later: asyncio.Queue[bytes] | None = None
         self._lock = asyncio.Lock()
         self._is_idle = True
         self.is_open: bool = True
 
     async def write(self, chunk: bytes) -> bool:
         """Send a chunk and return whether the client read it in time."""
+        return await self.written() and await self._write(chunk)
+
+    def write_later(self, chunk: bytes) -> None:
+        """Send a chunk in another task; the body ends if the client does not read it in time."""
+        self._is_idle = False
+        if self._later is None:
+            assert self._group is not None
+            self._later = asyncio.Queue()
+            self._group.start_soon(self._write_queued, self._later, self._group.cancel_scope.cancel)
+        self._later.put_nowait(chunk)
+
+    async def written(self) -> bool:
+        """Wait until what `write_later` was given is sent, and return whether the client read it in time."""
+        if self._later is not None:
+            await self._later.join()
+        return self.is_open
+
+    async def _write_queued(self, chunks: asyncio.Queue[bytes], give_up: Callable[[], object]) -> None:
+        while await self._write(await chunks.get()):
+            chunks.task_done()
+        chunks.task_done()
+        give_up()
+
+    async def _write(self, chunk: bytes) -> bool:
         self._is_idle = False
         message = {"type": "http.response.body", "body": chunk, "more_body": True}
         try:
@@ -127,7 +155,7 @@ class BodyWriter:
         while self.is_open:
             self._is_idle = True
             await asyncio.sleep(every)
-            if self._is_idle and not await self.write(chunk):
+            if self._is_idle and not await self._write(chunk):
                 give_up()
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
+import anyio
 import httpx
 import pytest
 from fastapi import Depends
@@ -281,7 +282,7 @@ async def bursts() -> AsyncIterator[int]:
 
 async def stream_of(name, send, disconnected):
     """Request a stream with this ``send``, from a client that disconnects at an event."""
-    app = create_app(actions=[bursts, numbers], settings=DEV)
+    app = create_app(actions=[bursts, numbers, timeouts], settings=DEV)
     messages = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive():
@@ -351,3 +352,31 @@ def test_an_error_of_a_middleware_is_not_one_of_the_stream():
     assert "from a middleware" in repr(raised.value) + repr(getattr(raised.value, "exceptions", ""))
     assert sent == [None, b"0\n"]
     assert LOG == ["open"]
+
+
+@action(triggers=WEB_GET)
+async def timeouts() -> AsyncIterator[str]:
+    yield "a"
+    await asyncio.sleep(0)
+    yield "b"
+    with anyio.move_on_after(0.01):
+        await asyncio.Event().wait()
+    yield "c"
+    await asyncio.sleep(0)
+    yield "d"
+    try:
+        async with asyncio.timeout(0.01):
+            await asyncio.Event().wait()
+    except TimeoutError:
+        yield "e"
+
+
+def test_timeouts_in_a_generator_do_not_cancel_what_a_slow_client_reads():
+    chunks = []
+
+    async def send(message):
+        await asyncio.sleep(0.05)
+        chunks.append(message.get("body", b""))
+
+    asyncio.run(stream_of("timeouts", send, asyncio.Event()))
+    assert b"".join(chunks) == b'"a"\n"b"\n"c"\n"d"\n"e"\n'

@@ -141,25 +141,30 @@ class _Items:
         waiting: Waiting | None = None
         while writer.is_open:
             try:
-                waiting = await self._advance(waiting)
+                waiting = await self._advance(writer, waiting)
             except StopAsyncIteration:
-                await self._flush(writer, None)
+                await self._flush(writer)
                 await self._succeed(writer)
                 return
             except Exception as error:
-                await self._flush(writer, None)
+                await self._flush(writer)
                 await self._fail(writer, error)
                 return
-            await self._flush(writer, waiting)
-            if waiting is None:
+            if waiting is not None:
+                # A timeout inside the generator runs already. It cancels what this task waits for: the step, not a send.
+                self._flush_later(writer)
+            else:
+                await self._flush(writer)
                 # Neither items that are ready nor a send to a disconnected client yield to the event loop.
                 await asyncio.sleep(0)
                 self._until = monotonic() + TURN_SECONDS
 
-    async def _advance(self, waiting: Waiting | None) -> Waiting | None:
+    async def _advance(self, writer: BodyWriter, waiting: Waiting | None) -> Waiting | None:
         """Hold the item of the step that waits, if there is one, and those that are ready after it."""
         if waiting is not None:
             item = await self._wait(waiting)
+            if not await writer.written():
+                return None
             self._until = monotonic() + TURN_SECONDS
             self._take(item)
         return self._stream.take_ready(self._take)
@@ -190,23 +195,20 @@ class _Items:
         self._size += len(line)
         return now < self._until and self._size < _BATCH_BYTES
 
-    async def _flush(self, writer: BodyWriter, waiting: Waiting | None) -> None:
-        """Send what is held, while a step may be waiting."""
-        if not self._held:
-            return
-        end = b"\n\ndata: " if self._is_sse else b"\n"
-        chunk = end.join(self._held)
-        chunk = b"data: %b\n\n" % chunk if self._is_sse else chunk + b"\n"
+    async def _flush(self, writer: BodyWriter) -> None:
+        if self._held:
+            await writer.write(self._chunk())
+
+    def _flush_later(self, writer: BodyWriter) -> None:
+        if self._held:
+            writer.write_later(self._chunk())
+
+    def _chunk(self) -> bytes:
+        """Return what is held as one chunk, and hold nothing."""
+        chunk = (b"\n\ndata: " if self._is_sse else b"\n").join(self._held)
         self._held.clear()
         self._size = 0
-        try:
-            is_open = await writer.write(chunk)
-        except BaseException:
-            if waiting is not None:
-                await self._stream.cancel(waiting)
-            raise
-        if waiting is not None and not is_open:
-            await self._stream.cancel(waiting)
+        return b"data: %b\n\n" % chunk if self._is_sse else chunk + b"\n"
 
     async def _wait(self, waiting: Waiting) -> Any:
         """Return the item that is waited for. Errors: Unauthenticated when the token expires."""
