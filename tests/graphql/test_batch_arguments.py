@@ -1,5 +1,6 @@
 """Batch functions take the field's arguments and dependencies: one call for each batch and set of arguments."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -65,6 +66,12 @@ def sizes_of(keys: list[int], unit: str = "cm", session: Session = Depends(open_
     return [f"{key} {unit}" for key in keys]
 
 
+async def may_see(authorization: Authorization | None, params: dict[str, Any]) -> bool:
+    article: Article = params["self"]
+    await asyncio.sleep(0.001 * article.id)
+    return article.id != 2
+
+
 def by_id(article: "Article") -> list[int]:
     return [article.id]
 
@@ -86,6 +93,10 @@ class Article:
         access_control=lambda authorization, params: params["self"].id != 2 and params["unit"] != "secret",
     )
     def checked_size(self, unit: str = "m") -> str | None:
+        raise AssertionError("the batch function is called")
+
+    @action(batch_invoker=BatchInvoker(sizes_of, arg_extractor=by_id), access_control=may_see)
+    def seen_size(self) -> str | None:
         raise AssertionError("the batch function is called")
 
 
@@ -144,6 +155,14 @@ def test_a_rule_that_looks_at_the_parameters_is_asked_for_each_parent(ask):
     assert answer["data"]["articles"] == [{"checkedSize": "1 m", "secret": None}, {"checkedSize": None, "secret": None}]
     assert len(answer["errors"]) == 3
     assert [call for call in calls if isinstance(call, tuple)] == [([1], "m")]
+
+
+def test_parents_whose_rule_waits_join_one_batch(ask):
+    answer = ask("{ articles(ids: [1, 2, 3, 4]) { seenSize } }")
+    assert [each["seenSize"] for each in answer["data"]["articles"]] == ["1 cm", None, "3 cm", "4 cm"]
+    assert [error["path"] for error in answer["errors"]] == [["articles", 1, "seenSize"]]
+    assert [call for call in calls if isinstance(call, tuple)] == [([1, 3, 4], "cm")]
+    assert ask("{ articles(ids: []) { seenSize } }") == {"data": {"articles": []}}
 
 
 def test_overrides_reach_batch_functions():

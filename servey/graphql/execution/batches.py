@@ -15,6 +15,7 @@ from servey.calls.batches import hashable, key_of
 from servey.calls.invoke import Plan, authorize, perform_batch, validate
 from servey.core.actions import BatchInvoker
 from servey.core.context import Context
+from servey.graphql.execution.siblings import Siblings
 
 
 class BatchOwner(Protocol):
@@ -30,6 +31,10 @@ class BatchOwner(Protocol):
 
     def defer_close(self, context: Context) -> None:
         """Keep the resources of a call open until the response is sent."""
+        ...
+
+    def stop(self) -> None:
+        """Cancel the operation: no further call starts."""
         ...
 
 
@@ -88,10 +93,11 @@ class Batch:
         else:
             await asyncio.shield(self._authorized)
         results: list[Any] = []
-        key = hashable(given) if self._takes or self._plan.check_with_params is not None else None
-        for parent in parents:
+        for parent, arguments in zip(parents, await self._arguments_of(parents, given, context), strict=True):
             try:
-                results.append(self._future(parent, await self._validated(parent, given, key, context)))
+                if isinstance(arguments, BaseException):
+                    raise arguments
+                results.append(self._future(parent, arguments))
             except Exception as error:
                 results.append(error)
         for position, each in enumerate(results):
@@ -102,16 +108,34 @@ class Batch:
                     results[position] = error
         return results
 
-    async def _validated(self, parent: Any, given: dict[str, Any], key: Any, context: Context) -> _Arguments:
-        """Return the validated arguments that the batch function takes; ``key`` is equal for equal ones, None without."""
-        if key is None:
-            return _NO_ARGUMENTS
-        found = self._arguments.get(key)
-        if found is None or self._plan.check_with_params is not None:  # the rule may look at the parent
-            values = await validate(self._plan, {**given, "self": parent}, context)
-            taken = {name: values[name] for name in self._takes}
-            found = self._arguments[key] = _Arguments(taken, hashable(taken))
-        return found
+    async def _arguments_of(
+        self, parents: Sequence[Any], given: dict[str, Any], context: Context
+    ) -> list[_Arguments | BaseException]:
+        """Return the validated arguments that the batch function takes, or the exception, for each parent."""
+        if not parents or (not self._takes and self._plan.check_with_params is None):
+            return [_NO_ARGUMENTS] * len(parents)
+        if self._plan.check_with_params is not None:
+            # The rule may look at the parent, and may wait: the parents would else join the batch one after another.
+            checks = Siblings([self._checked(parent, given, context) for parent in parents])
+            await checks.finish(self._operation.stop)
+            return [checks.errors.get(place, result) for place, result in enumerate(checks.results)]
+        key = hashable(given)
+        results: list[_Arguments | BaseException] = []
+        for parent in parents:
+            found = self._arguments.get(key)
+            if found is None:
+                try:
+                    found = self._arguments[key] = await self._checked(parent, given, context)
+                except Exception as error:
+                    results.append(error)
+                    continue
+            results.append(found)
+        return results
+
+    async def _checked(self, parent: Any, given: dict[str, Any], context: Context) -> _Arguments:
+        values = await validate(self._plan, {**given, "self": parent}, context)
+        taken = {name: values[name] for name in self._takes}
+        return _Arguments(taken, hashable(taken))
 
     async def close(self) -> None:
         """Cancel the calls that are still running, and wait until they have ended."""

@@ -133,7 +133,7 @@ class MethodCalls:
         positions = [index for index, result in enumerate(self._results) if result is not None]
         calls: list[Awaitable[None]] = []
         for place, each in enumerate(self._selected):
-            if isinstance(each.method.resolver, BatchedField):
+            if positions and isinstance(each.method.resolver, BatchedField):
                 calls.append(self._load(place, each, each.method.resolver, positions))
         calls += [
             self._call(place, each, index)
