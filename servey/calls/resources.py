@@ -72,6 +72,10 @@ class Resources:
         """Register a cleanup callback; callbacks run in reverse order after the response is sent."""
         self._closers.append(closer)
 
+    def close_form(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Close the files of a form at the end: background tasks may read them, as in FastAPI."""
+        self._closers += close, self.run_background
+
     def thread_returned(self) -> None:
         """Record that the plain ``def`` has returned; called in its thread."""
         self.thread = "returned"

@@ -226,7 +226,7 @@ async def _body_of(injection: Injection, resources: Resources) -> Any:
         return None
     if injection.takes_form:
         form = await read_form(request)
-        resources.on_close(form.close)
+        resources.close_form(form.close)
         return form
     raw = await request.body()
     return parse_json(raw) if raw else None

@@ -1,10 +1,11 @@
 """Uploaded files: what an action reads is what FastAPI's own route reads, in memory or on disk."""
 
 import random
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import pytest
-from fastapi import FastAPI, Form, UploadFile
+from fastapi import BackgroundTasks, Depends, FastAPI, Form, UploadFile
 from fastapi.testclient import TestClient
 from starlette.formparsers import MultiPartParser
 
@@ -12,6 +13,7 @@ from servey import WEB_POST, Settings, action, create_app
 from servey.testing import client
 
 MEGABYTE = 1 << 20
+LATER: list[bytes] = []
 
 
 async def facts_of(note: str, files: list[UploadFile]) -> dict[str, Any]:
@@ -48,10 +50,31 @@ async def twin_of_upload(note: Annotated[str, Form()], files: list[UploadFile]) 
     return await facts_of(note, files)
 
 
+@twin.post("/actions/upload-for-later")
+async def upload_for_later(file: UploadFile, tasks: BackgroundTasks) -> None:
+    async def later() -> None:
+        LATER.append(await file.read())
+
+    tasks.add_task(later)
+
+
+async def resource() -> AsyncIterator[str]:
+    yield "resource"
+    LATER.append(b"closed")
+
+
+@twin.post("/actions/upload-under-a-resource")
+async def upload_under_a_resource(
+    file: UploadFile, tasks: BackgroundTasks, held: Annotated[str, Depends(resource)]
+) -> None:
+    await upload_for_later(file, tasks)
+
+
 @pytest.fixture(scope="module")
 def pair():
     settings = Settings(env="dev", max_body_bytes=20 * MEGABYTE)
-    app = create_app(actions=[upload, upload_twice_read], settings=settings)
+    late = [action(triggers=WEB_POST)(each) for each in (upload_for_later, upload_under_a_resource)]
+    app = create_app(actions=[upload, upload_twice_read, *late], settings=settings)
     with client(app) as ours, TestClient(twin) as fastapis:
         yield ours, fastapis
 
@@ -96,6 +119,14 @@ def test_a_malformed_form_is_an_error(pair, cut):
 def test_a_file_in_memory_is_not_copied(pair):
     body = form_of(500_000).replace(b'"files"', b'"file"')
     assert pair[0].post("/actions/upload-twice-read", content=body, headers=FORM).json() is True
+
+
+@pytest.mark.parametrize(("name", "closed"), [("upload-for-later", []), ("upload-under-a-resource", [b"closed"])])
+def test_background_tasks_read_an_uploaded_file(pair, name, closed):
+    for each in pair:
+        LATER.clear()
+        answer = each.post(f"/actions/{name}", files={"file": b"content"})
+        assert (answer.status_code, LATER) == (200, [b"content", *closed])
 
 
 def test_a_limit_of_memory_that_was_changed_counts(pair, monkeypatch):

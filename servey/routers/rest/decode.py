@@ -151,7 +151,7 @@ class RequestDecoder:
         except (HTTPException, KeyError, ValueError) as error:
             reason = str(error.detail) if isinstance(error, HTTPException) else "The form is malformed"
             raise InvalidParams([{"type": "form_invalid", "loc": ["body"], "msg": reason, "input": None}]) from None
-        context.resources.on_close(form.close)
+        context.resources.close_form(form.close)
         context.resources.body = request.scope[PARSED_BODY] = form
         given = nest(form.multi_items(), self._body_shapes)
         if self._strict:
