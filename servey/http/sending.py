@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from time import monotonic
 from types import CoroutineType
+from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup
 from starlette.types import Receive, Send
 
 from servey.calls.steps import resume_coroutine
@@ -71,31 +71,94 @@ async def send_body(
         # nginx buffers responses unless they ask it not to.
         headers = [*(pair for pair in headers if pair[0] != b"x-accel-buffering"), (b"x-accel-buffering", b"no")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    async with anyio.create_task_group() as group:
-        writer = BodyWriter(send, group)
-        group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
-        group.start_soon(_cancel_when, stopping, group.cancel_scope)
-        if given_up is not None:
-            group.start_soon(_cancel_when, given_up, group.cancel_scope)
-        if ping is not None:
-            group.start_soon(writer.ping, *ping, group.cancel_scope.cancel)
+    writer = BodyWriter(send)
+    watchers = _Watchers(writer.close)
+    writer.start = watchers.start
+    watches: list[Coroutine[Any, Any, object]] = [_disconnected(receive), stopping.wait()]
+    if given_up is not None:
+        watches.append(given_up.wait())
+    if ping is not None:
+        watches.append(writer.ping(*ping))
+
+    async def whole() -> None:
         await write(writer)
         await writer.written()
-        group.cancel_scope.cancel()
-    if writer.is_open:
+
+    await watchers.run(whole, watches)
+    if writer.is_read:
         await writer.end()
 
 
-class BodyWriter:
-    """Writes the body of one response. ``group`` runs what `write_later` starts, and ends with the body."""
+class _Watchers:
+    """Tasks beside a body that end when it has to end.
 
-    def __init__(self, send: Send, group: TaskGroup | None = None) -> None:
+    It is not cancelled by a cancel scope of anyio: a generator may be in one that it entered before the body began, and
+    scopes end in the reverse order.
+    """
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        self._close = close
+        self._timer = asyncio.timeout(None)
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._is_running = False
+        self._error: BaseException | None = None
+
+    def start(self, watch: Coroutine[Any, Any, object]) -> None:
+        """Start a watcher while the body runs."""
+        task = asyncio.create_task(watch)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def run(self, body: Callable[[], Awaitable[None]], watches: Iterable[Coroutine[Any, Any, object]]) -> None:
+        """Run a body until it or one of the watchers ends. Errors: those of the body and of the watchers."""
+        try:
+            async with self._timer:
+                self._is_running = True
+                for watch in watches:
+                    self.start(watch)
+                try:
+                    await body()
+                finally:
+                    self._is_running = False
+        except TimeoutError:
+            if not self._timer.expired():
+                raise
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(self._tasks)
+        if self._error is not None:
+            raise self._error
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if self._is_running and not self._timer.expired():
+            self._error = error
+            self._close()
+            self._timer.reschedule(asyncio.get_running_loop().time())
+
+
+class BodyWriter:
+    """Writes the body of one response.
+
+    Shape: ``start`` runs a task that ends with the body; ``is_open`` says whether the body goes on, ``is_read`` whether the
+    client reads it.
+    """
+
+    start: Callable[[Coroutine[Any, Any, object]], None] | None = None
+
+    def __init__(self, send: Send) -> None:
         self._send = send
-        self._group = group
         self._later: asyncio.Queue[bytes] | None = None
         self._lock = asyncio.Lock()
         self._is_idle = True
         self.is_open: bool = True
+        self.is_read: bool = True
+
+    def close(self) -> None:
+        """Write no more chunks."""
+        self.is_open = False
 
     async def write(self, chunk: bytes) -> bool:
         """Send a chunk and return whether the client read it in time."""
@@ -105,22 +168,21 @@ class BodyWriter:
         """Send a chunk in another task; the body ends if the client does not read it in time."""
         self._is_idle = False
         if self._later is None:
-            assert self._group is not None
+            assert self.start is not None
             self._later = asyncio.Queue()
-            self._group.start_soon(self._write_queued, self._later, self._group.cancel_scope.cancel)
+            self.start(self._write_queued(self._later))
         self._later.put_nowait(chunk)
 
     async def written(self) -> bool:
         """Wait until what `write_later` was given is sent, and return whether the client read it in time."""
-        if self._later is not None:
+        if self._later is not None and self.is_open:
             await self._later.join()
         return self.is_open
 
-    async def _write_queued(self, chunks: asyncio.Queue[bytes], give_up: Callable[[], object]) -> None:
+    async def _write_queued(self, chunks: asyncio.Queue[bytes]) -> None:
         while await self._write(await chunks.get()):
             chunks.task_done()
         chunks.task_done()
-        give_up()
 
     async def _write(self, chunk: bytes) -> bool:
         self._is_idle = False
@@ -139,7 +201,7 @@ class BodyWriter:
             async with self._lock, asyncio.timeout(STALLED_SECONDS):
                 await sending
         except (TimeoutError, OSError):  # the client does not read, or has disconnected
-            self.is_open = False
+            self.is_open = self.is_read = False
         return self.is_open
 
     async def end(self) -> None:
@@ -150,21 +212,15 @@ class BodyWriter:
         except (TimeoutError, OSError):  # the client does not read, or has disconnected
             pass
 
-    async def ping(self, chunk: bytes, every: float, give_up: Callable[[], object]) -> None:
+    async def ping(self, chunk: bytes, every: float) -> None:
         """Send this chunk after each idle period, until the client does not read it."""
         while self.is_open:
             self._is_idle = True
             await asyncio.sleep(every)
-            if self._is_idle and not await self._write(chunk):
-                give_up()
+            if self._is_idle:
+                await self._write(chunk)
 
 
-async def _cancel_on_disconnect(receive: Receive, scope: anyio.CancelScope) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    scope.cancel()
-
-
-async def _cancel_when(happened: asyncio.Event, scope: anyio.CancelScope) -> None:
-    await happened.wait()
-    scope.cancel()

@@ -30,7 +30,7 @@ class Reply:
         if self._events is None:
             await self._answer.send({"type": "http.response.start", "status": 200, "headers": _EVENTS})
             self._events = BodyWriter(self._answer.send)
-            self._pinging = asyncio.create_task(self._events.ping(SSE_PING, self._ping, _nothing))
+            self._pinging = asyncio.create_task(self._events.ping(SSE_PING, self._ping))
         if self._events.is_open:
             await self._events.write(_event(message))
 
@@ -55,6 +55,3 @@ class Reply:
 
 def _event(message: bytes) -> bytes:
     return b"event: message\ndata: " + message + b"\n\n"
-
-
-def _nothing() -> None: ...

@@ -1,0 +1,197 @@
+"""The body of a stream: chunks, slow and leaving clients, timeouts and task groups of the generator."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import anyio
+import pytest
+from fastapi import Depends
+
+from servey import WEB_GET, Settings, action, create_app
+
+DEV = Settings(env="dev")
+LOG: list[str] = []
+
+
+async def resource() -> AsyncIterator[str]:
+    LOG.append("open")
+    yield "resource"
+    LOG.append("close")
+
+
+@action(triggers=WEB_GET)
+async def numbers(upto: int, held: Annotated[str, Depends(resource)]) -> AsyncIterator[int]:
+    for number in range(upto):
+        yield number
+
+
+@action(triggers=WEB_GET)
+async def bursts() -> AsyncIterator[int]:
+    yield 0
+    for number in range(1, 100):
+        yield number
+    LOG.append("waits")
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        LOG.append("cancelled")
+        await asyncio.sleep(0)
+        raise
+    finally:
+        LOG.append("closed")
+
+
+@action(triggers=WEB_GET)
+async def grouped(upto: int) -> AsyncIterator[int]:
+    """Yield inside a task group, which must end in the order of cancel scopes."""
+    sending, receiving = anyio.create_memory_object_stream[int](100)
+
+    async def produce() -> None:
+        async with sending:
+            for number in range(upto):
+                await sending.send(number)
+        if upto > 3:
+            await anyio.sleep_forever()
+
+    try:
+        async with anyio.create_task_group() as group, receiving:
+            group.start_soon(produce)
+            async for number in receiving:
+                yield number
+    finally:
+        LOG.append("closed")
+
+
+async def stream_of(name, send, disconnected, upto=3):
+    """Request a stream with this ``send``, from a client that disconnects at an event."""
+    app = create_app(actions=[bursts, numbers, timeouts, grouped], settings=DEV)
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        await disconnected.wait()
+        return {"type": "http.disconnect"}
+
+    path = f"/actions/{name}"
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"upto=%d" % upto,
+    }
+    async with app.router.lifespan_context(app):
+        await asyncio.wait_for(app({**scope, "headers": [], "state": {}}, receive, send), 10)
+
+
+def test_items_that_are_ready_are_sent_together_before_the_next_one_is_awaited():
+    LOG.clear()
+    disconnected, chunks = asyncio.Event(), []
+
+    async def send(message):
+        chunks.append(message.get("body", b""))
+        if message.get("body", b"").endswith(b"99\n"):
+            LOG.append("sent")
+            disconnected.set()
+
+    asyncio.run(stream_of("bursts", send, disconnected))
+    assert [int(line) for line in b"".join(chunks).split()] == list(range(100))
+    assert chunks[:2] == [b"", b"0\n"]  # the first one does not wait for another
+    assert len(chunks) < 50
+    assert LOG == ["waits", "sent", "cancelled", "closed"]
+
+
+def test_a_client_that_leaves_while_a_step_waits_and_the_body_is_full_cancels_the_step():
+    LOG.clear()
+    disconnected = asyncio.Event()
+
+    async def send(message):
+        if message.get("body", b"").endswith(b"99\n"):
+            disconnected.set()
+            await asyncio.Event().wait()
+
+    asyncio.run(stream_of("bursts", send, disconnected))
+    assert LOG == ["waits", "cancelled", "closed"]
+
+
+def test_a_connection_that_breaks_while_a_step_waits_cancels_the_step():
+    LOG.clear()
+
+    async def send(message):
+        if message.get("body", b"").endswith(b"99\n"):
+            raise OSError
+
+    asyncio.run(stream_of("bursts", send, asyncio.Event()))
+    assert LOG == ["waits", "cancelled", "closed"]
+
+
+def test_an_error_of_a_middleware_is_not_one_of_the_stream():
+    LOG.clear()
+    sent = []
+
+    async def send(message):
+        sent.append(message.get("body"))
+        if message.get("body") == b"0\n":
+            raise LookupError("from a middleware")
+
+    with pytest.raises(Exception) as raised:
+        asyncio.run(stream_of("numbers", send, asyncio.Event()))
+    assert "from a middleware" in repr(raised.value) + repr(getattr(raised.value, "exceptions", ""))
+    assert sent == [None, b"0\n"]
+    assert LOG == ["open"]
+
+
+@action(triggers=WEB_GET)
+async def timeouts() -> AsyncIterator[str]:
+    yield "a"
+    await asyncio.sleep(0)
+    yield "b"
+    with anyio.move_on_after(0.01):
+        await asyncio.Event().wait()
+    yield "c"
+    await asyncio.sleep(0)
+    yield "d"
+    try:
+        async with asyncio.timeout(0.01):
+            await asyncio.Event().wait()
+    except TimeoutError:
+        yield "e"
+
+
+def test_timeouts_in_a_generator_do_not_cancel_what_a_slow_client_reads():
+    chunks = []
+
+    async def send(message):
+        await asyncio.sleep(0.05)
+        chunks.append(message.get("body", b""))
+
+    asyncio.run(stream_of("timeouts", send, asyncio.Event()))
+    assert b"".join(chunks) == b'"a"\n"b"\n"c"\n"d"\n"e"\n'
+
+
+def test_a_generator_may_yield_inside_a_task_group():
+    LOG.clear()
+    chunks = []
+
+    async def send(message):
+        chunks.append(message.get("body", b""))
+
+    asyncio.run(stream_of("grouped", send, asyncio.Event()))
+    assert (b"".join(chunks), LOG) == (b"0\n1\n2\n", ["closed"])
+
+
+@pytest.mark.parametrize("seen", [b"0\n", b"9\n"])
+def test_a_client_that_leaves_closes_a_task_group(seen):
+    """At a ``yield``, and where the generator waits."""
+    LOG.clear()
+    disconnected = asyncio.Event()
+
+    async def send(message):
+        if message.get("body", b"").endswith(seen):
+            disconnected.set()
+            await asyncio.sleep(0.01)
+
+    asyncio.run(stream_of("grouped", send, disconnected, upto=10))
+    assert LOG == ["closed"]
