@@ -150,6 +150,11 @@ class GuardedRoute(APIRoute):
         """What serves a request without a lookup by the router, or None if there are dependencies to run."""
         return None if self.dependant.dependencies else self._serve
 
+    @property
+    def observer(self) -> Any:
+        """What logs, counts and traces the requests of this route."""
+        return self._runtime.observer
+
     def direct(self) -> Any:
         """What serves a request without middleware, or None if it needs more than that or a tool has wrapped the route; the
         caller asks `is_unwrapped`."""

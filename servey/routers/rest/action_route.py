@@ -49,6 +49,7 @@ from servey.http.handlers import PARSED_BODY, error_for_handlers, keep_failure
 from servey.http.observe import OBSERVED, needs_generic, observe_request
 from servey.http.tokens import caller_token
 from servey.http.web import Answer, exception_of, header, request_id_of
+from servey.observability.telemetry import Observer
 from servey.routers.rest import describe
 from servey.routers.rest.compiled import compile_route
 from servey.routers.rest.decode import RequestDecoder
@@ -187,6 +188,11 @@ class ActionRoute(RequestDecoder, APIRoute):
         """What encodes the items of a stream without pydantic."""
         item = self.served.action.result
         return None if item is None else encoder_of(item)
+
+    @property
+    def observer(self) -> Observer | None:
+        """What logs, counts and traces the requests of this route."""
+        return self.served.runtime.observer
 
     def direct(self) -> Serve | None:
         """Return the compiled form, or None if there is none or a tool has wrapped the route.

@@ -174,7 +174,7 @@ class Dispatch:
             if found is not None:
                 route, values = found
                 serve = route.direct()
-                if serve is not None and not needs_generic(route.served.runtime.observer, scope):
+                if serve is not None and not needs_generic(route.observer, scope):
                     add_match(scope, scope["app"].router, route, values)
                     scope[IN_STACK] = True
                     await serve(scope, receive, send, values, self.app, request_id_of(scope))
