@@ -128,12 +128,15 @@ class Stream:
         """Close the generator; no more items follow."""
         self._ended = True
         self._first.clear()
+        running = _current.set(self._context)
         try:
             await self._items.aclose()
         except BaseExceptionGroup as raised:  # a task group around a `yield` wraps what closes the generator
             _, rest = raised.split(GeneratorExit)
             if rest is not None:
                 raise rest from None
+        finally:
+            _current.reset(running)
 
 
 async def _awaited(items: Any) -> Any:

@@ -8,7 +8,8 @@ import anyio
 import pytest
 from fastapi import Depends
 
-from servey import WEB_GET, Settings, action, create_app
+from servey import WEB_GET, Context, Settings, action, create_app
+from servey.core.context import current_context
 
 DEV = Settings(env="dev")
 LOG: list[str] = []
@@ -63,9 +64,18 @@ async def grouped(upto: int) -> AsyncIterator[int]:
         LOG.append("closed")
 
 
+@action(triggers=WEB_GET)
+async def flood(context: Context) -> AsyncIterator[int]:
+    try:
+        while True:
+            yield 1
+    finally:
+        LOG.append("same" if current_context() is context else "other")
+
+
 async def stream_of(name, send, disconnected, upto=3):
     """Request a stream with this ``send``, from a client that disconnects at an event."""
-    app = create_app(actions=[bursts, numbers, timeouts, grouped], settings=DEV)
+    app = create_app(actions=[bursts, numbers, timeouts, grouped, flood], settings=DEV)
     messages = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive():
@@ -195,3 +205,14 @@ def test_a_client_that_leaves_closes_a_task_group(seen):
 
     asyncio.run(stream_of("grouped", send, disconnected, upto=10))
     assert LOG == ["closed"]
+
+
+def test_a_generator_that_is_closed_early_runs_in_its_call():
+    LOG.clear()
+    disconnected = asyncio.Event()
+
+    async def send(message):
+        disconnected.set()
+
+    asyncio.run(stream_of("flood", send, disconnected))
+    assert LOG == ["same"]
