@@ -66,6 +66,11 @@ def sizes_of(keys: list[int], unit: str = "cm", session: Session = Depends(open_
     return [f"{key} {unit}" for key in keys]
 
 
+def tagged(keys: list[int], given: list[str]) -> list[list[str]]:
+    given += map(str, keys)
+    return [given]
+
+
 async def may_see(authorization: Authorization | None, params: dict[str, Any]) -> bool:
     article: Article = params["self"]
     await asyncio.sleep(0.001 * article.id)
@@ -93,6 +98,10 @@ class Article:
         access_control=lambda authorization, params: params["self"].id != 2 and params["unit"] != "secret",
     )
     def checked_size(self, unit: str = "m") -> str | None:
+        raise AssertionError("the batch function is called")
+
+    @action(batch_invoker=BatchInvoker(tagged, max_batch_size=1, arg_extractor=by_id))
+    def tags(self, given: list[str]) -> list[str]:
         raise AssertionError("the batch function is called")
 
     @action(batch_invoker=BatchInvoker(sizes_of, arg_extractor=by_id), access_control=may_see)
@@ -136,7 +145,8 @@ def test_one_call_for_each_set_of_arguments(ask):
 
 def test_a_large_batch_is_called_in_chunks(ask):
     ask("{ articles(ids: [1, 2, 3, 4, 1]) { comments(limit: 1) } }")
-    assert [call for call in calls if isinstance(call, tuple)] == [([1, 2, 3], 1, None), ([4], 1, None)]
+    made = [call for call in calls if isinstance(call, tuple)]
+    assert sorted(made) == [([1, 2, 3], 1, None), ([4], 1, None)]  # they run at the same time
 
 
 def test_the_guard_of_the_method_refuses_the_batch(ask):
@@ -155,6 +165,11 @@ def test_a_rule_that_looks_at_the_parameters_is_asked_for_each_parent(ask):
     assert answer["data"]["articles"] == [{"checkedSize": "1 m", "secret": None}, {"checkedSize": None, "secret": None}]
     assert len(answer["errors"]) == 3
     assert [call for call in calls if isinstance(call, tuple)] == [([1], "m")]
+
+
+def test_a_call_may_change_its_arguments(ask):
+    answer = ask('{ articles(ids: [1, 2]) { tags(given: ["a"]) } }')
+    assert answer["data"]["articles"] == [{"tags": ["a", "1"]}, {"tags": ["a", "2"]}]
 
 
 def test_parents_whose_rule_waits_join_one_batch(ask):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -178,7 +179,8 @@ class Batch:
         try:
             context = self._operation.start_call(self._plan)
             async with self._operation.slot():
-                results = await perform_batch(self._plan, [key for key, _ in entries], arguments, context)
+                keys = [key for key, _ in entries]
+                results = await perform_batch(self._plan, keys, _own(arguments), context)
         except BaseException as error:
             results = [error] * len(entries)
             if not isinstance(error, Exception):
@@ -196,3 +198,11 @@ class Batch:
                 future.exception()  # mark it as retrieved: nobody awaits it if the parent failed for another reason
             else:
                 future.set_result(result)
+
+
+def _own(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of validated arguments for one call, which may change them."""
+    try:
+        return deepcopy(arguments)
+    except Exception:  # a type of the app's own that cannot be copied
+        return arguments
