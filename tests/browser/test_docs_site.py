@@ -52,7 +52,6 @@ SEARCHES = {
     "multi-tenancy": "docs/how-to.html#multi-tenancy-separate-tenants",
     "mcp": "docs/mcp.html",
     "openapi": "docs/rest.html#openapi",
-    "my own transport": "docs/extending.html",
     "pytest": "docs/testing.html",
     "environment variables": "docs/settings.html",
     "exception handler": "docs/errors.html",
