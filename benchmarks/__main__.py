@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import platform
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from statistics import median
 
 from benchmarks import calls, inprocess, many, wire
 from benchmarks.cases import CASES, Case
+from benchmarks.command import parser_of, print_report
 from benchmarks.peers import is_installed
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -19,20 +19,15 @@ MANY = 1000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = parser_of("benchmarks", __doc__, RESULTS)
     parser.add_argument("case", nargs="*", help=f"which to run, of: {', '.join(CASES)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="a few seconds, for a first look; the figures mean little")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/RESULTS.md")
     options = parser.parse_args()
     unknown = set(options.case) - set(CASES)
     if unknown:
         parser.error(f"there is no case {', '.join(sorted(unknown))}; there are: {', '.join(CASES)}")
-    lines = []
-    for line in _report([CASES[name] for name in options.case or CASES], quick=options.quick):
-        print(line, flush=True)
-        lines.append(line)
-    if options.write:
-        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print_report(
+        _report([CASES[name] for name in options.case or CASES], quick=options.quick), RESULTS, write=options.write
+    )
 
 
 def _report(cases: list[Case], *, quick: bool) -> Iterator[str]:

@@ -6,7 +6,6 @@ apps and their workers run as processes, over one Redis; each is checked before 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -28,8 +27,10 @@ from websockets.sync.client import connect
 
 from benchmarks import wire
 from benchmarks.cases import Case
+from benchmarks.command import parser_of, print_report
 from benchmarks.fanout import a_redis
 from benchmarks.lines import lines_of
+from benchmarks.load import load
 from benchmarks.peers import APART_PYTHON
 
 RESULTS = Path(__file__).parent / "COMPARE.md"
@@ -44,6 +45,7 @@ CASES = (
     ),
 )
 SECONDS = 30
+CONNECTIONS = 16
 PACKAGES = ("fastapi", "strawberry-graphql", "uvicorn")
 
 
@@ -189,7 +191,7 @@ def measure(rounds: int, seconds: float) -> dict[str, dict[str, float]]:
             for name, (process, port) in running.items():
                 for case in CASES:
                     before = cpu_seconds(process.pid)
-                    requests = wire.load(port, case, seconds)
+                    requests = load(port, case, seconds, CONNECTIONS).requests
                     costs[name][case.name].append((cpu_seconds(process.pid) - before) / requests)
     return {
         name: {case: median(found[1:] or found) * 1e6 for case, found in each.items()} for name, each in costs.items()
@@ -224,16 +226,9 @@ def report(*, quick: bool) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few seconds, for a first look; the figures mean little")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/COMPARE.md")
+    parser = parser_of("benchmarks.compare", __doc__, RESULTS)
     options = parser.parse_args()
-    lines = []
-    for line in report(quick=options.quick):
-        print(line, flush=True)
-        lines.append(line)
-    if options.write:
-        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print_report(report(quick=options.quick), RESULTS, write=options.write)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks import curves_apps as apps
 from benchmarks.cases import Case
+from benchmarks.command import parser_of, print_report
 from benchmarks.inprocess import _sent, run, scope_of
 
 RESULTS = Path(__file__).parent / "CURVES.md"
@@ -233,21 +234,14 @@ CHILDREN = {"actions": of_actions, "dependencies": of_dependencies, "models": of
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.curves", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small numbers only; a few seconds")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/CURVES.md")
+    parser = parser_of("benchmarks.curves", __doc__, RESULTS, "small numbers only; a few seconds")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         what, peer, count = options.child
         print(json.dumps(asyncio.run(CHILDREN[what](peer, int(count)))))
         return
-    lines = []
-    for line in report(options.quick):
-        print(line, flush=True)
-        lines.append(line)
-    if options.write:
-        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print_report(report(options.quick), RESULTS, write=options.write)
 
 
 if __name__ == "__main__":

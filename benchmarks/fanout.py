@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.command import A_MINUTE, parser_of, print_report
 from benchmarks.peers import APART_PYTHON
 
 ROOT = Path(__file__).parent.parent
@@ -188,16 +188,9 @@ def report(*, quick: bool) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fanout", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute, for a first look; the figures mean little")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/FANOUT.md")
+    parser = parser_of("benchmarks.fanout", __doc__, RESULTS, A_MINUTE)
     options = parser.parse_args()
-    lines = []
-    for line in report(quick=options.quick):
-        print(line, flush=True)
-        lines.append(line)
-    if options.write:
-        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print_report(report(quick=options.quick), RESULTS, write=options.write)
 
 
 if __name__ == "__main__":

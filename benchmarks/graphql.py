@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.command import parser_of, print_report
 from benchmarks.peers import APART_PYTHON
 
 RESULTS = Path(__file__).parent / "GRAPHQL.md"
@@ -199,20 +200,13 @@ async def child(name: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.graphql", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few seconds; the figures mean little")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/GRAPHQL.md")
+    parser = parser_of("benchmarks.graphql", __doc__, RESULTS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         asyncio.run(child(options.child))
         return
-    lines = []
-    for line in report(2 if options.quick else 9):
-        print(line, flush=True)
-        lines.append(line)
-    if options.write:
-        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print_report(report(2 if options.quick else 9), RESULTS, write=options.write)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from statistics import median
 
 import redis
 
+from benchmarks.command import A_MINUTE, parser_of, print_report
 from benchmarks.fanout import a_redis, cpu_seconds
 from benchmarks.peers import APART_PYTHON
 
@@ -182,21 +183,14 @@ def enqueue(name: str, work: str, count: int, pause: float) -> tuple[float, floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.jobs", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute, for a first look; the figures mean little")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/JOBS.md")
+    parser = parser_of("benchmarks.jobs", __doc__, RESULTS, A_MINUTE)
     parser.add_argument("--enqueue", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.enqueue:
         name, work, count, pause = options.enqueue
         print(*enqueue(name, work, int(count), float(pause)))
         return
-    lines = []
-    for line in report(quick=options.quick):
-        print(line, flush=True)
-        lines.append(line)
-    if options.write:
-        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print_report(report(quick=options.quick), RESULTS, write=options.write)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 from benchmarks import wire
 from benchmarks.cases import Case
+from benchmarks.command import parser_of, print_report
 from benchmarks.peers import is_installed
 
 RESULTS = Path(__file__).parent / "MCP.md"
@@ -81,16 +81,9 @@ def report(*, quick: bool) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.mcp", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few seconds, for a first look; the figures mean little")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/MCP.md")
+    parser = parser_of("benchmarks.mcp", __doc__, RESULTS)
     options = parser.parse_args()
-    lines = []
-    for line in report(quick=options.quick):
-        print(line, flush=True)
-        lines.append(line)
-    if options.write:
-        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print_report(report(quick=options.quick), RESULTS, write=options.write)
 
 
 if __name__ == "__main__":
