@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match, Mount, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from servey.compat.fastapi_routes import is_unwrapped
 from servey.compat.starlette import get_route_path
 from servey.http.handlers import IN_STACK
 from servey.http.observe import needs_generic
@@ -169,7 +170,12 @@ class Dispatch:
         self._tables = tables
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and FALLBACK not in scope and "fastapi.telemetry" not in scope:
+        if (
+            scope["type"] == "http"
+            and FALLBACK not in scope
+            and "fastapi.telemetry" not in scope
+            and is_unwrapped()
+        ):
             found = self._tables.current().find(scope["method"], get_route_path(scope))
             if found is not None:
                 route, values = found
