@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PydanticUserError
@@ -15,16 +15,17 @@ HIDDEN = "•••"
 
 
 def shown_params(action: Action, params: Any) -> str:
-    """Return the parameters of an action by wire name as JSON, with every secret replaced.
+    """Return the parameters of an action by wire name as JSON, without secrets: see `without_secrets`.
 
-    Of parameters without a JSON schema only the names are shown, and of values that are not JSON only their types.
+    Of parameters without a JSON schema, or nested too deeply, only the names are shown, and of values that are not JSON
+    only their types.
     """
     try:
         schema = action.params_schema
-    except PydanticUserError:
+        shown = without_secrets(params, [schema], schema.get("$defs", {}))
+        return json.dumps(shown, indent=2, ensure_ascii=False, default=_type_name, skipkeys=True)
+    except (PydanticUserError, RecursionError):
         return hidden_params(params)
-    shown = without_secrets(params, schema, schema.get("$defs", {}))
-    return json.dumps(shown, indent=2, ensure_ascii=False, default=_type_name, skipkeys=True)
 
 
 def hidden_params(params: Any) -> str:
@@ -38,18 +39,69 @@ def _type_name(value: Any) -> str:
     return f"<{type(value).__name__}>"
 
 
-def without_secrets(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:
-    """Return a value with every secret of its JSON schema replaced."""
-    if "$ref" in schema:
-        schema = definitions.get(str(schema["$ref"]).rpartition("/")[2], {})
-    if schema.get("writeOnly") or schema.get("format") == "password":
+def without_secrets(value: Any, schemas: Sequence[Mapping[str, Any]], definitions: Mapping[str, Any]) -> Any:
+    """Return a value without the secrets of its JSON schemas, and without what fits none of them.
+
+    A secret may be there under another name than its schema has: an alias, or one that the caller has misspelled.
+    """
+    choices = [choice for each in schemas for choice in _choices(each, definitions)]
+    if any(map(_is_secret, choices)):
         return HIDDEN
-    for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
-        value = without_secrets(value, choice, definitions)
     if isinstance(value, Mapping):
-        properties, others = schema.get("properties", {}), schema.get("additionalProperties")
-        known = {name: properties.get(name, others if isinstance(others, Mapping) else {}) for name in value}
-        return {name: without_secrets(each, known[name], definitions) for name, each in value.items()}
-    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        return [without_secrets(each, schema["items"], definitions) for each in value]
+        found: dict[Any, Any] = {}
+        for name, each in value.items():
+            members = [part for choice in choices if (part := _member(choice, name)) is not None]
+            found[name] = without_secrets(each, members, definitions) if members else HIDDEN
+        return found
+    if isinstance(value, list | tuple):
+        items: list[Any] = []
+        for number, each in enumerate(value):
+            parts = [part for choice in choices if (part := _item(choice, number)) is not None]
+            items.append(without_secrets(each, parts, definitions) if parts else HIDDEN)
+        return items
+    if isinstance(value, str) and all(each.get("type") in ("object", "array", "null") for each in choices):
+        return HIDDEN  # it may be their JSON
     return value
+
+
+def _choices(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the schemas of which a value has one, without references."""
+    if _is_secret(schema):
+        yield schema
+    elif "$ref" in schema:
+        yield from _choices(definitions.get(str(schema["$ref"]).rpartition("/")[2], {}), definitions)
+    elif parts := [part for kind in ("anyOf", "oneOf", "allOf") for part in schema.get(kind, ())]:
+        for part in parts:
+            yield from _choices(part, definitions)
+    else:
+        yield schema
+
+
+def _is_secret(schema: Mapping[str, Any]) -> bool:
+    # What ``pydantic.Json`` reads is not looked into.
+    return bool(schema.get("writeOnly") or schema.get("format") == "password" or "contentSchema" in schema)
+
+
+def _member(schema: Mapping[str, Any], name: Any) -> Mapping[str, Any] | None:
+    """Return the schema of a member of an object, or None if there is none of this name."""
+    if schema.get("type", "object") != "object":
+        return None
+    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    if name in known:
+        return _as_schema(known[name])
+    if patterns:
+        return {"anyOf": [*patterns.values()]}
+    return _as_schema(schema.get("additionalProperties", not known))
+
+
+def _item(schema: Mapping[str, Any], number: int) -> Mapping[str, Any] | None:
+    """Return the schema of an item of an array, or None if there is none at this place."""
+    if schema.get("type", "array") != "array":
+        return None
+    first = schema.get("prefixItems", ())
+    return _as_schema(first[number] if number < len(first) else schema.get("items", not first))
+
+
+def _as_schema(schema: Any) -> Mapping[str, Any] | None:
+    """Return a JSON schema as an object: true allows everything, false nothing."""
+    return schema if isinstance(schema, Mapping) else {} if schema else None

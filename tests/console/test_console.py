@@ -7,6 +7,7 @@ import re
 import pytest
 
 from servey import WEB_POST, Authorization, Settings, action, create_app, webhook_event_channel
+from servey.console.page import PATH
 from servey.testing import client, token_for
 from tests.console.app import HOSTILE, SECRET, app, broken
 from tests.jobs.test_webhooks import OK, receiver
@@ -16,8 +17,10 @@ OWN = {**BROWSER, "Origin": "http://testserver"}
 PAGES = [
     "/_servey",
     "/_servey/actions/deliver",
+    "/_servey/calls",
     "/_servey/jobs",
     "/_servey/schedules",
+    "/_servey/webhooks",
     "/_servey/cache",
     "/_servey/settings",
 ]
@@ -156,11 +159,40 @@ def test_another_site_changes_nothing(http, origin):
     assert http.get(f"/_servey/jobs/{job_id}", headers=BROWSER).status_code == 200
 
 
+def console_routes() -> list[tuple[str, str]]:
+    """The method and the path of every route of the console, as an app in development has them."""
+    routes = [each for each in app().routes if getattr(each, "name", "") == "serve" and each.path.startswith(PATH)]
+    found = [(method, re.sub(r"\{\w+\}", "none", each.path)) for each in routes for method in sorted(each.methods)]
+    assert {("POST", "/_servey/token"), ("GET", "/_servey/calls/trace"), ("GET", "/_servey/webhooks")} <= set(found)
+    return found
+
+
 def test_production_has_none_of_it():
-    with client(app(env="prod", docs=True)) as http:
-        for path in (*PAGES, "/_servey/jobs/live", "/_servey/console.js"):
-            assert http.get(path, headers=BROWSER).status_code == 404
-        assert http.post("/_servey/jobs", data={"change": "retry"}, headers=OWN).status_code == 404
+    made = app(env="prod", docs=True)
+    operator = token_for(made, Authorization("grace", frozenset({"servey:operate", "root"})))
+    with client(made) as http:
+        for caller in ({}, {"Authorization": f"Bearer {operator}"}):
+            for method, path in [*console_routes(), ("GET", f"{PATH}/console.js")]:
+                data = {"change": "retry", "subject": "ada"} if method == "POST" else None
+                answer = http.request(method, path, data=data, headers={**OWN, **caller})
+                assert answer.status_code == 404, (method, path)
+
+
+def test_every_route_of_it_is_for_operators_only():
+    made = app(env="prod", console=True)
+    tokens = {
+        scope: {"Authorization": f"Bearer {token_for(made, Authorization('ada', frozenset({scope})))}"}
+        for scope in ("read", "servey:operate")
+    }
+    cookie = {"Cookie": f"servey_token={tokens['servey:operate']['Authorization'].removeprefix('Bearer ')}"}
+    with client(made) as http:
+        for method, path in console_routes():
+            assert http.request(method, path, headers=OWN).status_code == 401, (method, path)
+            assert http.request(method, path, headers={**OWN, **tokens["read"]}).status_code == 403, (method, path)
+            if method == "POST":
+                for origin in ({}, {"Origin": "https://evil.example"}):
+                    answer = http.request(method, path, headers={**BROWSER, **cookie, **origin})
+                    assert answer.status_code == 403, (method, path, origin)
 
 
 def test_production_shows_it_to_operators():
