@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+from redis.exceptions import (
+    ClusterDownError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError,
+    TryAgainError,
+)
 
 from servey.compat.redis import cancellable
 from servey.compat.redis_location import async_pool
@@ -19,8 +27,20 @@ T = TypeVar("T")
 
 BLOCK_SECONDS = 20
 """How long one blocking read waits."""
-_PASSING = ("OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY")
-"""Prefixes of the errors of a Redis that is full, read-only or starting: the same call may succeed later."""
+_PASSING = (OutOfMemoryError, ReadOnlyError, TryAgainError, ClusterDownError)
+_PASSING_CODES = (
+    "OOM",
+    "READONLY",
+    "LOADING",
+    "MISCONF",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "NOREPLICAS",
+    "TRYAGAIN",
+    "BUSY",
+)
+"""What a Redis that is full, read-only or starting answers: the same call may succeed later. The client removes the code of
+an error that has a class, but not of one within a result."""
 
 
 def client_of(url: str, prefix: str) -> redis.Redis:
@@ -78,7 +98,7 @@ async def keep_trying(call: Callable[[], Awaitable[T]]) -> T:
         except (ConnectionError, TimeoutError, OSError):
             pass
         except ResponseError as error:
-            if not str(error).startswith(_PASSING):
+            if not isinstance(error, _PASSING) and not str(error).startswith(_PASSING_CODES):
                 raise
         await asyncio.sleep(wait)
         wait = min(wait * 2, 2)

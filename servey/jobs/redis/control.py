@@ -9,6 +9,7 @@ local id, keep, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local job, now = P .. 'job:' .. id, now_ms()
 local known = call('HMGET', job, 'state', 'queue', 'limit', 'worker')
 if known[1] == 'running' then
+  write_while_full()
   call('HSET', job, 'cancel', 1)
   local list = P .. 'cancelled:' .. known[4]
   call('RPUSH', list, id)

@@ -61,6 +61,7 @@ for i = 7, #ARGV, 2 do
   looked_at[#looked_at + 1] = P .. 'later:' .. ARGV[i]
 end
 if call('EXISTS', unpack(looked_at)) == 0 then return {-1, {}, names} end
+write_while_full()
 local now, taken, suspect, open = now_ms(), {}, false, {}
 
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'running', '-inf', text(now), 'LIMIT', 0, 100)) do
@@ -183,6 +184,7 @@ RENEW = """
 local known = redis.call('HMGET', KEYS[1] .. 'job:' .. ARGV[1], 'fence', 'state', 'cancel')
 if known[1] ~= ARGV[2] or known[2] ~= 'running' then return 0 end
 local time = redis.call('TIME')
+redis.call('ZREM', KEYS[1] .. 'running', '')  -- after a write, a full Redis allows the next one
 redis.call('ZADD', KEYS[1] .. 'running', 'XX', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3], ARGV[1])
 return known[3] == '1' and 2 or 1
 """

@@ -31,6 +31,8 @@ return 0
 HOLD_SLOT = """
 local known = redis.call('GET', KEYS[1])
 if known and known ~= ARGV[1] then return 0 end
+-- unlike SET, a full Redis allows it
+if known then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 -- a renewal that was on its way when the run ended must not start it again
 if redis.call('GET', KEYS[2]) ~= 'left' then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 return 1

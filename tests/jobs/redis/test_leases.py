@@ -5,11 +5,22 @@ import signal
 import time
 
 import pytest
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
 
+from servey.core.errors import Overloaded
 from servey.core.queues import Job, Retry
 from servey.jobs.perform import Outcome
 from servey.jobs.redis import scripts
+from servey.jobs.redis.client import keep_trying
 from servey.jobs.redis.queue import RedisQueue
+from servey.jobs.redis.slots import HOLD_SLOT, TAKE_SLOT
 from servey.jobs.redis.source import JobSource
 from tests.jobs.conftest import NOTE, PREFIX, client, worker
 from tests.jobs.redis.project import enqueue, queue_at, state
@@ -80,6 +91,59 @@ async def test_a_holder_that_lost_a_job_can_neither_keep_nor_fail_it(redis_of_jo
     assert not await renewed(queue, second)  # a job that has ended does not run again
     await source.aclose()
     await queue.aclose()
+
+
+async def test_a_full_redis_lets_jobs_run_and_end(redis_of_jobs):
+    queue = queue_at(redis_of_jobs.url)
+    source = JobSource(queue)
+    jobs = [await queue.enqueue(Job(f"job-{delay}", "quick", {}, trusted=True), delay=delay) for delay in (0, 0.05)]
+    (first,) = (await source.take(ALL, 5)).taken
+    with client(redis_of_jobs.url) as redis:
+        redis.config_set("maxmemory", 1)
+        try:
+            assert await renewed(queue, first)
+            await asyncio.sleep(0.06)
+            (second,) = (await source.take(ALL, 5)).taken
+            assert await queue.cancel(jobs[1])
+            assert all(await asyncio.gather(*(source.finish(each, Outcome("done")) for each in (first, second))))
+            with pytest.raises(Overloaded):
+                await queue.enqueue(Job("another", "quick", {}, trusted=True))
+            slot, running = f"{PREFIX}slot:a", f"{PREFIX}running:a"
+            redis.config_set("maxmemory", 0)
+            assert await queue.scripts.run_on(TAKE_SLOT, [slot, running, f"{PREFIX}skipped"], ["me", 1000, 1000, "a"])
+            redis.config_set("maxmemory", 1)
+            assert await queue.scripts.run_on(HOLD_SLOT, [running, slot], ["me", 60_000])
+            assert redis.pttl(running) > 50_000
+            assert not await queue.scripts.run_on(HOLD_SLOT, [running, slot], ["another", 60_000])
+        finally:
+            redis.config_set("maxmemory", 0)
+    assert [(await queue.state(each)).state for each in jobs] == ["done", "cancelled"]
+    await source.aclose()
+    await queue.aclose()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ReadOnlyError("You can't write against a read only replica."),
+        OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        MasterDownError("Link with MASTER is down"),
+        ClusterDownError("The cluster is down"),
+        TryAgainError("Multiple keys request during rehashing of slot"),
+        ResponseError("MISCONF Redis is configured to save RDB snapshots"),
+        ResponseError("READONLY within the result of a script"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_outcome_is_recorded_once_redis_takes_writes_again(error):
+    errors = [error]
+
+    async def write() -> int:
+        if errors:
+            raise errors.pop()
+        return 1
+
+    assert await keep_trying(write) == 1
 
 
 async def test_of_two_holders_of_a_job_the_first_success_counts(redis_of_jobs):
