@@ -310,7 +310,9 @@ def _show(states: Sequence[JobState], as_json: bool) -> None:
 
 
 def _text_of(error: Any) -> str:
-    return str((error or {}).get("detail", ""))[:80]
+    text = str((error or {}).get("detail", ""))[:80]
+    # It may have words of a stranger, e.g. of a webhook's receiver, which must not control the operator's terminal.
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _moment(ago: str | None, option: str) -> float | None:

@@ -112,3 +112,17 @@ def test_queues_are_paused_and_jobs_cancelled(redis, jobs):
     code, text, problem = jobs("cancel", "one")
     assert (code, text, problem) == (1, "0 jobs cancelled\n", "error: no such job, so not cancelled: one\n")
     assert jobs("pause", "no spaces")[0] == 2
+
+
+def test_an_error_cannot_control_the_terminal(redis, jobs):
+    async def fill(queue: RedisQueue, source: JobSource) -> None:
+        await queue.enqueue(Job("one", "work", {}, trusted=True))
+        (taken,) = (await source.take([("default", 1)], 1)).taken
+        error = {"detail": "\x1b[2J\nforged  work  done\u202e é", "code": "conflict"}
+        assert await source.finish(taken, Outcome("dead", error=error), 0.5)
+
+    on_queue(redis.url, fill)
+    for words in (("dead",), ("show", "one")):
+        text = jobs(*words)[1]
+        assert r"\x1b[2J\nforged  work  done\u202e é" in text
+        assert "\x1b" not in text

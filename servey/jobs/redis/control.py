@@ -139,8 +139,8 @@ end
 for _, action in ipairs(call('SMEMBERS', P .. 'actions')) do
   local waiting = P .. 'queued:' .. action
   local first = call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
-  -- Somebody else may have deleted jobs that wait.
-  while first[1] and call('EXISTS', P .. 'job:' .. first[1]) == 0 do
+  -- Somebody else may have deleted jobs that wait, and a worker of an earlier version does not list what it took.
+  while first[1] and redis.pcall('HGET', P .. 'job:' .. first[1], 'state') ~= 'queued' do
     call('ZREM', waiting, first[1])
     first = call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
   end

@@ -261,3 +261,14 @@ async def test_whoever_lists_or_changes_jobs_hears_that_redis_is_away():
         with pytest.raises(Overloaded, match="does not answer"):
             await ask()
     await queue.aclose()
+
+
+async def test_a_job_that_no_longer_waits_is_not_counted_as_waiting(server, redis):
+    queue = RedisQueue.of(settings_for(redis.url))
+    for name in ("one", "two"):
+        await queue.enqueue(Job(name, "work", {"n": 1}, trusted=True))
+    server.hset("{of-tests}:job:one", "state", "running")  # as a worker of an earlier version does
+    assert [each.queued for each in await queue.actions()] == [1]
+    server.delete("{of-tests}:job:two")
+    assert [(each.queued, each.due_at) for each in await queue.actions()] == [(0, None)]
+    await queue.aclose()
