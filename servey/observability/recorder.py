@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MOST_CALLS, MOST_ACTIONS, MOST_SPANS, MOST_SENT = 200, 20, 50, 50
 _MOST_PARAMS, _MOST_TEXT, _MOST_TRACEBACK = 1000, 300, 10_000
 """How many characters of one text are kept."""
+_MOST_VALUES = 200
+"""How many values of parameters are looked at: this runs on the event loop."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class _Running:
 
 def _shown(action: Action, params: Mapping[str, Any]) -> str:
     try:
-        text = shown_params(action, params)
+        text = shown_params(action, params, _MOST_VALUES)
     except Exception:  # the input of a client in any shape, e.g. nested too deeply
         text = hidden_params(params)
     return text if len(text) <= _MOST_PARAMS else text[:_MOST_PARAMS] + " …"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PydanticUserError
@@ -12,17 +13,20 @@ if TYPE_CHECKING:
     from servey.core.actions import Action
 
 HIDDEN = "•••"
+MORE = "…"
+MOST_VALUES = 10_000
 
 
-def shown_params(action: Action, params: Any) -> str:
-    """Return the parameters of an action by wire name as JSON, without secrets: see `without_secrets`.
+def shown_params(action: Action, params: Any, most: int = MOST_VALUES) -> str:
+    """Return at most ``most`` values of the parameters of an action as JSON by wire name, without secrets: see
+    `without_secrets`.
 
     Of parameters without a JSON schema, or nested too deeply, only the names are shown, and of values that are not JSON
     only their types.
     """
     try:
         schema = action.params_schema
-        shown = without_secrets(params, [schema], schema.get("$defs", {}))
+        shown = without_secrets(params, [schema], schema.get("$defs", {}), count(most, -1))
         return json.dumps(shown, indent=2, ensure_ascii=False, default=_type_name, skipkeys=True)
     except (PydanticUserError, RecursionError):
         return hidden_params(params)
@@ -39,10 +43,13 @@ def _type_name(value: Any) -> str:
     return f"<{type(value).__name__}>"
 
 
-def without_secrets(value: Any, schemas: Sequence[Mapping[str, Any]], definitions: Mapping[str, Any]) -> Any:
+def without_secrets(
+    value: Any, schemas: Sequence[Mapping[str, Any]], definitions: Mapping[str, Any], left: Iterator[int]
+) -> Any:
     """Return a value without the secrets of its JSON schemas, and without what fits none of them.
 
     A secret may be there under another name than its schema has: an alias, or one that the caller has misspelled.
+    Shape: ``left`` counts down the values that are shown; the rest is cut, since a client may send many.
     """
     choices = [choice for each in schemas for choice in _choices(each, definitions)]
     if any(map(_is_secret, choices)):
@@ -50,14 +57,18 @@ def without_secrets(value: Any, schemas: Sequence[Mapping[str, Any]], definition
     if isinstance(value, Mapping):
         found: dict[Any, Any] = {}
         for name, each in value.items():
+            if next(left) <= 0:
+                return {**found, MORE: MORE}
             members = [part for choice in choices if (part := _member(choice, name)) is not None]
-            found[name] = without_secrets(each, members, definitions) if members else HIDDEN
+            found[name] = without_secrets(each, members, definitions, left) if members else HIDDEN
         return found
     if isinstance(value, list | tuple):
         items: list[Any] = []
         for number, each in enumerate(value):
+            if next(left) <= 0:
+                return [*items, MORE]
             parts = [part for choice in choices if (part := _item(choice, number)) is not None]
-            items.append(without_secrets(each, parts, definitions) if parts else HIDDEN)
+            items.append(without_secrets(each, parts, definitions, left) if parts else HIDDEN)
         return items
     if isinstance(value, str) and all(each.get("type") in ("object", "array", "null") for each in choices):
         return HIDDEN  # it may be their JSON

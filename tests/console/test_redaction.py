@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr
 
 from servey import action
-from servey.observability.redaction import HIDDEN, shown_params
+from servey.observability.redaction import HIDDEN, MORE, MOST_VALUES, shown_params
 
 
 class Login(BaseModel):
@@ -84,3 +84,13 @@ def test_what_is_nested_too_deeply_has_only_its_names():
     for _ in range(2000):
         deep = [deep]
     assert shown(keep, {"anything": deep}) == {"anything": HIDDEN}
+
+
+def test_of_many_values_the_first_are_shown():
+    params = {"anything": [[1, 2], {"a": 1, "b": 2}], "sizes": {"s": 1}}
+    assert json.loads(shown_params(keep.servey_action, params, 6)) == {
+        "anything": [[1, 2], {"a": 1, MORE: MORE}],
+        MORE: MORE,
+    }
+    text = shown_params(keep.servey_action, {"anything": list(range(100_000)), "pairs": [[1, "a"]]})
+    assert len(json.loads(text)["anything"]) == MOST_VALUES
