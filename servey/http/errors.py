@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -116,10 +117,17 @@ def shown_response(error: ActionError, runtime: Process, scope: Scope) -> Respon
     """Return the response for the public form of an error, with ``Cache-Control: no-store`` unless it sets its own."""
     is_problem = runtime.settings.problems or _asks_for_problem(scope)
     body = problem_of(error, scope) if is_problem else body_of(error)
-    content = to_json(body, fallback=str, inf_nan_mode="null") if has_body(error.status) else b""
+    content = _encoded(body) if has_body(error.status) else b""
     answer = Response(content, error.status, dict(error.headers), media_type=_media_type(error, is_problem))
     answer.headers.setdefault("cache-control", "no-store")
     return answer
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    try:
+        return to_json(body, fallback=str, inf_nan_mode="null")
+    except ValueError:  # half of a surrogate pair, as in the name of a file that is not UTF-8
+        return json.dumps(body, default=str, skipkeys=True).encode()
 
 
 def _media_type(error: ActionError, is_problem: bool) -> str | None:

@@ -107,7 +107,7 @@ def _shown(action: Action, params: Mapping[str, Any]) -> str:
         text = shown_params(action, params, _MOST_VALUES)
     except Exception:  # the input of a client in any shape, e.g. nested too deeply
         text = hidden_params(params)
-    return text if len(text) <= _MOST_PARAMS else text[:_MOST_PARAMS] + " …"
+    return _printable(text if len(text) <= _MOST_PARAMS else text[:_MOST_PARAMS] + " …")
 
 
 class Recording:
@@ -160,7 +160,7 @@ class Recording:
         now, error = self._now(), self.error
         text = trace = None
         if error is not None:
-            text = f"{type(error).__name__}: {error}"[:_MOST_TEXT] if shows_errors else type(error).__name__
+            text = _text_of(error) if shows_errors else type(error).__name__
             trace = _traceback_of(error) if shows_errors else None
         return RecordedCall(
             number=number,
@@ -179,9 +179,22 @@ class Recording:
         return time.perf_counter() - self._began
 
 
+def _text_of(error: BaseException) -> str:
+    try:
+        text = str(error)[:_MOST_TEXT]
+    except Exception as failure:  # a part of the app has written it
+        text = f"(its text raises {type(failure).__name__})"
+    return _printable(f"{type(error).__name__}: {text}")
+
+
 def _traceback_of(error: BaseException) -> str:
-    text = "".join(traceback.format_exception(error))
+    text = _printable("".join(traceback.format_exception(error)))
     return text if len(text) <= _MOST_TRACEBACK else "…\n" + text[-_MOST_TRACEBACK:]
+
+
+def _printable(text: str) -> str:
+    """Return a text without halves of surrogate pairs, which a page cannot contain."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class Recorder:

@@ -54,6 +54,16 @@ async def fail(kind: str) -> None:
     raise RuntimeError("the scale <broke>")
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@action(triggers=WEB_POST)
+async def fail_oddly(kind: str) -> None:
+    raise Mute if kind == "mute" else ActionError(409, "conflict", "There is no file \udcff.txt")
+
+
 @action(triggers=WEB_GET)
 async def quick() -> int:
     return 1
@@ -62,7 +72,7 @@ async def quick() -> int:
 def app(**settings: object):
     made = {"env": "dev", "jwt_secret_key": SECRET, **settings}
     return create_app(
-        actions=[weigh, price, fail, quick],
+        actions=[weigh, price, fail, fail_oddly, quick],
         channels=[moves],
         settings=Settings(**made),  # type: ignore[arg-type]
     )
@@ -118,6 +128,15 @@ def test_an_error_has_its_traceback_in_development(http):
     assert "&lt;broke&gt;" in http.get("/_servey/calls", headers=BROWSER).text
     invalid = http.get("/actions/weigh?parcel=x")
     assert steps(shown(http, invalid.headers["x-request-id"])) == ["authorize", "decode", "validate"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("mute", "Mute: (its text raises ValueError)"), ("half", "ActionError: There is no file ?.txt")]
+)
+def test_an_error_whose_text_cannot_be_shown_leaves_the_pages_intact(http, kind, text):
+    failed = http.post("/actions/fail-oddly", json={"kind": kind})
+    assert text in shown(http, failed.headers["x-request-id"])
+    assert http.get("/_servey/calls", headers=BROWSER).status_code == 200
 
 
 def test_every_transport_is_recorded_and_filtered(http):

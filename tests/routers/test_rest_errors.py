@@ -28,6 +28,7 @@ class Odd(Exception):
     [
         (NotFound("no such"), 404, {"detail": "no such", "code": "not_found"}),
         (Conflict("twice"), 409, {"detail": "twice", "code": "conflict"}),
+        (NotFound("no \udcff.txt"), 404, {"detail": "no \udcff.txt", "code": "not_found"}),
         (Forbidden("not you"), 403, {"detail": "not you", "code": "forbidden"}),
         (ActionError(418, "teapot", {"short": True}), 418, {"detail": {"short": True}, "code": "teapot"}),
         (HTTPException(402, "pay"), 402, {"detail": "pay", "code": "http_402"}),
@@ -35,6 +36,7 @@ class Odd(Exception):
         (Odd("db://user:pw@host"), 500, {"detail": "Internal Server Error", "code": "internal"}),
         (TimeoutError("its own"), 500, {"detail": "Internal Server Error", "code": "internal"}),
     ],
+    ids=lambda each: type(each).__name__,
 )
 @pytest.mark.parametrize("kind", ["async", "def"])
 def test_errors(error, status, body, kind, caplog):
