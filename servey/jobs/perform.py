@@ -129,7 +129,7 @@ async def _tried(runtime: Runtime, job: Job, tries: int, cancel: CancelRequest, 
     shown = known_error(failure, runtime, job.request_id, job.title, "job")
     if as_action_error(failure) is None and 400 <= shown.status < 500 and shown.status not in _TRY_LATER:
         # The app's errors function says that the exception is an answer to the caller, and no failure of the job.
-        logger.warning("job '%s' (%s) is refused: %s", job.title, job.id, _printable(shown.detail))
+        logger.warning("job '%s' (%s) is refused: %s", job.title, job.id, _printable(_detail_of(shown)))
         return Outcome("failed", error=_error_of(shown))
     return after_failure(job, tries, shown)
 
@@ -149,7 +149,9 @@ def after_failure(job: Job, tries: int, error: ActionError, *, permanent: bool =
     """Return the outcome of a job whose ``tries``-th try has failed. A ``permanent`` error is not retried."""
     body = _error_of(error)
     if permanent or tries >= job.retry.max_tries:
-        logger.error("job '%s' (%s) is given up after try %d: %s", job.title, job.id, tries, _printable(error.detail))
+        logger.error(
+            "job '%s' (%s) is given up after try %d: %s", job.title, job.id, tries, _printable(_detail_of(error))
+        )
         return Outcome("failed" if job.retry.max_tries == 1 else "dead", error=body)
     wait = job.retry.wait_after(tries)
     asked = error.headers.get("Retry-After", "")
@@ -161,7 +163,7 @@ def after_failure(job: Job, tries: int, error: ActionError, *, permanent: bool =
         job.id,
         tries,
         wait,
-        _printable(error.detail),
+        _printable(_detail_of(error)),
     )
     return Outcome("queued", error=body, wait=wait)
 
@@ -179,7 +181,17 @@ def _printable(detail: Any) -> str:
 
 
 def _error_of(error: ActionError) -> dict[str, Any]:
-    return _encodable({**body_of(error), "code": error.code})
+    body = body_of(error)
+    if isinstance(error, InvalidParams) and error.own_body is None:
+        body["detail"] = _detail_of(error)
+    return _encodable({**body, "code": error.code})
+
+
+def _detail_of(error: ActionError) -> Any:
+    """Return the detail of an error without the inputs that were refused: those who read errors of jobs see no data."""
+    if not isinstance(error, InvalidParams):
+        return error.detail
+    return [{name: each for name, each in item.items() if name != "input"} for item in error.detail]
 
 
 def _encodable(body: dict[str, Any]) -> dict[str, Any]:

@@ -130,12 +130,15 @@ async def test_an_error_that_the_action_raises_is_retried_whatever_its_status(ac
         assert (state.state, state.tries, state.error["detail"]) == ("dead", 3, "no such thing")
 
 
-async def test_what_access_control_or_validation_refuses_is_not_tried_again(dev):
+async def test_what_access_control_or_validation_refuses_is_not_tried_again(dev, caplog):
     async with running(picky, settings=dev) as runtime:
         SEEN.append("refuse")  # from here on
-        job = Job("one", "picky", {"what": "a"}, trusted=True, retry=QUICK)
+        job = Job("one", "picky", {"what": "hunter2"}, trusted=True, retry=QUICK)
         state = await ended(runtime.queue, await runtime.queue.enqueue(job))
         assert (state.state, state.tries, state.error["code"]) == ("dead", 1, "invalid_params")
+    # Whoever reads the log, watches events or lists dead jobs may not see what callers send.
+    assert "not any more" in str(state.error) and "not any more" in caplog.text
+    assert "hunter2" not in str((state.error, state.history, caplog.text))
 
 
 async def test_an_action_that_is_not_there_is_retried(dev):
