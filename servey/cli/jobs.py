@@ -276,6 +276,8 @@ def _run(use: Callable[[Queue], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(main())
+    except BrokenPipeError:
+        raise  # whoever read the output has ended, e.g. `head`
     except (OSError, Overloaded) as error:
         fail(f"Redis does not answer: {error}", 1)
 

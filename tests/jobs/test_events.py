@@ -5,13 +5,14 @@ import json
 import subprocess
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
 from servey import Context, action
 from servey.core.queues import Job, Retry
 from tests.jobs.conftest import NAMESPACE, PREFIX, client, ended, running
+from tests.jobs.redis.project import enqueue
 from tests.serving import environment, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -121,21 +122,35 @@ async def test_nothing_is_published_while_nobody_watches(redis):
                 assert direct.info("commandstats")["cmdstat_publish"]["calls"] >= 1
 
 
-def test_an_operator_watches_on_the_command_line(redis_of_jobs):
-    from tests.jobs.redis.project import enqueue
-
+@contextmanager
+def watching(redis):
+    """`servey jobs watch` of the queue ``mail``, once it listens."""
     command = [sys.executable, "-m", "servey", "jobs", "watch", "--json", "--queue", "mail"]
-    env = environment(SERVEY_REDIS_URL=redis_of_jobs.url, SERVEY_NAMESPACE=NAMESPACE)
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, encoding="utf-8") as process:
+    env = environment(SERVEY_REDIS_URL=redis.url, SERVEY_NAMESPACE=NAMESPACE)
+    pipes: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=env, encoding="utf-8", **pipes) as process:
         try:
-            with client(redis_of_jobs.url) as redis:
-                wait_until(lambda: redis.pubsub_numsub(f"{PREFIX}jobs")[0][1] == 1, "the watcher")
-                wait_until(lambda: redis.exists(f"{PREFIX}watched"), "the key")
-            enqueue(redis_of_jobs.url, "quick", {"n": 1})
-            job_id = enqueue(redis_of_jobs.url, "quick", {"n": 1}, queue="mail")
-            event = json.loads(process.stdout.readline())
+            with client(redis.url) as direct:
+                wait_until(lambda: direct.pubsub_numsub(f"{PREFIX}jobs")[0][1] == 1, "the watcher")
+                wait_until(lambda: direct.exists(f"{PREFIX}watched"), "the key")
+            yield process
         finally:
             process.send_signal(2)
             process.wait(10)
+
+
+def test_an_operator_watches_on_the_command_line(redis_of_jobs):
+    with watching(redis_of_jobs) as process:
+        enqueue(redis_of_jobs.url, "quick", {"n": 1})
+        job_id = enqueue(redis_of_jobs.url, "quick", {"n": 1}, queue="mail")
+        event = json.loads(process.stdout.readline())
     assert (event["event"], event["id"], event["queue"], event["action"]) == ("job.queued", job_id, "mail", "quick")
     assert process.returncode == 0
+
+
+def test_a_watcher_whose_reader_has_ended_does_not_blame_redis(redis_of_jobs):
+    with watching(redis_of_jobs) as process:
+        process.stdout.close()  # as `head` does
+        enqueue(redis_of_jobs.url, "quick", {"n": 1}, queue="mail")
+        process.wait(10)
+        assert process.stderr.read() == ""
