@@ -64,7 +64,9 @@ def _log_and_count(observer: Observer, record: RequestRecord, scope: Scope, star
     recorded = None if record.recording is None else record.recording.transport
     if actions or recorded is not None:
         transport = recorded or str(getattr(route, "transport", "rest"))
-        observer.end_recording(record, transport, f"{method} {scope['path'][:_MAX_PATH]}", status, ended - started)
+        # The template: the path itself may contain a secret.
+        title = f"{method} {template or scope['path'][:_MAX_PATH]}"
+        observer.end_recording(record, transport, title, status, ended - started)
     for action in actions:
         observer.metrics.add(CALLS, action, "rest", str(status))
         # A stream may last for hours, so the time until the response starts is measured.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 HIDDEN = "•••"
 MORE = "…"
 MOST_VALUES = 10_000
+_SECRET_NAMES = re.compile(
+    r"passw(or)?d|passphrase|secret|token$|(api|private|access)_?key|credential|authorization", re.IGNORECASE
+)
+"""Many a password is a plain ``str``."""
 
 
 def shown_params(action: Action, params: Any, most: int = MOST_VALUES) -> str:
@@ -48,7 +53,8 @@ def without_secrets(
 ) -> Any:
     """Return a value without the secrets of its JSON schemas, and without what fits none of them.
 
-    A secret may be there under another name than its schema has: an alias, or one that the caller has misspelled.
+    A secret may be there under another name than its schema has: an alias, or one that the caller has misspelled. A text is
+    also a secret by its name.
     Shape: ``left`` counts down the values that are shown; the rest is cut, since a client may send many.
     """
     choices = [choice for each in schemas for choice in _choices(each, definitions)]
@@ -60,7 +66,8 @@ def without_secrets(
             if next(left) <= 0:
                 return {**found, MORE: MORE}
             members = [part for choice in choices if (part := _member(choice, name)) is not None]
-            found[name] = without_secrets(each, members, definitions, left) if members else HIDDEN
+            is_shown = members and not (isinstance(each, str) and _SECRET_NAMES.search(str(name)))
+            found[name] = without_secrets(each, members, definitions, left) if is_shown else HIDDEN
         return found
     if isinstance(value, list | tuple):
         items: list[Any] = []

@@ -16,6 +16,7 @@ from servey import (
     Context,
     Settings,
     TtlCacheControl,
+    WebTrigger,
     action,
     create_app,
     webhook_event_channel,
@@ -107,6 +108,19 @@ def test_a_call_shows_its_steps(http):
     listed = http.get("/_servey/calls", headers=BROWSER).text
     assert "GET /actions/weigh" in listed
     assert "200" in listed
+
+
+def test_a_secret_in_a_path_is_hidden():
+    @action(triggers=WebTrigger("GET", "/reset/{token}"))
+    async def reset(token: SecretStr) -> int:
+        return 1
+
+    with client(create_app(actions=[reset], settings=Settings(env="dev", jwt_secret_key=SECRET))) as http:
+        http.get("/_servey")
+        text = shown(http, http.get("/reset/hunter2").headers["x-request-id"])
+        listed = http.get("/_servey/calls", headers=BROWSER).text
+    assert "GET /reset/{token}" in text and "GET /reset/{token}" in listed
+    assert "hunter2" not in text + listed
 
 
 def test_a_cached_result_is_marked(http):

@@ -56,6 +56,7 @@ def shown(action: Any, params: Any) -> Any:
         {"named": {"x": "hunter2"}},
         {"by_day": {"monday": [{"name": "ada", "password": "hunter2"}]}},
         {"card": {"number": "hunter2"}},
+        {"named": {"k1": {"api_key": "hunter2"}}},
         {"text": json.dumps({"name": "ada", "pw": "hunter2"})},
     ],
     ids=str,
@@ -84,6 +85,15 @@ def test_what_is_nested_too_deeply_has_only_its_names():
     for _ in range(2000):
         deep = [deep]
     assert shown(keep, {"anything": deep}) == {"anything": HIDDEN}
+
+
+@pytest.mark.parametrize(
+    "name", ["password", "passwd", "newPassword", "token", "accessToken", "client_secret", "apiKey"]
+)
+def test_a_text_is_a_secret_by_its_name(name):
+    assert shown(keep, {"anything": [{name: "hunter2", "max_tokens": 5, "tokens": ["a"]}]}) == {
+        "anything": [{name: HIDDEN, "max_tokens": 5, "tokens": ["a"]}]
+    }
 
 
 def test_of_many_values_the_first_are_shown():
