@@ -73,12 +73,14 @@ async def change_jobs(console: Console, request: Request, caller: Authorization 
 
 
 async def change_queue(console: Console, request: Request, caller: Authorization | None) -> Response:
-    """Pause or resume a queue. Errors: NotFound, Overloaded."""
+    """Pause or resume a queue. Errors: NotFound, Overloaded, ActionError."""
     form = await read_form(request)
-    name, queue = str(form.get("name", "")), console.runtime.queue
+    name, change, queue = str(form.get("name", "")), form.get("change"), console.runtime.queue
+    if change not in ("pause", "resume"):
+        raise ActionError(400, "http_400", "Choose what to do: pause or resume")
     if name not in {each.name for each in await queue.queues()}:
         raise NotFound("There is no such queue")
-    is_paused = form.get("change") == "pause"
+    is_paused = change == "pause"
     await (queue.pause(name) if is_paused else queue.resume(name))
     audit(request, caller, f"{'pause' if is_paused else 'resumption'} of the queue {name}")
     return see(console, request, "jobs", {})
@@ -96,9 +98,11 @@ async def show_schedules(console: Console, request: Request, caller: Authorizati
 
 
 async def change_schedule(console: Console, request: Request, caller: Authorization | None) -> Response:
-    """Run a schedule's action now, as a job, or pause or resume the schedule. Errors: NotFound, Overloaded."""
+    """Run a schedule's action now, as a job, or pause or resume the schedule. Errors: NotFound, Overloaded, ActionError."""
     form = await read_form(request)
     name, change = str(form.get("name", "")), form.get("change", "run")
+    if change not in ("run", "pause", "resume"):
+        raise ActionError(400, "http_400", "Choose what to do: run, pause or resume")
     if change in ("pause", "resume"):
         await jobs.pause_schedule(console.runtime, name, is_paused=change == "pause")
         audit(request, caller, f"{'pause' if change == 'pause' else 'resumption'} of the schedule {name}")
@@ -136,7 +140,9 @@ async def show_webhooks(console: Console, request: Request, caller: Authorizatio
 async def send_again(console: Console, request: Request, caller: Authorization | None) -> Response:
     """Send an event again that could not be delivered. Errors: Overloaded."""
     job_id = str((await read_form(request)).get("id", ""))
-    done = await jobs.change_jobs(console.runtime, "retry", [job_id])
+    state = await console.runtime.queue.state(job_id)
+    is_delivery = state is not None and state.job.channel is not None
+    done = await jobs.change_jobs(console.runtime, "retry", [job_id] if is_delivery else [])
     for each in done:
         audit(request, caller, "another delivery of a webhook", each)
     return see(console, request, "webhooks", {"sent": str(len(done))})

@@ -119,6 +119,15 @@ def test_a_queue_is_paused_and_a_waiting_job_cancelled(http):
 # ----------------------------------------------------------------------------------------- schedules, cache, settings
 
 
+def test_an_unknown_change_changes_nothing(http):
+    job_id = enqueue(http, 1)
+    for path, name in (("/_servey/schedules", "tidy_up"), ("/_servey/queues", "default")):
+        assert http.post(path, data={"name": name, "change": "stop"}, headers=OWN).status_code == 400
+    # The page of webhooks sends deliveries again, and no other job.
+    assert "was not sent again" in http.post("/_servey/webhooks", data={"id": job_id}, headers=OWN).text
+    assert ">tidy_up</a>" not in http.get("/_servey/jobs?state=done", headers=BROWSER).text
+
+
 def test_a_schedule_runs_now(http):
     assert "cron 0 3 * * *" in http.get("/_servey/schedules", headers=BROWSER).text
     job = http.post("/_servey/schedules", data={"name": "tidy_up"}, headers=OWN)
