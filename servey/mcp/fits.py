@@ -18,22 +18,39 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
-def misfit(schema: Any, value: Any, defs: Mapping[str, Any], place: str = "") -> str | None:
+_Known = dict[tuple[int, int], str | None]
+"""What was found for a schema and a value, by their identities: in a tree of unions each choice has the same parts again."""
+
+
+def misfit(schema: Any, value: Any, defs: Mapping[str, Any]) -> str | None:
     """Return where and how a value does not fit a schema, or None if it fits."""
+    return _misfit(schema, value, defs, "", {})
+
+
+def _misfit(schema: Any, value: Any, defs: Mapping[str, Any], place: str, known: _Known) -> str | None:
+    if not isinstance(value, dict | list):
+        return _problem(schema, value, defs, place, known)
+    key = id(schema), id(value)
+    if key not in known:
+        known[key] = _problem(schema, value, defs, place, known)
+    return known[key]
+
+
+def _problem(schema: Any, value: Any, defs: Mapping[str, Any], place: str, known: _Known) -> str | None:
     if not isinstance(schema, Mapping):
         return f"{place or 'it'} should not be there" if schema is False else None
     if value is None and schema.get("default", value) is None and "default" in schema:
         return None  # such as ``price: float = None``
     if "$ref" in schema:
-        found = misfit(defs.get(str(schema["$ref"]).rpartition("/")[2], {}), value, defs, place)
+        found = _misfit(defs.get(str(schema["$ref"]).rpartition("/")[2], {}), value, defs, place, known)
         if found is not None:
             return found
     for key in ("anyOf", "oneOf"):
-        found_all = [misfit(each, value, defs, place) for each in schema.get(key, ())]
+        found_all = [_misfit(each, value, defs, place, known) for each in schema.get(key, ())]
         if found_all and None not in found_all:
             return found_all[0] if len(found_all) == 1 else f"{place or 'it'} fits none of its types"
     for each in schema.get("allOf", ()):
-        if (found := misfit(each, value, defs, place)) is not None:
+        if (found := _misfit(each, value, defs, place, known)) is not None:
             return found
     if "const" in schema and value != schema["const"]:
         return f"{place or 'it'} should be {schema['const']!r}"
@@ -47,7 +64,12 @@ def misfit(schema: Any, value: Any, defs: Mapping[str, Any], place: str = "") ->
     if missing:
         return f"{place}.{missing[0]} is missing".lstrip(".")
     return next(
-        (found for each in _parts(schema, value, place) if (found := misfit(each[0], each[1], defs, each[2]))), None
+        (
+            found
+            for part, each, where in _parts(schema, value, place)
+            if (found := _misfit(part, each, defs, where, known))
+        ),
+        None,
     )
 
 

@@ -20,6 +20,7 @@ _SECRET_NAMES = re.compile(
     r"passw(or)?d|passphrase|secret|token$|(api|private|access)_?key|credential|authorization", re.IGNORECASE
 )
 """Many a password is a plain ``str``."""
+_ANYTHING: Mapping[str, Any] = {}
 
 
 def shown_params(action: Action, params: Any, most: int = MOST_VALUES) -> str:
@@ -57,7 +58,8 @@ def without_secrets(
     also a secret by its name.
     Shape: ``left`` counts down the values that are shown; the rest is cut, since a client may send many.
     """
-    choices = [choice for each in schemas for choice in _choices(each, definitions)]
+    # Each choice once: those of a tree of unions would double with each level.
+    choices = list({id(choice): choice for each in schemas for choice in _choices(each, definitions)}.values())
     if any(map(_is_secret, choices)):
         return HIDDEN
     if isinstance(value, Mapping):
@@ -122,4 +124,4 @@ def _item(schema: Mapping[str, Any], number: int) -> Mapping[str, Any] | None:
 
 def _as_schema(schema: Any) -> Mapping[str, Any] | None:
     """Return a JSON schema as an object: true allows everything, false nothing."""
-    return schema if isinstance(schema, Mapping) else {} if schema else None
+    return schema if isinstance(schema, Mapping) else _ANYTHING if schema else None

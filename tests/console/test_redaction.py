@@ -20,6 +20,21 @@ class Card(BaseModel):
     number: str
 
 
+class Sum(BaseModel):
+    left: "Sum | Product | None" = None
+    password: SecretStr | None = None
+
+
+class Product(BaseModel):
+    left: "Sum | Product | None" = None
+    size: float | None = None
+
+
+@action
+def add(tree: Sum) -> None:
+    """Take a tree of unions."""
+
+
 @action
 def take(
     login: Login | None = None,

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel, computed_field
+from pydantic import BaseModel, TypeAdapter, computed_field
 from starlette.responses import JSONResponse
 
 from servey import MCP_TOOL, WEB_GET, WEB_POST, Group, McpTrigger, Settings, action, create_app
 from servey.core.errors import ConfigError
+from servey.mcp.fits import misfit
 from servey.testing import client
 
 
@@ -181,3 +182,21 @@ def test_tags_of_actions_and_groups_make_tools():
     assert tools_of(mcp="web") == ["stock", "order", "other"]
     with pytest.raises(ConfigError, match="SERVEY_MCP_TAGS: no action has the tag 'shpo'"):
         tools_of(mcp_tags="shpo")
+
+
+class Sum(BaseModel):
+    left: "Sum | Product | None" = None
+    size: float | None = None
+
+
+class Product(BaseModel):
+    left: "Sum | Product | None" = None
+    size: float | None = None
+
+
+def test_a_tree_of_unions_takes_no_longer_than_its_size():
+    schema = TypeAdapter(Sum).json_schema(mode="serialization")
+    tree: Any = {"left": None, "size": None}
+    for _ in range(25):
+        tree = {"left": tree, "size": 1.0}
+    assert misfit(schema, tree, schema["$defs"]) is None  # it would take an hour
