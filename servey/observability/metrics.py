@@ -5,6 +5,7 @@ Counting is cheap and always on; only `/metrics` needs a setting. Labels are nam
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -158,8 +159,9 @@ class Metrics:
             lines += _head(metric)
             for each, buckets in rows.items():
                 lines += _histogram(metric, each, buckets, common)
-        for metric, read in self._gauges.items():
-            found = await _read(read)
+        # All at once: while Redis hangs each waits for seconds, and Prometheus gives up after ten.
+        gauges = await asyncio.gather(*map(_read, self._gauges.values()))
+        for metric, found in zip(self._gauges, gauges, strict=True):
             lines += _head(metric)
             lines += [f"{metric.name}{_labels(metric, each, common)} {_text(number)}" for each, number in found.items()]
         return "\n".join(lines) + "\n" if lines else ""

@@ -1,5 +1,7 @@
 """What is counted, and how Prometheus reads it."""
 
+import asyncio
+
 import pytest
 
 from servey.observability.metrics import CACHE, IN_FLIGHT, JOBS_QUEUED, SCHEDULE_LAG, Metric, Metrics
@@ -48,6 +50,23 @@ async def test_gauges_are_asked_when_somebody_looks():
     lines = (await metrics.text(worker="1")).splitlines()
     assert 'servey_calls_in_flight{worker="1"} 2' in lines
     assert 'servey_jobs_queued{worker="1"} 7' in lines
+
+
+async def test_gauges_that_wait_are_read_at_once():
+    metrics, other = Metrics(), asyncio.Event()
+
+    async def slow() -> dict[tuple[str, ...], float]:
+        await other.wait()
+        return {(): 1}
+
+    def sets() -> dict[tuple[str, ...], float]:
+        other.set()
+        return {(): 2}
+
+    metrics.register_gauge(JOBS_QUEUED, slow)
+    metrics.register_gauge(IN_FLIGHT, sets)
+    async with asyncio.timeout(5):
+        assert {"servey_jobs_queued 1", "servey_calls_in_flight 2"} <= set((await metrics.text()).splitlines())
 
 
 async def test_labels_are_escaped():
