@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
-from servey import Context, action
+from servey import Context, Settings, action
 from servey.core.queues import Job, Retry
 from tests.jobs.conftest import NAMESPACE, PREFIX, client, ended, running
 from tests.jobs.redis.project import enqueue
@@ -107,8 +107,6 @@ async def test_whoever_watches_sees_every_step_of_a_job_but_no_data(dev):
 
 
 async def test_nothing_is_published_while_nobody_watches(redis):
-    from servey import Settings
-
     with client(redis.url) as direct:
         direct.flushdb()
         settings = Settings(env="dev", job_grace=2, namespace=NAMESPACE, redis_url=redis.url)
@@ -120,6 +118,16 @@ async def test_nothing_is_published_while_nobody_watches(redis):
             async with watched(runtime):
                 assert 0 < direct.pttl(f"{PREFIX}watched") <= 30_000
                 assert direct.info("commandstats")["cmdstat_publish"]["calls"] >= 1
+
+
+async def test_what_a_later_version_adds_to_events_is_left_out(redis):
+    settings = Settings(env="dev", job_grace=2, namespace=NAMESPACE, redis_url=redis.url)
+    async with running(work, settings=settings) as runtime, watched(runtime) as found:
+        event = {"event": "job.queued", "id": "one", "action": "work", "queue": "default", "at": 1500, "region": "eu"}
+        with client(redis.url) as direct:
+            direct.publish(f"{PREFIX}jobs", json.dumps(event))
+        assert await names(found, "one", "job.queued") == ["queued"]
+        assert found[-1].at == 1.5
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -18,6 +19,7 @@ from servey.jobs.redis.client import Scripts, blocking_client_of
 logger: logging.Logger = logging.getLogger("servey")
 
 _EVENTS: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+_FIELDS = {each.name for each in dataclass_fields(JobEvent)}
 _WATCHED_SECONDS = 30
 _RENEW_SECONDS = 10
 _AGAIN_SECONDS = 1
@@ -50,7 +52,8 @@ async def events_of(url: str, prefix: str, scripts: Scripts) -> AsyncIterator[Jo
 
 
 def _event_of(data: bytes) -> JobEvent:
-    fields = _EVENTS.validate_json(data)
+    # During an update, a later version may publish more.
+    fields = {name: each for name, each in _EVENTS.validate_json(data).items() if name in _FIELDS}
     for name in ("at", "due_at"):
         if name in fields:
             fields[name] /= 1000
