@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 from servey.core.access import Authorization, AuthorizationError
 from servey.core.errors import Forbidden, Unauthenticated
-from servey.http.origins import is_own_origin
+from servey.http.origins import is_own_origin, origin_is_known
 from servey.http.tokens import SAFE_METHODS
 from servey.http.web import bearer_token, request_id_of
 from servey.routers.pages.csrf import page_token
@@ -27,16 +27,17 @@ async def operator_of(runtime: Runtime, request: Request) -> Authorization | Non
     scope = request.scope
     check_origin(runtime, scope)
     token = page_token(scope, runtime)
-    if token is None and runtime.settings.is_dev:
-        return None
-    if token is None:
-        raise Unauthenticated()
     try:
-        caller = await runtime.authorizer.authorize(token)
+        caller = None if token is None else await runtime.authorizer.authorize(token)
     except AuthorizationError:
-        if runtime.settings.is_dev:
-            return None
-        raise Unauthenticated() from None
+        caller = None
+    if caller is None:
+        if not runtime.settings.is_dev:
+            raise Unauthenticated()
+        # CORS may let any site read the answers of an app in development, and send it a token that is not valid.
+        if not origin_is_known(scope, ()) or (scope["method"] not in SAFE_METHODS and not is_own_origin(scope)):
+            raise Forbidden("This request was sent from another site and was refused")
+        return None
     if not runtime.settings.is_dev and not caller.has_any_scope(ALLOWED):
         raise Forbidden(f"The console needs a token with the scope {SCOPE}")
     return caller

@@ -168,6 +168,18 @@ def test_another_site_changes_nothing(http, origin):
     assert http.get(f"/_servey/jobs/{job_id}", headers=BROWSER).status_code == 200
 
 
+@pytest.mark.parametrize("token", [{}, {"Authorization": "Bearer anything"}])
+def test_in_development_no_other_site_reads_or_changes_anything_whatever_cors_allows(token):
+    with client(app(cors_allowed_origins=("*",))) as http:
+        for method, path in console_routes():
+            answer = http.request(method, path, headers={"Origin": "https://evil.example", **token})
+            assert (answer.status_code, "evil" in answer.text) == (403, False), (method, path)
+            if method == "POST":
+                assert http.request(method, path, headers=token).status_code == 403
+        assert http.get("/_servey/calls", headers={**token, **BROWSER}).status_code == 200
+        assert http.get("/_servey/calls", headers={**token, **OWN}).status_code == 200
+
+
 def console_routes() -> list[tuple[str, str]]:
     """The method and the path of every route of the console, as an app in development has them."""
     routes = [each for each in app().routes if getattr(each, "name", "") == "serve" and each.path.startswith(PATH)]
