@@ -16,6 +16,7 @@ import typer
 
 from servey.cli.output import AppPlace, fail, print_table, use_app
 from servey.core.errors import Overloaded
+from servey.jobs.errors import text_of_error
 
 if TYPE_CHECKING:
     from servey.core.queues import JobState, Queue, State
@@ -312,7 +313,7 @@ def _show(states: Sequence[JobState], as_json: bool) -> None:
 
 
 def _text_of(error: Any) -> str:
-    text = str((error or {}).get("detail", ""))[:80]
+    text = text_of_error(error)[:80]
     # It may have words of a stranger, e.g. of a webhook's receiver, which must not control the operator's terminal.
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 

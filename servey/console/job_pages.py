@@ -15,6 +15,7 @@ from servey.core.access import Authorization
 from servey.core.channels import WebhookEventChannel
 from servey.core.errors import ActionError, NotFound
 from servey.http.bodies import read_form
+from servey.jobs.errors import text_of_error
 
 
 async def show_jobs(console: Console, request: Request, caller: Authorization | None) -> Response:
@@ -31,7 +32,7 @@ async def show_jobs(console: Console, request: Request, caller: Authorization | 
         load=await jobs.load_of(console.runtime),
         query=query,
         states=jobs.STATES,
-        error_text=jobs.error_text,
+        error_text=text_of_error,
         kept=kept,
         here=urlencode(kept),
         in_redis=console.runtime.settings.redis_url is not None,
@@ -50,7 +51,7 @@ async def show_job(console: Console, request: Request, caller: Authorization | N
     known = any(each.name == state.job.action for each in console.runtime.catalog)
     params = jobs.shown_params(console.runtime, state)
     return await render(
-        console, request, "job", "Jobs", state=state, params=params, error=jobs.error_text(state), is_known=known
+        console, request, "job", "Jobs", state=state, params=params, error_text=text_of_error, is_known=known
     )
 
 
@@ -132,7 +133,7 @@ async def show_webhooks(console: Console, request: Request, caller: Authorizatio
             for each in channels
         ],
         deliveries=deliveries[: jobs.PER_PAGE],
-        error_text=jobs.error_text,
+        error_text=text_of_error,
         sent=_count(request.query_params.get("sent")),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from servey.calls.enqueue import enqueue
 from servey.core.channels import WebhookEventChannel
 from servey.core.errors import NotFound
 from servey.core.queues import GIVEN_UP, LISTED, JobState, QueueState, State
+from servey.jobs.errors import text_of_error
 from servey.jobs.schedule import PausesSchedules, schedules_of, trigger_text
 from servey.observability import redaction
 from servey.observability.metrics import SCHEDULED
@@ -101,7 +101,7 @@ async def matching(runtime: Runtime, query: Mapping[str, str], most: int) -> tup
     read = await runtime.queue.jobs(
         states=wanted, action=query.get("action") or None, queue=query.get("queue") or None, most=most
     )
-    found = [each for each in read if text in f"{each.job.id} {each.job.title} {error_text(each)}".lower()]
+    found = [each for each in read if text in f"{each.job.id} {each.job.title} {text_of_error(each.error)}".lower()]
     return found, most in Counter(each.state for each in read).values()
 
 
@@ -112,7 +112,7 @@ async def listing_of(runtime: Runtime, query: Mapping[str, str]) -> Listing:
     pages = max(1, -(-len(found) // PER_PAGE))
     number = query.get("page", "1")
     page = min(max(1, int(number) if number.isascii() and number.isdigit() and len(number) < 7 else 1), pages)
-    reasons = Counter(error_text(each) for each in found if each.error is not None)
+    reasons = Counter(text_of_error(each.error) for each in found if each.error is not None)
     return Listing(
         shown=found[(page - 1) * PER_PAGE : page * PER_PAGE],
         matching=len(found),
@@ -124,14 +124,6 @@ async def listing_of(runtime: Runtime, query: Mapping[str, str]) -> Listing:
         actions=sorted({each.name for each in runtime.catalog} | {each.job.title for each in found}),
         reasons=reasons.most_common(5),
     )
-
-
-def error_text(state: JobState) -> str:
-    """Return the error of a job as one line, or an empty string."""
-    if state.error is None:
-        return ""
-    detail = state.error.get("detail", "")
-    return detail if isinstance(detail, str) else json.dumps(detail, default=str)
 
 
 async def job_of(runtime: Runtime, job_id: str) -> JobState:

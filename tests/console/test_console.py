@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from servey import WEB_POST, Authorization, Settings, action, create_app, webhook_event_channel
+from servey import WEB_POST, ActionError, Authorization, Settings, action, create_app, webhook_event_channel
 from servey.console.page import PATH
 from servey.testing import client, token_for
 from tests.console.app import HOSTILE, SECRET, app, broken
@@ -33,10 +33,10 @@ def http():
         yield made
 
 
-def enqueue(http, number: int, password: str = "hunter2") -> str:
+def enqueue(http, number: int, password: str = "hunter2", path: str = "/actions/deliver") -> str:
     """Enqueue a delivery, which fails, and wait until it has."""
     headers = {"Prefer": "respond-async"}
-    answer = http.post("/actions/deliver", json={"number": number, "password": password}, headers=headers)
+    answer = http.post(path, json={"number": number, "password": password}, headers=headers)
     assert answer.status_code == 202
     place = answer.headers["location"]
     for _ in range(1000):
@@ -114,6 +114,21 @@ def test_a_queue_is_paused_and_a_waiting_job_cancelled(http):
     resumed = http.post("/_servey/queues", data={"name": "default", "change": "resume"}, headers=OWN)
     assert "Pause" in resumed.text
     assert http.post("/_servey/queues", data={"name": "none", "change": "pause"}, headers=OWN).status_code == 404
+
+
+def test_errors_of_the_apps_own_shape_are_shown():
+    @action(triggers=WEB_POST)
+    async def refuse(number: int) -> None:
+        raise ActionError(409, "conflict", "It is <there>")
+
+    settings = Settings(env="dev", jwt_secret_key=SECRET)
+    with client(
+        create_app(actions=[refuse], errors=lambda facts: {"message": facts.detail}, settings=settings)
+    ) as http:
+        job_id = enqueue(http, 1, path="/actions/refuse")
+        for path in (f"/_servey/jobs/{job_id}", "/_servey/jobs"):
+            page = http.get(path, headers=BROWSER)
+            assert (page.status_code, "It is &lt;there&gt;" in page.text) == (200, True), path
 
 
 # ----------------------------------------------------------------------------------------- schedules, cache, settings
