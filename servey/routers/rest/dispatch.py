@@ -170,12 +170,7 @@ class Dispatch:
         self._tables = tables
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            scope["type"] == "http"
-            and FALLBACK not in scope
-            and "fastapi.telemetry" not in scope
-            and is_unwrapped()
-        ):
+        if scope["type"] == "http" and FALLBACK not in scope and "fastapi.telemetry" not in scope and is_unwrapped():
             found = self._tables.current().find(scope["method"], get_route_path(scope))
             if found is not None:
                 route, values = found
