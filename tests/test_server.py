@@ -230,7 +230,7 @@ def test_production_refuses_a_guarded_action_without_a_key(project):
     done = run("-m", "servey", "run", "--port", str(free_port()), cwd=project)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: action 'guarded' (actions.py:19): is guarded and there is no key to verify tokens with; "
+        "error: action 'guarded' (actions.py:24): is guarded and there is no key to verify tokens with; "
         "set JWT_SECRET_KEY (HS256), SERVEY_JWT_PUBLIC_KEY or SERVEY_JWKS_URL (RS256, ES256)"
     ]
     plain = run("-m", "uvicorn", "--factory", "servey.server:discovered_app", "--port", str(free_port()), cwd=project)

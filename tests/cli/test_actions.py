@@ -27,7 +27,7 @@ def test_actions_for_programs(servey, project):
         "GraphQL query sayHello",
         "GraphQL mutation sayHello",
     ]
-    assert rows["say_hello"]["defined_at"] == "actions.py:16"
+    assert rows["say_hello"]["defined_at"] == "actions.py:17"
 
 
 def test_the_compiled_code_of_an_action(servey, project):

@@ -144,7 +144,10 @@ def watching(redis):
             yield process
         finally:
             process.send_signal(2)
-            process.wait(10)
+            try:
+                process.wait(40)
+            finally:
+                process.kill()
 
 
 def test_an_operator_watches_on_the_command_line(redis_of_jobs):
@@ -160,5 +163,5 @@ def test_a_watcher_whose_reader_has_ended_does_not_blame_redis(redis_of_jobs):
     with watching(redis_of_jobs) as process:
         process.stdout.close()  # as `head` does
         enqueue(redis_of_jobs.url, "quick", {"n": 1}, queue="mail")
-        process.wait(10)
+        process.wait(40)
         assert process.stderr.read() == ""
