@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import pytest
 
@@ -136,14 +138,16 @@ def watching(redis):
     command = [sys.executable, "-m", "servey", "jobs", "watch", "--json", "--queue", "mail"]
     env = environment(SERVEY_REDIS_URL=redis.url, SERVEY_NAMESPACE=NAMESPACE)
     pipes: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=env, encoding="utf-8", **pipes) as process:
+    # A shell starts background processes, such as these tests may be, with a SIGINT that does nothing.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, env=env, encoding="utf-8", preexec_fn=heard, **pipes) as process:
         try:
             with client(redis.url) as direct:
                 wait_until(lambda: direct.pubsub_numsub(f"{PREFIX}jobs")[0][1] == 1, "the watcher")
                 wait_until(lambda: direct.exists(f"{PREFIX}watched"), "the key")
             yield process
         finally:
-            process.send_signal(2)
+            process.send_signal(signal.SIGINT)
             try:
                 process.wait(40)
             finally:
