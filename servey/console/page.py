@@ -62,6 +62,8 @@ Page = Callable[[Console, Request, Authorization | None], Awaitable[Response]]
 
 
 def guarded(console: Console, page: Page) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint of a page: it serves operators only, and answers errors as pages."""
+
     async def serve(request: Request) -> Response:
         try:
             caller = await operator_of(console.runtime, request)
@@ -113,6 +115,7 @@ def _environment() -> Environment:
 
 
 async def render(console: Console, request: Request, template: str, label: str, **variables: Any) -> Response:
+    """Render a template of the console in a worker thread; ``label`` is the link of the header that is current."""
     frame = frame_of(console.runtime, request.scope, for_operator=True)
     nonce = secrets.token_urlsafe(16)
     style = f'<style nonce="{nonce}">{stylesheet("frame", "page")}</style>'
@@ -157,6 +160,7 @@ def _ago(seconds: float) -> str:
 
 
 def see(console: Console, request: Request, page: str, query: Mapping[str, str]) -> Response:
+    """Redirect to a page of the console after a change."""
     root = str(request.scope.get("root_path", "")).rstrip("/")
     text = f"?{urlencode(query)}" if query else ""
     return RedirectResponse(f"{root}{PATH}/{page}{text}", 303, headers={"Cache-Control": "no-store"})

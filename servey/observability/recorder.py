@@ -115,7 +115,7 @@ class Recording:
 
     def __init__(self, *, has_steps: bool) -> None:
         self.has_steps = has_steps
-        self.began_at = time.time()
+        self.began_at: float = time.time()
         self.error: BaseException | None = None
         self.job_id: str | None = None
         self._began = time.perf_counter()
@@ -208,7 +208,7 @@ class Recorder:
     def __init__(self, *, interval: float, shows_errors: bool, is_followed: bool) -> None:
         self.is_followed = is_followed
         self.calls: deque[RecordedCall] = deque(maxlen=MOST_CALLS)
-        self.count = 0
+        self.count: int = 0
         self._interval = interval
         self._shows_errors = shows_errors
         self._next = 0.0

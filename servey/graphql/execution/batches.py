@@ -119,7 +119,10 @@ class Batch:
             # The rule may look at the parent, and may wait: the parents would else join the batch one after another.
             checks = Siblings([self._checked(parent, given, context) for parent in parents])
             await checks.finish(self._operation.stop)
-            return [checks.errors.get(place, result) for place, result in enumerate(checks.results)]
+            made: list[_Arguments | BaseException] = checks.results
+            for place, error in checks.errors.items():
+                made[place] = error
+            return made
         key = hashable(given)
         results: list[_Arguments | BaseException] = []
         for parent in parents:

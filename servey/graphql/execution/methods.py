@@ -21,7 +21,7 @@ class MethodField:
 
     def __init__(self, field: Field, plan: Plan) -> None:
         self.plan = plan
-        self.place = field.place
+        self.place: Place = field.place
 
     def __call__(self, source: Any, info: Any, /, **arguments: Any) -> Any:
         info.context.count_calls(1)
