@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import Scope
 
+from servey.core.context import _record
 from servey.observability.logs import LogWriter
-from servey.observability.recorder import Recording
+
+if TYPE_CHECKING:
+    from servey.observability.recorder import Recording
 
 _MAX_ACTIONS = 10
 
@@ -79,3 +82,10 @@ def routed_actions(scope: Scope | None) -> list[str]:
     """The name of the action whose REST route serves a request, if any."""
     served = getattr(scope.get("route"), "served", None) if scope is not None else None
     return [served.action.name] if served is not None else []
+
+
+def current_recording() -> Recording | None:
+    """Return the recording of the current request or job, if it is recorded."""
+    record = _record.get(None)
+    found: Recording | None = None if record is None else record.recording
+    return found

@@ -8,7 +8,7 @@ from weakref import WeakSet
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from servey.observability.recorder import current_recording
+from servey.observability.access_log import current_recording
 
 _NANOSECONDS = 1e9
 _QUERY = ("db.query.text", "db.statement")

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from servey.core.context import _record
 from servey.observability.redaction import hidden_params, shown_params
 
 if TYPE_CHECKING:
@@ -244,10 +243,3 @@ class Recorder:
             return
         self.count += 1
         self.calls.append(made)
-
-
-def current_recording() -> Recording | None:
-    """Return the recording of the current request or job, if it is recorded."""
-    record = _record.get(None)
-    found: Recording | None = None if record is None else record.recording
-    return found

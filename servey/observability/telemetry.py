@@ -21,15 +21,15 @@ from starlette.exceptions import HTTPException
 
 from servey.core.context import Context, _record
 from servey.core.errors import ActionError
-from servey.observability.access_log import RequestRecord, write_access_line
+from servey.observability.access_log import RequestRecord, current_recording, write_access_line
 from servey.observability.logs import LogWriter, installed_writer
 from servey.observability.metrics import CALL_SECONDS, CALLS, Labels, Metric, Metrics
-from servey.observability.recorder import Recorder, current_recording
 
 if TYPE_CHECKING:
     from servey.core.actions import Action
     from servey.core.queues import Job
     from servey.core.settings import Settings
+    from servey.observability.recorder import Recorder
 
 SEND_DURATION, PROCESS_DURATION = "messaging.client.operation.duration", "messaging.process.duration"
 CLIENT_LEFT = 499

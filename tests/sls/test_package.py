@@ -1,7 +1,6 @@
 """`servey package`, and its zip in Lambda's own runtime client."""
 
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -219,5 +218,5 @@ class TestRuntime:
                     answer = function.invoke(HELLO)
                     assert json.loads(answer.payload["body"]) == "Hello World!"
                     taken.append(function.cpu_seconds())
-        bare, ours = (statistics.median(taken) for taken in seconds.values())
+        bare, ours = (min(taken) for taken in seconds.values())  # those that other processes disturbed least
         assert ours <= 1.25 * bare, seconds
