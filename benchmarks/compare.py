@@ -101,7 +101,6 @@ def served(peer: Peer, redis_url: str) -> Iterator[tuple[subprocess.Popen[bytes]
             "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/notes.db",
             "DATABASE": f"{folder}/notes.db",
             "SECRET_KEY": "only for the benchmark",
-            "CELERYBEAT_SCHEDULE": f"{folder}/beat",
         }
         if peer.set_up:
             subprocess.run([peer.python, "-c", peer.set_up], cwd=peer.path, env=env, check=True)

@@ -136,6 +136,7 @@ class Mutations:
 # The worker: celery --app app:celery worker --beat
 
 celery = Celery("notes", broker=REDIS_URL)
+celery.conf.beat_schedule_filename = os.environ["DATABASE"] + ".beat"
 celery.conf.beat_schedule = {"drop-old-notes": {"task": "app.drop_old_notes", "schedule": 60.0}}
 
 
