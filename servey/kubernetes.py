@@ -6,13 +6,19 @@ Standard "restricted", and KEDA's documentation of its Prometheus scaler.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
+from servey.core.catalog import Catalog
+from servey.core.channels import BackgroundActionChannel, WebhookEventChannel
 from servey.core.errors import ConfigError
 from servey.core.settings import Settings
+from servey.core.triggers import CronTrigger, FixedRateTrigger
 from servey.sls.yaml import dump
 
 Manifest: TypeAlias = dict[str, Any]
@@ -22,6 +28,16 @@ WORKER_PORT = 8001
 _USER = 10001
 _SPARE_SECONDS = 5
 """How long after its own limits a process has before it is killed."""
+_NAME = r"[a-z]([-a-z0-9]{0,40}[a-z0-9])?"
+"""Kubernetes allows 63 characters, of which the names made from this one need up to 21."""
+_SECRET = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_LONGEST_SECRET = 253
+_HOST = (
+    r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*)(:[0-9]+)?"
+)
+_PART = r"[a-z0-9]+(([.]|_{1,2}|-+)[a-z0-9]+)*"
+_IMAGE = rf"({_HOST}/)?{_PART}(/{_PART})*(:[A-Za-z0-9_][-A-Za-z0-9_.]{{0,127}})?(@[a-z0-9]+:[0-9a-f]{{32,}})?"
+"""Source: the grammar of image references of the Distribution project."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +59,10 @@ class Deployed:
 
 
 def manifests(deployed: Deployed, settings: Settings) -> list[Manifest]:
-    """Return the manifests of an app. Errors: ConfigError for a name that Kubernetes does not accept."""
-    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,40}[a-z0-9])?", deployed.name):
-        raise ConfigError(
-            f"--name {deployed.name} must have up to 42 of the characters a-z 0-9 and -, and begin with a letter"
-        )
+    """Return the manifests of an app. Errors: ConfigError that lists every value that Kubernetes does not accept."""
+    problems = list(_problems(deployed))
+    if problems:
+        raise ConfigError(problems)
     made = [_web(deployed, settings), _service(deployed), _web_scaling(deployed), *_shared(deployed, "web")]
     if deployed.workers:
         made += [_worker(deployed, settings), *_shared(deployed, "worker")]
@@ -56,6 +71,76 @@ def manifests(deployed: Deployed, settings: Settings) -> list[Manifest]:
     if deployed.migrate is not None:
         made.insert(0, _migration(deployed, deployed.migrate))
     return made
+
+
+def check_workers(deployed: Deployed, catalog: Catalog) -> None:
+    """Check that something runs the schedules and the jobs of an app. Errors: ConfigError."""
+    if deployed.workers or deployed.most_replicas == 1:  # without Redis, a single web server runs them
+        return
+    schedules = (*catalog.triggered_by(FixedRateTrigger), *catalog.triggered_by(CronTrigger))
+    channels: tuple[BackgroundActionChannel[Any] | WebhookEventChannel[Any], ...] = (
+        *catalog.channels_of(BackgroundActionChannel),
+        *catalog.channels_of(WebhookEventChannel),
+    )
+    needed = [f"the schedule of '{action.name}'" for action, _ in schedules]
+    needed += [f"the channel '{channel.name}'" for channel in channels]
+    if needed:
+        raise ConfigError(
+            f"--workers 0: only a worker would run {', '.join(dict.fromkeys(needed))}; use --workers 1, or for a single web "
+            "server without Redis --replicas 1 --most-replicas 1"
+        )
+
+
+def _problems(deployed: Deployed) -> Iterator[str]:
+    if not re.fullmatch(_NAME, deployed.name):
+        yield (
+            f"--name {_shown(deployed.name)} must have up to 42 of the characters a-z 0-9 and -, begin with a letter "
+            "and end with a letter or digit"
+        )
+    if not re.fullmatch(_IMAGE, deployed.image):
+        yield f"--image {_shown(deployed.image)} is not the name of an image; write it as registry/name:tag, e.g. shop:1"
+    is_secret = len(deployed.secret) <= _LONGEST_SECRET and re.fullmatch(_SECRET, deployed.secret)
+    if not is_secret and deployed.secret != deployed.name:  # by default they are the same
+        yield (
+            f"--secret {_shown(deployed.secret)} is not the name of a Secret: up to {_LONGEST_SECRET} of the characters "
+            "a-z 0-9 - and ., beginning and ending with a letter or digit"
+        )
+    for option, number, least in (
+        ("--replicas", deployed.replicas, 1),
+        ("--most-replicas", deployed.most_replicas, 1),
+        ("--workers", deployed.workers, 0),
+    ):
+        if number < least:
+            yield f"{option} {number} must be at least {least}"
+    most = f"--most-replicas {deployed.most_replicas}; raise --most-replicas"
+    if deployed.replicas > deployed.most_replicas:
+        yield f"--replicas {deployed.replicas} is more than {most}"
+    if deployed.prometheus is not None:
+        if deployed.workers > deployed.most_replicas:
+            yield f"--workers {deployed.workers} is more than {most}"
+        if not deployed.workers:
+            yield "--prometheus scales workers, but with --workers 0 there are none; remove one of the two"
+        if not _is_url(deployed.prometheus):
+            yield f"--prometheus {_shown(deployed.prometheus)} is not a URL such as http://prometheus:9090"
+    if deployed.migrate is not None and not deployed.migrate.strip():
+        yield "--migrate has no command; write one, e.g. --migrate 'alembic upgrade head', or leave the option out"
+
+
+def _shown(value: str) -> str:
+    return value if value and value.isprintable() and " " not in value else repr(value)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and not re.search(r"\s", text)
+        )
+    except ValueError:  # a port or an address that is none
+        return False
 
 
 def as_yaml(found: list[Manifest]) -> str:
@@ -71,7 +156,7 @@ def _web(deployed: Deployed, settings: Settings) -> Manifest:
         {"SERVEY_METRICS": "1"},
     )
     # After SIGTERM, `servey run` serves on for SERVEY_DRAIN while the endpoints are updated, so no preStop hook has to wait.
-    return _deployment(deployed, "web", deployed.replicas, container, settings.drain + settings.grace)
+    return _deployment(deployed, "web", None, container, settings.drain + settings.grace)
 
 
 def _worker(deployed: Deployed, settings: Settings) -> Manifest:
@@ -81,10 +166,14 @@ def _worker(deployed: Deployed, settings: Settings) -> Manifest:
         WORKER_PORT,
         {"SERVEY_METRICS": "1", "SERVEY_HOST": "0.0.0.0", "SERVEY_WORKER_PORT": str(WORKER_PORT)},
     )
-    return _deployment(deployed, "worker", deployed.workers, container, settings.job_grace)
+    replicas = deployed.workers if deployed.prometheus is None else None
+    return _deployment(deployed, "worker", replicas, container, settings.job_grace)
 
 
-def _deployment(deployed: Deployed, role: str, replicas: int, container: Manifest, ends_within: float) -> Manifest:
+def _deployment(
+    deployed: Deployed, role: str, replicas: int | None, container: Manifest, ends_within: float
+) -> Manifest:
+    """Return a Deployment; without ``replicas`` an autoscaler sets their number, and applying the manifest must not."""
     labels = _labels(deployed, role)
     spread = {
         "maxSkew": 1,
@@ -102,7 +191,7 @@ def _deployment(deployed: Deployed, role: str, replicas: int, container: Manifes
         "kind": "Deployment",
         "metadata": {"name": f"{deployed.name}-{role}", "labels": labels},
         "spec": {
-            "replicas": replicas,
+            **({} if replicas is None else {"replicas": replicas}),
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels}, "spec": pod},
@@ -189,7 +278,7 @@ def _web_scaling(deployed: Deployed) -> Manifest:
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
             "minReplicas": deployed.replicas,
-            "maxReplicas": max(deployed.replicas, deployed.most_replicas),
+            "maxReplicas": deployed.most_replicas,
             "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": usage}}],
         },
     }
@@ -209,13 +298,15 @@ def _worker_scaling(deployed: Deployed, prometheus: str) -> Manifest:
         "spec": {
             "scaleTargetRef": {"name": name},
             "minReplicaCount": deployed.workers,
-            "maxReplicaCount": max(deployed.workers, deployed.most_replicas),
+            "maxReplicaCount": deployed.most_replicas,
             "triggers": [{"type": "prometheus", "metadata": trigger}],
         },
     }
 
 
 def _migration(deployed: Deployed, command: str) -> Manifest:
+    # A Job cannot be changed, so each version gets one of its own.
+    version = hashlib.sha256(f"{deployed.image}\n{command}".encode()).hexdigest()[:8]
     container = {
         "name": "migrate",
         "image": deployed.image,
@@ -226,7 +317,7 @@ def _migration(deployed: Deployed, command: str) -> Manifest:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": f"{deployed.name}-migrate", "labels": _labels(deployed, "migrate")},
+        "metadata": {"name": f"{deployed.name}-migrate-{version}", "labels": _labels(deployed, "migrate")},
         "spec": {
             "backoffLimit": 3,
             "ttlSecondsAfterFinished": 3600,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from servey.cli.output import Output, write
+from servey.cli.output import AppPlace, Output, use_app, write
 
 
 def kubernetes(
@@ -25,10 +27,19 @@ def kubernetes(
         str | None, typer.Option(metavar="URL", help="also print a KEDA ScaledObject that reads this Prometheus")
     ] = None,
     output: Output = "-",
+    app: AppPlace = None,
 ) -> None:
     """Print Kubernetes manifests. Times come from the settings here: SERVEY_DRAIN, SERVEY_GRACE, SERVEY_JOB_GRACE."""
     from servey.core.settings import Settings
-    from servey.kubernetes import Deployed, as_yaml, manifests
+    from servey.kubernetes import Deployed, as_yaml, check_workers, manifests
+    from servey.project import load_project
 
-    deployed = Deployed(name, image, secret or name, replicas, most_replicas, workers, migrate, prometheus)
-    write(output, as_yaml(manifests(deployed, Settings())))
+    named = name if secret is None else secret
+    deployed = Deployed(name, image, named, replicas, most_replicas, workers, migrate, prometheus)
+    found = manifests(deployed, Settings())
+    if not workers:
+        use_app(app)
+        check_workers(deployed, load_project().required.runtime.catalog)
+    if migrate is None and Path("alembic.ini").exists():
+        print("warning: no Job migrates the database; for that, add --migrate 'alembic upgrade head'", file=sys.stderr)
+    write(output, as_yaml(found))
