@@ -163,7 +163,10 @@ def serve(
         elif workers == 1:
             GracefulServer(config).run()
         else:
-            supervise(config, GracefulServer)
+            from servey.observability.shared_metrics import shared_by_processes  # only several processes need it
+
+            with shared_by_processes(settings):
+                supervise(config, GracefulServer)
     finally:
         if uds is not None:
             Path(uds).unlink(missing_ok=True)
@@ -218,10 +221,7 @@ def _check(runtime: Runtime, workers: int) -> None:
         )
     if problems:
         raise ConfigError(problems)
-    relaxed = list(list_relaxed_settings(runtime.settings, runtime.catalog))
-    if workers > 1 and runtime.settings.metrics:
-        relaxed.append("/metrics shows only the process that answers the request; run one process in each container")
-    for each in relaxed:
+    for each in list_relaxed_settings(runtime.settings, runtime.catalog):
         print(f"warning: {each}", file=sys.stderr, flush=True)
 
 

@@ -46,6 +46,7 @@ def _quantile(metric: Metric, quantile: float, by: str = "", window: str = "5m")
 
 
 _FAILING = f'sum(rate({metrics.CALLS.name}{{status=~"5.."}}[5m])) / sum(rate({metrics.CALLS.name}[5m]))'  # 0 to 1
+_NEAR_LIMIT = f"{metrics.IN_FLIGHT.name} / {metrics.IN_FLIGHT_LIMIT.name}"
 
 PANELS = (
     Panel("Calls", _rate(metrics.CALLS, "transport"), "reqps", "{{transport}}"),
@@ -100,9 +101,7 @@ ALERTS = (
     Alert(
         "ServeySchedulesLate", f"{_quantile(metrics.SCHEDULE_LAG, 0.99, window='10m')} > 5", 600, "Schedules start late"
     ),
-    Alert(
-        "ServeyNearLimit", f"max({metrics.IN_FLIGHT.name}) > 400", 60, "Near SERVEY_MAX_IN_FLIGHT; add web processes"
-    ),
+    Alert("ServeyNearLimit", f"max({_NEAR_LIMIT}) > 0.8", 60, "Near SERVEY_MAX_IN_FLIGHT; add web processes"),
     Alert(
         "ServeySubscribersSlow",
         f'sum(rate({metrics.SUBSCRIBERS_DROPPED.name}{{reason="slow"}}[5m])) > 1',

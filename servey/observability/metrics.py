@@ -6,11 +6,19 @@ Counting is cheap and always on; only `/metrics` needs a setting. Labels are nam
 from __future__ import annotations
 
 import asyncio
+import logging
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Literal, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from servey.observability.shared_metrics import SharedMetrics
+
+logger: logging.Logger = logging.getLogger("servey")
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 Labels: TypeAlias = tuple[str, ...]
@@ -19,17 +27,24 @@ ReadGauge: TypeAlias = Callable[[], Values | Awaitable[Values]]
 """Returns the current values of a gauge by their labels."""
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SIZE = len(SECONDS) + 2
+"""The numbers of a histogram: its buckets, the rest, and the sum of all durations."""
+_SAMPLE_SECONDS = 1
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: its Prometheus name, kind, help text and label names."""
+    """One metric: its Prometheus name, kind, help text and label names.
+
+    Shape: ``is_summed`` says that a gauge is one of each process, and not of something that the processes share.
+    """
 
     name: str
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
+    is_summed: bool = False
 
 
 CALLS = Metric(
@@ -42,7 +57,10 @@ HTTP_REQUESTS = Metric(
     "HTTP requests by the path of their route",
     ("method", "route", "status"),
 )
-IN_FLIGHT = Metric("servey_calls_in_flight", "gauge", "HTTP calls that are running now")
+IN_FLIGHT = Metric("servey_calls_in_flight", "gauge", "HTTP calls that are running now", is_summed=True)
+IN_FLIGHT_LIMIT = Metric(
+    "servey_calls_in_flight_limit", "gauge", "HTTP calls that may run at once: SERVEY_MAX_IN_FLIGHT", is_summed=True
+)
 JOBS_ENQUEUED = Metric("servey_jobs_enqueued_total", "counter", "Jobs that were enqueued", ("action",))
 JOBS = Metric(
     "servey_jobs_total",
@@ -83,7 +101,7 @@ PUBLISHED = Metric("servey_events_published_total", "counter", "Events that this
 DELIVERED = Metric(
     "servey_events_delivered_total", "counter", "Events that were delivered to subscribers", ("channel",)
 )
-SUBSCRIBERS = Metric("servey_subscribers", "gauge", "Open subscriptions", ("channel",))
+SUBSCRIBERS = Metric("servey_subscribers", "gauge", "Open subscriptions", ("channel",), is_summed=True)
 SUBSCRIBERS_DROPPED = Metric(
     "servey_subscribers_dropped_total",
     "counter",
@@ -100,6 +118,9 @@ TASK_RESTARTS = Metric(
 PART_UP = Metric("servey_part_up", "gauge", "Whether a part in use answers: bus, queue, cache", ("part",))
 
 
+_KNOWN = {each.name: each for each in tuple(vars().values()) if isinstance(each, Metric)}
+
+
 class Metrics:
     """The values of all metrics of one process.
 
@@ -111,11 +132,14 @@ class Metrics:
         self._sums: dict[Metric, dict[Labels, float]] = {}
         self._buckets: dict[Metric, dict[Labels, list[float]]] = {}
         self._gauges: dict[Metric, ReadGauge] = {}
+        self._shared: SharedMetrics | None = None
 
     def add(self, metric: Metric, *labels: str, amount: float = 1) -> None:
         """Add to a counter."""
         values = self._sums.setdefault(metric, {})
         values[labels] = values.get(labels, 0) + amount
+        if self._shared is not None:
+            self._shared.add(metric.name, labels, {0: amount}, size=1)
         if self.forward is not None:
             self.forward(metric, amount, labels)
 
@@ -123,9 +147,12 @@ class Metrics:
         """Add a duration to a histogram."""
         buckets = self._buckets.setdefault(metric, {}).get(labels)
         if buckets is None:
-            buckets = self._buckets[metric][labels] = [0.0] * (len(SECONDS) + 2)
-        buckets[bisect_left(SECONDS, seconds)] += 1
+            buckets = self._buckets[metric][labels] = [0.0] * _SIZE
+        bucket = bisect_left(SECONDS, seconds)
+        buckets[bucket] += 1
         buckets[-1] += seconds
+        if self._shared is not None:
+            self._shared.add(metric.name, labels, {bucket: 1, _SIZE - 1: seconds}, size=_SIZE)
         if self.forward is not None:
             self.forward(metric, seconds, labels)
 
@@ -139,32 +166,93 @@ class Metrics:
         return self._gauges
 
     def value(self, metric: Metric, *labels: str) -> float:
-        """The value of a counter, or the number of observations of a histogram."""
+        """The value of a counter, or the number of observations of a histogram, in this process."""
         if metric.kind == "histogram":
             return sum(self._buckets.get(metric, {}).get(labels, ())[:-1])
         return self._sums.get(metric, {}).get(labels, 0)
+
+    @asynccontextmanager
+    async def shared_in(self, folder: Path | None) -> AsyncIterator[None]:
+        """Share the values in a folder with other processes: `text` then has the sums of all. Without one, do nothing.
+
+        Gauges of other processes are up to a second old.
+        Errors: OSError if the folder cannot be written.
+        """
+        if folder is None:
+            yield
+            return
+        from servey.observability.shared_metrics import SharedMetrics  # not on every platform
+
+        shared = self._shared = await asyncio.to_thread(SharedMetrics, folder)
+        sampling = asyncio.create_task(self._sample_gauges(shared))
+        try:
+            yield
+        finally:
+            self._shared = None
+            sampling.cancel()
+            shared.close()
 
     async def text(self, **common: str) -> str:
         """All metrics in Prometheus' text format; every line has the ``common`` labels too.
 
         Source: Prometheus' text exposition format 0.0.4.
         """
-        lines: list[str] = []
-        for metric, values in self._sums.items():
-            lines += _head(metric)
-            lines += [
-                f"{metric.name}{_labels(metric, each, common)} {_text(number)}" for each, number in values.items()
-            ]
-        for metric, rows in self._buckets.items():
-            lines += _head(metric)
-            for each, buckets in rows.items():
-                lines += _histogram(metric, each, buckets, common)
         # All at once: while Redis hangs each waits for seconds, and Prometheus gives up after ten.
-        gauges = await asyncio.gather(*map(_read, self._gauges.values()))
-        for metric, found in zip(self._gauges, gauges, strict=True):
+        found = await asyncio.gather(*map(_read, self._gauges.values()))
+        gauges: dict[Metric, Values] = dict(zip(self._gauges, found, strict=True))
+        sums: Mapping[Metric, Values] = self._sums
+        rows: Mapping[Metric, Mapping[Labels, Sequence[float]]] = self._buckets
+        if self._shared is not None:
+            await _write_gauges(self._shared, self._gauges)
+            totals = await _totals(self._shared)
+            if totals is not None:
+                sums = _values(totals, "counter")
+                rows = {metric: found for metric, found in totals.items() if metric.kind == "histogram"}
+                gauges |= _values(totals, "gauge")
+        lines: list[str] = []
+        for metric, values in sums.items():
+            lines += _lines(metric, values, common)
+        for metric, series in rows.items():
             lines += _head(metric)
-            lines += [f"{metric.name}{_labels(metric, each, common)} {_text(number)}" for each, number in found.items()]
+            for each, buckets in series.items():
+                lines += _histogram(metric, each, buckets, common)
+        for metric, values in gauges.items():
+            lines += _lines(metric, values, common)
         return "\n".join(lines) + "\n" if lines else ""
+
+    async def _sample_gauges(self, shared: SharedMetrics) -> None:
+        while True:
+            await _write_gauges(shared, self._gauges)
+            await asyncio.sleep(_SAMPLE_SECONDS)
+
+
+async def _write_gauges(shared: SharedMetrics, gauges: Mapping[Metric, ReadGauge]) -> None:
+    for metric, read in gauges.items():
+        if metric.is_summed:
+            shared.set_gauges(metric.name, await _read(read))
+
+
+async def _totals(shared: SharedMetrics) -> dict[Metric, dict[Labels, list[float]]] | None:
+    """The sums over all processes by metric, or None if they cannot be read."""
+    try:
+        read = await asyncio.to_thread(shared.read)
+    except OSError as error:
+        logger.error("/metrics shows only one of several processes: %s", error)
+        return None
+    totals: dict[Metric, dict[Labels, list[float]]] = {}
+    for (name, labels), numbers in read.items():
+        metric = _KNOWN.get(name)
+        if metric is not None:
+            totals.setdefault(metric, {})[labels] = numbers
+    return totals
+
+
+def _values(totals: Mapping[Metric, Mapping[Labels, Sequence[float]]], kind: Kind) -> dict[Metric, Values]:
+    return {
+        metric: {labels: numbers[0] for labels, numbers in series.items()}
+        for metric, series in totals.items()
+        if metric.kind == kind
+    }
 
 
 async def _read(read: ReadGauge) -> Values:
@@ -180,7 +268,13 @@ def _head(metric: Metric) -> tuple[str, str]:
     return f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"
 
 
-def _histogram(metric: Metric, labels: Labels, buckets: list[float], common: Mapping[str, str]) -> Iterable[str]:
+def _lines(metric: Metric, values: Values, common: Mapping[str, str]) -> Iterable[str]:
+    yield from _head(metric)
+    for each, number in values.items():
+        yield f"{metric.name}{_labels(metric, each, common)} {_text(number)}"
+
+
+def _histogram(metric: Metric, labels: Labels, buckets: Sequence[float], common: Mapping[str, str]) -> Iterable[str]:
     total = 0.0
     for limit, count in zip((*(f"{second:g}" for second in SECONDS), "+Inf"), buckets, strict=False):
         total += count

@@ -15,6 +15,7 @@ from servey.observability.metrics import (
     ACTION_JOBS,
     ACTION_OLDEST,
     IN_FLIGHT,
+    IN_FLIGHT_LIMIT,
     JOBS_DEAD,
     JOBS_OLDEST,
     JOBS_QUEUED,
@@ -139,6 +140,7 @@ def register_gauges(runtime: Monitored) -> None:
     register = runtime.metrics.register_gauge
     register(PART_UP, parts_up)
     register(IN_FLIGHT, lambda: {(): float(runtime.in_flight.count)})
+    register(IN_FLIGHT_LIMIT, lambda: {(): float(runtime.in_flight.limit)})
     register(SUBSCRIBERS, lambda: runtime.subscriptions.counts)
     register(JOBS_QUEUED, lambda: depth(lambda found: found.queued))
     register(JOBS_OLDEST, lambda: depth(overdue))

@@ -310,6 +310,7 @@ class Runtime:
         note_running(self)
         try:
             async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self.metrics.shared_in(self.settings.metrics_dir))
                 stack.push_async_callback(redis.stop)
                 await redis.start()
                 stack.push_async_callback(state.close_results)

@@ -1,5 +1,6 @@
 """The settings of server and worker processes."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, Field, field_validator
@@ -62,6 +63,11 @@ class ServerSettings(SettingsGroup):
     )
     access_log: bool = Field(True, description="log a line for every call, if the log format is JSON")
     metrics: bool = Field(False, description="serve /metrics for Prometheus")
+    metrics_dir: Path | None = Field(
+        None,
+        description="a folder in which several processes of another server than `servey run` share their metrics, so that "
+        "/metrics of each shows all; `servey run --workers` makes one",
+    )
 
     @field_validator("log_level")
     @classmethod
