@@ -96,14 +96,24 @@ def transport_of(place: str) -> str:
     return "REST" if kind in METHODS else "schedule" if kind in ("every", "cron") else kind
 
 
-def matching(exposures: Iterable[Exposure], query: Mapping[str, str]) -> list[Exposure]:
-    """Return the actions that fit the filters ``q``, ``transport`` and ``access`` of a query string."""
+def groups_of(action: Action) -> tuple[str, ...]:
+    """Return what an action has in common with others: the prefix of its group, and its tags."""
+    return (*((action.prefix,) if action.prefix else ()), *action.tags)
+
+
+def matching(
+    exposures: Iterable[Exposure], query: Mapping[str, str], groups: Mapping[str, tuple[str, ...]]
+) -> list[Exposure]:
+    """Return the actions that fit the filters ``q``, ``transport``, ``access`` and ``group`` of a query string."""
     text, transport, access = query.get("q", "").lower(), query.get("transport", ""), query.get("access", "")
+    group = query.get("group", "")
 
     def fits(each: Exposure) -> bool:
         if text and text not in f"{each.name} {each.summary} {' '.join(each.places)}".lower():
             return False
         if transport and transport not in map(transport_of, each.places):
+            return False
+        if group and group not in groups[each.name]:
             return False
         return not access or (each.access == "ALLOW_ALL") == (access == "everyone")
 

@@ -24,7 +24,8 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 // ---------------------------------------------------------------------------------------------------------------- live
 
 const changing = find("#live-content[data-live]");
-const isBusy = () => find("input:checked", changing) || changing.contains(document.activeElement);
+const parts = [...document.querySelectorAll("#live-content, [data-part]")];
+const isBusy = part => find("input:checked", part) || part.contains(document.activeElement);
 
 async function refresh() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
@@ -32,9 +33,10 @@ async function refresh() {
   const text = await answer.text();
   // Without its head, whose style the policy of this page does not allow.
   const fresh = new DOMParser().parseFromString(text.slice(text.indexOf("<main")), "text/html");
-  // Nothing changes under the hands of someone who chooses jobs.
-  if (isBusy()) return;
-  changing.replaceChildren(...find("#live-content", fresh).childNodes);
+  for (const part of parts) {
+    // Nothing changes under the hands of someone who chooses jobs.
+    if (!isBusy(part)) part.replaceChildren(...(fresh.getElementById(part.id)?.childNodes ?? []));
+  }
 }
 
 if (changing) {

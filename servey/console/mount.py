@@ -17,6 +17,7 @@ from servey.caching.results import invalidate
 from servey.console import actions
 from servey.console.access import audit
 from servey.console.call_pages import live_calls, recording, show_calls, show_trace
+from servey.console.channel_pages import live_channels, publish, show_channel, show_channels
 from servey.console.diagnosis import part_problems, setting_rows
 from servey.console.job_pages import (
     change_jobs,
@@ -30,8 +31,9 @@ from servey.console.job_pages import (
     show_webhooks,
 )
 from servey.console.page import FOLDER, PAGES, PATH, Console, Page, guarded, render, see
+from servey.console.samples import sampling
 from servey.core.access import Authorization
-from servey.core.channels import WebhookEventChannel, WebsocketEventChannel
+from servey.core.channels import WebhookEventChannel
 from servey.core.errors import ActionError, NotFound
 from servey.exposure import Exposure
 from servey.graphql.schema.fields import Fields
@@ -49,10 +51,11 @@ def mount_console(
 ) -> None:
     """Add the console. Without Jinja its pages say which extra they need."""
     console = Console(app, runtime, exposures, fields, importlib.util.find_spec("jinja2") is not None)
-    has_webhooks = bool(runtime.catalog.channels_of(WebhookEventChannel))
-    pages = {label: path for label, path in PAGES.items() if has_webhooks or label != "Webhooks"}
+    catalog = runtime.catalog
+    needed = {"Channels": bool(catalog.channels), "Webhooks": bool(catalog.channels_of(WebhookEventChannel))}
+    pages = {label: path for label, path in PAGES.items() if needed.get(label, True)}
     runtime.shipped |= pages if console.has_templates else {"Actions": PATH}
-    runtime.services.append(recording)
+    runtime.services += [recording, sampling(console.samples)]
     script = (FOLDER / "console.js").read_bytes()
 
     async def file(request: Request) -> Response:
@@ -73,6 +76,10 @@ def mount_console(
         ("GET", f"{PATH}/jobs/{{job_id}}", show_job),
         ("GET", f"{PATH}/schedules", show_schedules),
         ("POST", f"{PATH}/schedules", change_schedule),
+        ("GET", f"{PATH}/channels", show_channels),
+        ("GET", f"{PATH}/live/channels", live_channels),
+        ("GET", f"{PATH}/channels/{{name}}", show_channel),
+        ("POST", f"{PATH}/channels/{{name}}", publish),
         ("GET", f"{PATH}/webhooks", show_webhooks),
         ("POST", f"{PATH}/webhooks", send_again),
         ("GET", f"{PATH}/cache", show_cache),
@@ -91,16 +98,17 @@ async def show_actions(console: Console, request: Request, caller: Authorization
     """The list of actions."""
     everything = console.exposures()
     query = request.query_params
+    groups = {each.name: actions.groups_of(each) for each in console.runtime.catalog}
     return await render(
         console,
         request,
         "actions",
         "Actions",
-        rows=actions.matching(everything, query),
+        rows=actions.matching(everything, query, groups),
+        groups=sorted({group for each in groups.values() for group in each}),
         total=len(everything),
         query=query,
         transports=actions.TRANSPORTS,
-        channels=console.runtime.catalog.channels_of(WebsocketEventChannel),
         metrics=console.runtime.settings.metrics,
     )
 

@@ -7,7 +7,7 @@ import functools
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from servey.console.access import operator_of
+from servey.console.samples import Samples
 from servey.core.access import Authorization
 from servey.core.errors import ActionError
 from servey.exposure import Exposure
@@ -37,6 +38,7 @@ PAGES = {
     "Calls": f"{PATH}/calls",
     "Jobs": f"{PATH}/jobs",
     "Schedules": f"{PATH}/schedules",
+    "Channels": f"{PATH}/channels",
     "Webhooks": f"{PATH}/webhooks",
     "Cache": f"{PATH}/cache",
     "Settings": f"{PATH}/settings",
@@ -56,6 +58,7 @@ class Console:
     fields: Fields | None
     has_templates: bool
     """Whether Jinja is installed."""
+    samples: Samples = field(default_factory=Samples)
 
 
 Page = Callable[[Console, Request, Authorization | None], Awaitable[Response]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from servey.core.access import Authorization
@@ -142,6 +142,11 @@ class Subscriptions:
     def counts(self) -> dict[tuple[str, ...], float]:
         """The number of open subscriptions by channel, as the values of a gauge."""
         return {(name,): float(len(feed.members)) for name, feed in self._feeds.items()}
+
+    def members(self, channel: str) -> Iterable[Subscription]:
+        """The open subscriptions to a channel."""
+        feed = self._feeds.get(channel)
+        return () if feed is None else feed.members
 
     async def open(
         self,

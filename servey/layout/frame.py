@@ -17,9 +17,9 @@ from servey.core.process import Process
 
 FILES = Path(__file__).parent / "files"
 
-CONSOLE = ("Actions", "Calls", "Jobs", "Schedules", "Webhooks", "Cache", "Settings")
+CONSOLE = ("Actions", "Calls", "Jobs", "Schedules", "Channels", "Webhooks", "Cache", "Settings")
 """The pages for operators, in the order of the header; outside of development only they link to each other."""
-DOCUMENTS = ("Channels", "Swagger UI", "ReDoc", "GraphiQL")
+DOCUMENTS = ("AsyncAPI", "Swagger UI", "ReDoc", "GraphiQL")
 """The pages that document an app."""
 LOGIN = "Log in"
 STYLE_PATH = "/_servey/style.css"

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import request_response
 
 from servey.calls.validation_errors import readable_errors
-from servey.core.channels import WebsocketEventChannel
+from servey.core.channels import EventChannel, WebsocketEventChannel
 from servey.core.errors import ActionError, EventError, Forbidden, InvalidParams, NotFound, UnsupportedMediaType
 from servey.http.bodies import read_body
 from servey.http.errors import error_response
@@ -34,7 +34,7 @@ _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]+")
 
 
 class TestEvent(BaseModel):
-    """A test event that the page publishes."""
+    """A test event that a page publishes."""
 
     __test__ = False  # a model, not a test
 
@@ -78,7 +78,7 @@ def mount_studio(router: APIRouter, runtime: Runtime, *, prefix: str = "") -> No
 
     router.add_route(f"{prefix}/asyncapi.json", document, include_in_schema=False)
     router.add_route(f"{prefix}/asyncapi", page, include_in_schema=False)
-    runtime.shipped["Channels"] = f"{prefix}/asyncapi"
+    runtime.shipped["AsyncAPI"] = f"{prefix}/asyncapi"
     router.add_route(f"{prefix}/_servey/studio/{{name}}", file, include_in_schema=False)
     if runtime.settings.is_dev:
         path, app = f"{prefix}/_servey/publish/{{channel}}", request_response(publish)
@@ -93,10 +93,7 @@ async def _publish(runtime: Runtime, request: Request) -> None:
     if media_type != "application/json":
         # A form of another site cannot send this media type without a CORS preflight.
         raise UnsupportedMediaType(media_type, "application/json")
-    channels = {channel.name: channel for channel in runtime.catalog.channels}
-    channel = channels.get(request.path_params["channel"])
-    if channel is None:
-        raise NotFound("There is no such channel")
+    channel = channel_of(runtime, request.path_params["channel"])
     settings = runtime.settings
     body = await read_body(
         request.stream(),
@@ -106,6 +103,22 @@ async def _publish(runtime: Runtime, request: Request) -> None:
     )
     try:
         given = TestEvent.model_validate_json(body)
+    except ValidationError as error:
+        raise InvalidParams(readable_errors(error)) from None
+    await publish_test_event(channel, given)
+
+
+def channel_of(runtime: Runtime, name: str) -> EventChannel:
+    """Return the channel with a name. Errors: NotFound."""
+    found = next((each for each in runtime.catalog.channels if each.name == name), None)
+    if found is None:
+        raise NotFound("There is no such channel")
+    return found
+
+
+async def publish_test_event(channel: EventChannel, given: TestEvent) -> None:
+    """Validate and publish an event that somebody wrote. Errors: ActionError."""
+    try:
         event = channel.event.validate_python(given.event, from_attributes=True)
     except ValidationError as error:
         raise InvalidParams(readable_errors(error)) from None
@@ -128,7 +141,8 @@ def _host(request: Request) -> str | None:
 
 
 def _page(runtime: Runtime, request: Request, base: str) -> Response:
-    host, shown = _host(request), escape(base)
+    host, shown, frame = _host(request), escape(base), frame_of(runtime, request.scope)
+    console = frame.links.get("Channels", "")
     publish = f' data-publish="{shown}/_servey/publish"' if runtime.settings.is_dev else ""
     content = f"""<div class="head">
 <h1>Event channels</h1>
@@ -138,7 +152,7 @@ def _page(runtime: Runtime, request: Request, base: str) -> Response:
 <input id="token" type="password" placeholder="token, optional" aria-label="token" autocomplete="off">
 <button id="connect" type="button" class="main">Connect</button>
 </div>
-<div id="studio" data-base="{shown}" data-document="{shown}/asyncapi.json"{publish}>
+<div id="studio" data-base="{shown}" data-document="{shown}/asyncapi.json" data-console="{escape(console)}"{publish}>
 <nav aria-label="channels"><ul id="channels"></ul></nav>
 <section id="about" class="card" aria-label="channel"><p class="quiet">Loading.</p></section>
 <section id="live" class="card" aria-label="live events">
@@ -153,10 +167,10 @@ def _page(runtime: Runtime, request: Request, base: str) -> Response:
 </div>"""
     sockets = f" ws://{host} wss://{host}" if host else ""
     return shipped_page(
-        frame_of(runtime, request.scope),
+        frame,
         "Event channels",
         content,
-        current="Channels",
+        current="AsyncAPI",
         more_head=f'<link rel="stylesheet" href="{shown}/_servey/studio/studio.css">',
         scripts=[f"{base}/_servey/studio/studio.js"],
         policy="script-src 'nonce-{nonce}'; style-src 'self' 'nonce-{nonce}'; img-src data:; form-action 'none'; "

@@ -1,6 +1,6 @@
 """An app with something to see on every page of the console."""
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from servey import (
     MCP_TOOL,
@@ -10,12 +10,14 @@ from servey import (
     Authorization,
     CronTrigger,
     Example,
+    Group,
     Retry,
     ScopeAccessControl,
     Servey,
     Settings,
     TtlCacheControl,
     action,
+    background_action_channel,
     create_app,
     websocket_event_channel,
 )
@@ -23,6 +25,7 @@ from servey import (
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
 HOSTILE = "<script>alert('job')</script>"
 broken = {"is": True}
+depot = Group(prefix="/depot", tags=("storage",))
 
 
 @action(triggers=WEB_POST, retry=Retry(max_tries=1), examples=(Example("one", {"number": 1, "password": "s"}, 1),))
@@ -57,14 +60,30 @@ async def repair() -> None:
     broken["is"] = False
 
 
-parcels = websocket_event_channel("parcels", int)
+@depot.action(triggers=WEB_GET)
+async def shelves() -> int:
+    """Count the shelves."""
+    return 12
+
+
+class Moved(BaseModel):
+    """Where a parcel is now."""
+
+    parcel: int
+    place: str
+    door_secret: str | None = None
+
+
+parcels = websocket_event_channel("parcels", Moved, history=10, description="Where parcels are.")
+unheard = websocket_event_channel("unheard", int, access_control=ScopeAccessControl("parcels:read"))
+weighed = background_action_channel(weigh, name="weighed")
 
 
 def app(**settings: object) -> Servey:
     made = {"env": "dev", "jwt_secret_key": SECRET, "login_password": "open sesame", "api_title": "Parcels", **settings}
     return create_app(
-        actions=[deliver, tidy_up, weigh, whose, repair],
-        channels=[parcels],
+        actions=[deliver, tidy_up, weigh, whose, repair, shelves],
+        channels=[parcels, unheard, weighed],
         settings=Settings(**made),  # type: ignore[arg-type]
         version="3.2.1",
     )

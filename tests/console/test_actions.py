@@ -12,6 +12,7 @@ from servey import (
     WEB_POST,
     Example,
     FixedRateTrigger,
+    Group,
     Settings,
     WebPageTrigger,
     action,
@@ -48,8 +49,7 @@ def http(tmp_path):
 def test_it_lists_every_action(http):
     page = http.get("/_servey")
     assert page.status_code == 200
-    for text in ("say_hello", "GET /actions/say-hello", "page GET /say-hello", "tick", "POST /actions/tick", "messages",
-                 "Greet &lt;somebody&gt;", "every 3600 s"):  # fmt: skip
+    for text in ("say_hello", "GET /actions/say-hello", "page GET /say-hello", "tick", "POST /actions/tick", "Greet &lt;somebody&gt;", "every 3600 s"):  # fmt: skip
         assert text in page.text, text
 
 
@@ -64,6 +64,26 @@ def test_filters(http):
     assert found("transport=page&access=everyone") == ["say_hello"]
     assert found("access=guarded") == []
     assert "No action fits" in http.get("/_servey?q=nothing").text
+    assert "every group" not in http.get("/_servey").text
+
+
+def test_actions_are_filtered_by_their_group():
+    shop = Group(prefix="/shop", tags=("sales",))
+    made = [shop.action(triggers=WEB_GET, name=name)(one) for name, one in (("price", _one), ("stock", _two))]
+    settings = Settings(env="dev", jwt_secret_key="a-secret-of-more-than-32-bytes-for-tests")
+    with client(create_app(actions=[*made, tick], settings=settings)) as http:
+        for group, names in (("/shop", ["price", "stock"]), ("sales", ["price", "stock"]), ("none", [])):
+            page = http.get("/_servey", params={"group": group}).text
+            assert re.findall(r'<tr id="(\w+)"', page) == names, group
+        assert "<option selected>sales</option>" in http.get("/_servey?group=sales").text
+
+
+def _one() -> int:
+    return 1
+
+
+def _two() -> int:
+    return 2
 
 
 def test_an_action_has_every_way_in(http):

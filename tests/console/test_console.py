@@ -20,6 +20,8 @@ PAGES = [
     "/_servey/calls",
     "/_servey/jobs",
     "/_servey/schedules",
+    "/_servey/channels",
+    "/_servey/channels/parcels",
     "/_servey/webhooks",
     "/_servey/cache",
     "/_servey/settings",

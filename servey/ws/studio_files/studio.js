@@ -32,7 +32,8 @@ async function load() {
   });
   $("channels").replaceChildren(...state.channels.map(channel => make("li", {}, make("button", { type: "button", "data-channel": channel.name, onclick: () => show(channel) },
     make("span", { class: "grow" }, channel.name), make("span", { class: "badge" }, channel.kind)))));
-  if (state.channels.length) show(state.channels[0]);
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  if (state.channels.length) show(state.channels.find(each => each.name === wanted) || state.channels[0]);
   else $("about").replaceChildren(make("p", { class: "quiet" }, "This app has no event channels yet. Define one in event_channels.py: messenger = websocket_event_channel(\"messenger\", str)"));
 }
 
@@ -49,7 +50,7 @@ function show(channel) {
       ? [["calls", make("code", {}, channel.action)], ["delay", `${channel.delay} s`]]
       : [["signed", channel.signed ? "yes" : "no"], ["timeout", `${channel.timeout} s`]];
   $("about").replaceChildren(...present([
-    make("h2", {}, channel.name),
+    make("div", { class: "row" }, make("h2", { class: "grow" }, channel.name), options.console ? make("a", { class: "small", href: `${options.console}/${encodeURIComponent(channel.name)}` }, "in the console") : null),
     make("p", {}, channel.description || ""),
     channel.summary ? make("p", { class: "quiet" }, channel.summary) : null,
     channel.note ? make("p", { class: "quiet" }, channel.note) : null,
