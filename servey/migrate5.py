@@ -32,8 +32,11 @@ class Finding:
 def findings(folder: Path) -> list[Finding]:
     """Return what to change in the files below a folder, by file and line."""
     found: list[Finding] = []
-    for path in sorted(_files(folder)):
-        text = path.read_text(encoding="utf-8", errors="replace")
+    texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in sorted(_files(folder))}
+    if (folder / _MAIN).is_dir() and not any("SERVEY_MAIN" in text for text in texts.values()):
+        what = f"set SERVEY_MAIN={_MAIN}: the actions of this package are found only if it is named"
+        found.append(Finding(Path(_MAIN), 1, what))
+    for path, text in texts.items():
         place = path.relative_to(folder)
         if path.suffix == ".py":
             found += _in_python(place, text)
@@ -62,7 +65,7 @@ _MODULES = {
     "webhook_event_channel from servey",
     "servey.finder": "pass actions and channels to create_app(actions=[...], channels=[...])",
     "servey.security.authenticator": "replace the part `password_authenticator` (docs/parts.md)",
-    "servey.security.authorizer": "issue tokens with servey.issue_token(subject, scopes), and replace the part `authorizer` "
+    "servey.security.authorizer": "issue tokens with servey.issue_token(subject, scopes=[...]), and replace the part `authorizer` "
     "for tokens of your own (docs/parts.md)",
     "servey.security.access_control": "write a rule as in docs/authorization.md, or combine ScopeAccessControl with & and |",
     "servey.servey_aws": "use servey.aws.handler; `servey sls` writes the rest",
@@ -83,10 +86,14 @@ _LIBRARIES = {
     "injecty": "Servey has parts instead: SERVEY_PLUGINS names a function that receives them (docs/parts.md)",
 }
 
+_MAIN = "servey_main"
+"""The package that servey 5 read when SERVEY_MAIN was not set."""
+
 _ATTRIBUTES = {
     "__servey_action__": "write servey_action",
     "is_valid_for_timestamp": "write is_valid_at",
     "check_valid_for_timestamp": "write check_valid_at",
+    "is_executable": "a rule is a function: call rule(authorization)",
 }
 
 
@@ -113,6 +120,7 @@ def _in_python(path: Path, text: str) -> Iterator[Finding]:
         elif isinstance(node, ast.Call):
             yield from _call(path, node, functions)
         elif isinstance(node, ast.ClassDef):
+            yield from _fields(path, node)
             yield from _methods(path, node)
 
 
@@ -152,8 +160,22 @@ def _call(
         if called is not None and any(each.annotation is None for each in called.args.args[1:]):
             text = f"BatchInvoker calls {called.name} with the keys only; annotate other parameters as in an action"
             yield Finding(path, node.lineno, text)
+    elif name == "ScopeAccessControl" and [word for word in (*node.args, *given.values()) if _is_none(word)]:
+        yield Finding(path, node.lineno, "ScopeAccessControl(None) is refused: write ALLOW_NONE")
     elif name == "action" and len(node.args) > 1:
         yield Finding(path, node.lineno, "the arguments of action are keywords: write access_control=..., triggers=...")
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def _fields(path: Path, node: ast.ClassDef) -> Iterator[Finding]:
+    for field in node.body:
+        for part in ast.walk(field) if isinstance(field, ast.AnnAssign) else ():
+            if isinstance(part, ast.Call) and getattr(part.func, "id", getattr(part.func, "attr", "")) == "ForwardRef":
+                text = "a field's ForwardRef cannot name a module: write the name of the class alone, in quotes"
+                yield Finding(path, part.lineno, text)
 
 
 def _methods(path: Path, node: ast.ClassDef) -> Iterator[Finding]:
@@ -198,7 +220,7 @@ _LINES = [
     ),
     (
         re.compile(r"^\s*servey(\[[\w,]+\])?\s*(==|~=|<|$)"),
-        "the package index may serve servey 5 under this name; install version 6 from its clone",
+        "the package index may serve servey 5 under this name; install version 6 from its clone, and resolve pins again",
     ),
 ]
 

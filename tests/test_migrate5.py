@@ -23,6 +23,8 @@ def load(keys, authorization):
     return keys
 
 class Stats:
+    more: list[ForwardRef(f"{__name__}.Stats")]
+
     @action(triggers=(), batch_invoker=BatchInvoker(load))
     def factorial(self) -> int:
         return 1
@@ -31,6 +33,8 @@ hook = WebhookEventChannel("https://x.example", None, None)
 slow = action(cache_control=TtlCacheControl(30, cache_control=None))
 old = getattr(load, "__servey_action__", None) or load.__servey_action__
 valid = lambda authorization: authorization.is_valid_for_timestamp()
+nobody = ScopeAccessControl(None)
+may = lambda authorization: nobody.is_executable(authorization)
 """,
     "templates/stats.j2": "<p>{{ model.value }}</p>\n{% for k, v in model.items() %}{{ k }}{% endfor %}\n",
     ".env": "SERVER_PORT=9000\nCELERY_BROKER=redis://localhost\nSERVEY_API_VERSION=1\n",
@@ -41,6 +45,7 @@ valid = lambda authorization: authorization.is_valid_for_timestamp()
     "injecty_config_shop/__init__.py": "def configure(context):\n    pass\n",
     "node_modules/x/actions.py": "import marshy\n",
     "broken.py": "def (:\n",
+    "servey_main/__init__.py": "",
 }
 
 EXPECTED = [
@@ -50,17 +55,21 @@ EXPECTED = [
     ("actions.py", 1, "marshy: Servey uses Pydantic", True),
     ("actions.py", 4, "servey.security.access_control.allow_all has no AllowAll", True),
     ("actions.py", 5, AUTHORIZER, True),
-    ("actions.py", 14, "BatchInvoker calls load with the keys only", True),
-    ("actions.py", 15, "the action is named Stats.factorial", False),
-    ("actions.py", 18, "WebhookEventChannel: write webhook_event_channel", True),
-    ("actions.py", 19, "TtlCacheControl has no cache_control", True),
-    ("actions.py", 20, "__servey_action__: write servey_action", True),
-    ("actions.py", 21, "is_valid_for_timestamp: write is_valid_at", True),
+    ("actions.py", 14, "a field's ForwardRef cannot name a module", True),
+    ("actions.py", 16, "BatchInvoker calls load with the keys only", True),
+    ("actions.py", 17, "the action is named Stats.factorial", False),
+    ("actions.py", 20, "WebhookEventChannel: write webhook_event_channel", True),
+    ("actions.py", 21, "TtlCacheControl has no cache_control", True),
+    ("actions.py", 22, "__servey_action__: write servey_action", True),
+    ("actions.py", 23, "is_valid_for_timestamp: write is_valid_at", True),
+    ("actions.py", 24, "ScopeAccessControl(None) is refused: write ALLOW_NONE", True),
+    ("actions.py", 25, "is_executable: a rule is a function", True),
     ("broken.py", 1, "Python cannot read this file", True),
     ("injecty_config_shop/__init__.py", 1, "injecty_config_shop is not read any more", True),
     ("requirements.txt", 1, "the package index may serve servey 5", True),
     ("serverless.yml", 2, "Python 3.11 or newer", True),
     ("serverless.yml", 4, "rename this file", True),
+    ("servey_main", 1, "set SERVEY_MAIN=servey_main", True),
     ("templates/stats.j2", 2, "the model is the Python object itself", True),
 ]
 
@@ -86,8 +95,8 @@ def test_the_command_prints_them_by_file_and_writes_nothing(project):
     done = run("-m", "servey", "migrate5", str(project))
     assert done.returncode == 1, done.stderr
     assert ".env\n  2: CELERY_BROKER: set" in done.stdout
-    assert "\n  15: note: the action is named Stats.factorial" in done.stdout
-    assert done.stdout.endswith("16 to change, 2 to know; docs/from-servey-5.md lists what behaves differently\n")
+    assert "\n  17: note: the action is named Stats.factorial" in done.stdout
+    assert done.stdout.endswith("20 to change, 2 to know; docs/from-servey-5.md lists what behaves differently\n")
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
 
 

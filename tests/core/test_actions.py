@@ -100,6 +100,17 @@ def unknown_result() -> "Nowhere": ...  # noqa: F821
 def unfit_type(a: int, b: object()) -> None: ...  # type: ignore[valid-type]
 
 
+@dataclass
+class Dangling:
+    parts: "list[Nowhere]"  # noqa: F821
+
+
+def dangling_input(a: Dangling) -> None: ...
+
+
+def dangling_result() -> list[Dangling]: ...
+
+
 def plain_generator() -> Any:
     yield 1
 
@@ -114,6 +125,8 @@ def plain_generator() -> Any:
         (unknown_name, r"parameter 'a' annotation 'Nowhere' cannot be resolved: name 'Nowhere' is not defined"),
         (unknown_result, r" return annotation 'Nowhere' cannot be resolved"),
         (unfit_type, r"parameter 'b' "),
+        (dangling_input, r"parameter 'a' has a type that pydantic cannot validate: name 'Nowhere' is not defined"),
+        (dangling_result, r" the result cannot be validated by pydantic: name 'Nowhere' is not defined"),
         (plain_generator, r" is a plain generator; use 'async def'"),
     ],
 )

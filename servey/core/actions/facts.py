@@ -108,7 +108,7 @@ class Action:
     @cached_property
     def params(self) -> TypeAdapter[dict[str, Any]]:
         """Validates a client's input by wire name into Python values by parameter name."""
-        made = self._adapted(lambda: TypeAdapter(self.params_type), "parameters")
+        made = self._adapted(lambda: _complete(TypeAdapter(self.params_type)), "parameters")
         if any(issubclass(cls, (Authorization, Context)) for cls in instance_checks(made.core_schema)):
             raise self._filled_inside()
         return made
@@ -134,7 +134,8 @@ class Action:
     @cached_property
     def result(self) -> TypeAdapter[Any] | None:
         """Validates and serializes a result or one item of a stream; None if the function returns ``Response``."""
-        return self._adapted(lambda: result_adapter(self.signature.returns), "result")
+        made = self._adapted(lambda: result_adapter(self.signature.returns), "result")
+        return None if made is None else self._adapted(lambda: _complete(made), "result")
 
     @property
     def result_type(self) -> Any:
@@ -219,10 +220,20 @@ class Action:
     def _unfit_param(self) -> Param | None:
         for param in self.signature.client:
             try:
-                TypeAdapter(params_type("Probe", (param,)))
+                _complete(TypeAdapter(params_type("Probe", (param,))))
             except Exception:
                 return param
         return None
+
+
+def _complete(adapter: TypeAdapter[T]) -> TypeAdapter[T]:
+    """Return an adapter whose types are all defined; pydantic waits for missing ones until the first value.
+
+    Errors: PydanticUndefinedAnnotation names the missing one.
+    """
+    if not adapter.pydantic_complete:
+        adapter.rebuild(raise_errors=True)
+    return adapter
 
 
 def filled_inside(name: str) -> str:
