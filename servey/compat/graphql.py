@@ -11,7 +11,7 @@ from typing import Any
 import graphql
 from graphql import DocumentNode, GraphQLArgument, GraphQLInputField, GraphQLSchema
 from graphql.execution import Executor
-from graphql.execution.collect_fields import FieldDetails
+from graphql.execution.collect_fields import FieldDetails, collect_fields
 from graphql.execution.execute import create_source_event_stream
 from graphql.language import NameNode, Node, Token, TokenKind
 from graphql.language.ast import QUERY_DOCUMENT_KEYS
@@ -25,6 +25,7 @@ __all__ = [
     "Executor",
     "FieldDetails",
     "Path",
+    "collect_fields",
     "core_schema",
     "create_source_event_stream",
     "drop_tokens",

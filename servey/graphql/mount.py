@@ -63,7 +63,7 @@ def mount_graphql(router: APIRouter, runtime: Runtime, *, prefix: str = "") -> F
         return None
     endpoint = GraphQL(runtime)
     path = prefix + runtime.settings.graphql_path
-    add_guarded(router, path, endpoint, runtime, methods=["GET", "POST"], name="graphql")
+    add_guarded(router, path, endpoint, runtime, methods=["GET", "POST"], name="graphql", is_direct=True)
     add_guarded_socket(router, path, endpoint, runtime, name="graphql")
     if runtime.settings.serves_docs:
         mount_ide(router, runtime, prefix=prefix)

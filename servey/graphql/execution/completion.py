@@ -31,7 +31,13 @@ from graphql import (
 from servey.compat.graphql import FieldDetails
 from servey.graphql.execution.concurrency import FinishingExecutor
 from servey.graphql.execution.limits import LimitExceeded
-from servey.graphql.execution.method_calls import CompiledMethod, MethodCalls, SelectedMethod, selected_methods
+from servey.graphql.execution.method_calls import (
+    CompiledMethod,
+    Finish,
+    MethodCalls,
+    SelectedMethod,
+    selected_methods,
+)
 from servey.graphql.execution.methods import MethodField
 from servey.graphql.execution.operation import Operation
 from servey.graphql.schema.build import MEMBER
@@ -89,6 +95,10 @@ class CompilingExecutor(FinishingExecutor):
     """graphql-core's executor with a node budget and compiled selections."""
 
     plans: Plans
+
+    def unlink(self) -> None:
+        """Drop its references to itself after the execution, so that it is freed without the cyclic garbage collector."""
+        del self.async_helpers
 
     def complete_iterable_value(
         self, item_type: Any, field_details_list: Any, info: Any, path: Any, items: Any, position_context: Any
@@ -170,7 +180,7 @@ def _compiled(
 ) -> CompiledSelection | None:
     remaining: dict[str, list[FieldDetails]] = {}
     try:
-        if _has_directives(details[0].node.selection_set, executor.fragment_definitions, set()):
+        if has_directives(details[0].node.selection_set, executor.fragment_definitions, set()):
             return None
         source = _Source(executor)
         name = source.object(type_, details, remaining)
@@ -190,7 +200,18 @@ def _compiled(
     )
 
 
-def _has_directives(selected: SelectionSetNode | None, fragments: Mapping[str, Any], seen: set[str]) -> bool:
+def finisher_of(executor: CompilingExecutor, type_: GraphQLObjectType, details: list[FieldDetails]) -> Finish | None:
+    """Return what completes the values of a field of ``type_``, or None if graphql-core has to."""
+    source = _Source(executor)
+    name = source.finisher(type_, details)
+    if name is None:
+        return None
+    exec("\n".join(source.lines), source.names)
+    finish: Finish = source.names[name]
+    return finish
+
+
+def has_directives(selected: SelectionSetNode | None, fragments: Mapping[str, Any], seen: set[str]) -> bool:
     """Whether any directive appears in the selection."""
     if selected is None:
         return False
@@ -201,9 +222,9 @@ def _has_directives(selected: SelectionSetNode | None, fragments: Mapping[str, A
             name = each.name.value
             if name not in seen:
                 seen.add(name)
-                if fragments[name].directives or _has_directives(fragments[name].selection_set, fragments, seen):
+                if fragments[name].directives or has_directives(fragments[name].selection_set, fragments, seen):
                     return True
-        elif _has_directives(getattr(each, "selection_set", None), fragments, seen):
+        elif has_directives(getattr(each, "selection_set", None), fragments, seen):
             return True
     return False
 

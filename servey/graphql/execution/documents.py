@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from graphql import (
@@ -23,6 +23,7 @@ from servey.compat.graphql import drop_tokens, unlink_tokens
 from servey.core.settings import Settings
 from servey.graphql.execution.completion import Plans
 from servey.graphql.execution.limits import LimitExceeded, check_limits
+from servey.graphql.execution.single import SingleField
 
 _MAX_CACHED = 1000
 _MAX_CACHED_TOKENS = 50_000
@@ -44,19 +45,22 @@ class BadDocument(Exception):
 
 @dataclass(frozen=True)
 class Document:
-    """A valid document with its compiled selections."""
+    """A valid document with its compiled selections.
+
+    Shape: ``kinds`` are the types of its operations by name, and by None that of the only one; ``requested`` are the names
+    of operations that have been executed, ``singles`` those that are compiled, or None if they cannot be.
+    """
 
     node: DocumentNode
-    operations: dict[str | None, OperationDefinitionNode]
+    kinds: Mapping[str | None, OperationType]
     plans: Plans = field(default_factory=dict)
+    requested: set[str | None] = field(default_factory=set)
+    singles: dict[str | None, SingleField | None] = field(default_factory=dict)
     weight: int = 1
 
     def kind(self, name: str | None) -> OperationType | None:
         """Return the type of the operation with this name, or None if it does not exist or the name is ambiguous."""
-        found = self.operations.get(name)
-        if name is None and len(self.operations) == 1:
-            found = next(iter(self.operations.values()))
-        return None if found is None or (name is None and len(self.operations) > 1) else found.operation
+        return self.kinds.get(name)
 
 
 class Documents:
@@ -117,10 +121,11 @@ class Documents:
         if errors:
             raise BadDocument(errors)
         drop_tokens(node)
-        operations = {
-            each.name.value if each.name else None: each
-            for each in node.definitions
-            if isinstance(each, OperationDefinitionNode)
+        operations = [each for each in node.definitions if isinstance(each, OperationDefinitionNode)]
+        kinds: dict[str | None, OperationType] = {
+            each.name.value: each.operation for each in operations if each.name is not None
         }
+        if len(operations) == 1:
+            kinds[None] = operations[0].operation
         # A long comment has no tokens, but the text is the key.
-        return Document(node, operations, weight=node.token_count + len(text) // 400 + 1)
+        return Document(node, kinds, weight=node.token_count + len(text) // 400 + 1)

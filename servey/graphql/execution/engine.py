@@ -20,6 +20,7 @@ from servey.graphql.execution.documents import BadDocument, Document, Documents
 from servey.graphql.execution.limits import LimitExceeded
 from servey.graphql.execution.operation import Operation, verify_token
 from servey.graphql.execution.resolvers import resolver_of
+from servey.graphql.execution.single import single_field
 from servey.graphql.failures import INVALID_DOCUMENT, INVALID_PARAMS, document_failures, field_failure, request_failure
 from servey.graphql.requests import GraphQLRequest, has_many_values
 from servey.graphql.schema.build import build_schema
@@ -106,14 +107,25 @@ class Engine:
 
     async def execute(self, document: Document, request: GraphQLRequest, operation: Operation) -> Answer:
         """Return the response to a query or a mutation."""
+        observer, name = self.runtime.observer, request.operation_name
+        is_traced = observer is not None and observer.tracer is not None
+        single = document.singles.get(name)
+        given = None if single is None or is_traced else single.given(request.variables)
+        if single is not None and given is not None:
+            answer = await single.answer(given, operation)
+            if answer is not None:
+                return answer
         executor = await self._executor_of(document, request, operation)
         if not isinstance(executor, CompilingExecutor):
             return executor
-        observer, kind = self.runtime.observer, document.kind(request.operation_name)
-        if observer is None or observer.tracer is None or kind is None:
-            return await self._result(executor, operation)
-        with observer.operating(kind.value, request.operation_name):
-            return await self._result(executor, operation)
+        try:
+            kind = document.kind(name)
+            if observer is None or observer.tracer is None or kind is None:
+                return await self._result(executor, operation)
+            with observer.operating(kind.value, name):
+                return await self._result(executor, operation)
+        finally:
+            executor.unlink()
 
     async def subscribe(
         self, document: Document, request: GraphQLRequest, operation: Operation
@@ -148,6 +160,7 @@ class Engine:
         except Exception as error:
             yield {"errors": self._failures([GraphQLError("", original_error=error)], operation)}
         finally:
+            executor.unlink()
             close = getattr(source, "aclose", None)
             if close is not None:
                 await close()
@@ -177,6 +190,7 @@ class Engine:
             known = document.kind(request.operation_name) is not None
             return document_failures(made, INVALID_PARAMS if known else INVALID_DOCUMENT)
         made.plans = document.plans
+        _compile_second(document, request.operation_name, made)
         return made  # type: ignore[no-any-return]
 
     async def _result(self, executor: Any, operation: Operation, serially: bool | None = None) -> Answer:
@@ -192,6 +206,14 @@ class Engine:
 
     def _failures(self, errors: list[GraphQLError], operation: Operation) -> list[Mapping[str, Any]]:
         return [field_failure(error, self.runtime, operation.context.request_id) for error in errors]
+
+
+def _compile_second(document: Document, name: str | None, executor: CompilingExecutor) -> None:
+    """Compile an operation that is requested for the second time: most documents that come once never come again."""
+    if name not in document.requested:
+        document.requested.add(name)
+    elif name not in document.singles:
+        document.singles[name] = single_field(executor)
 
 
 def is_subscription(document: Document, request: GraphQLRequest) -> bool:

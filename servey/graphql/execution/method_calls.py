@@ -22,7 +22,8 @@ from servey.graphql.execution.methods import BatchedField, MethodField, sent
 from servey.graphql.execution.operation import Operation
 from servey.graphql.execution.siblings import Siblings
 
-_IMMUTABLE = (str, int, float, bool, type(None), enum.Enum, dt.date, dt.time, dt.timedelta, Decimal, UUID)
+IMMUTABLE = (str, int, float, bool, type(None), enum.Enum, dt.date, dt.time, dt.timedelta, Decimal, UUID)
+"""The types of arguments that several calls may share."""
 
 Finish: TypeAlias = Callable[[Any, Operation], Any]
 """Completes a value; any exception means that graphql-core completes it."""
@@ -82,7 +83,7 @@ def selected_methods(
                 )
             except Exception:
                 return None
-            if not all(isinstance(value, _IMMUTABLE) for value in given.values()):
+            if not all(isinstance(value, IMMUTABLE) for value in given.values()):
                 return None
         found.append(SelectedMethod(method, details, given))
     return found

@@ -1,4 +1,4 @@
-"""Fields that call a method of their object: one call for each object, or one for many of them."""
+"""Fields that call an action: a function, or a method of their object, for one object or for many of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,25 @@ from servey.core.actions import BatchInvoker
 from servey.graphql.execution.batches import Batch
 from servey.graphql.execution.operation import Operation
 from servey.graphql.schema.shapes import Field, Place
+
+
+class ActionField:
+    """The resolver of a root field that calls a function. `SingleField` calls `value` itself."""
+
+    def __init__(self, field: Field, plan: Plan) -> None:
+        self._plan = plan
+        self._place = field.place
+
+    def __call__(self, source: Any, info: Any, /, **arguments: Any) -> Any:
+        operation: Operation = info.context
+        if operation.outcome is not None:
+            return operation.outcome.take()
+        return self.value(operation, sent(arguments))
+
+    async def value(self, operation: Operation, given: dict[str, Any]) -> Any:
+        """Return the function's result."""
+        operation.needs_caller |= self._plan.guarded
+        return shown(await called(operation, self._plan, given), self._place)
 
 
 class MethodField:

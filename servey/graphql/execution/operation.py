@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from starlette.requests import Request
@@ -27,11 +28,25 @@ async def verify_token(context: Context) -> None:
             pass
 
 
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What the call of a root field returned or raised, for graphql-core to complete it."""
+
+    value: Any = None
+    error: Exception | None = None
+
+    def take(self) -> Any:
+        """Return the value. Errors: that of the call."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
 class Operation:
     """What the fields of one operation share. Each action call gets its own context.
 
     Shape: ``scope`` and ``receive`` belong to the HTTP request of the operation; ``needs_caller`` is set if a root field
-    rejects anonymous callers.
+    rejects anonymous callers; ``outcome`` is that of the only root field if it has been called already.
     """
 
     def __init__(
@@ -44,6 +59,7 @@ class Operation:
         self.calls: int = 0
         self.needs_caller: bool = False
         self.exceeded: LimitExceeded | None = None
+        self.outcome: Outcome | None = None
         self.batches: dict[Action, Batch] = {}
         self._max_nodes = max_nodes
         self._concurrency = concurrency
@@ -83,9 +99,14 @@ class Operation:
         if self._is_stopped:
             raise ActionError(503, "cancelled", "The operation was cancelled")
         context = self.context.another()
-        if plan.injection is not None or context.runtime.job_owner is not None:
-            request = Request({**self.scope, "state": dict(self.scope.get("state", {}))}, self.receive)
-            context.resources = Resources(request=request, app=self.context.runtime.app, closes_elsewhere=True)
+        runtime = context.runtime
+        if plan.injection is not None or runtime.job_owner is not None:
+            # A request of its own, since its `state` is that of one call.
+            scope = {**self.scope, "state": dict(self.scope.get("state", {}))}
+            request = None if runtime.job_owner is None else Request(scope, self.receive)
+            context.resources = Resources(
+                request=request, scope=scope, receive=self.receive, app=runtime.app, closes_elsewhere=True
+            )
         return context
 
     def defer_close(self, context: Context) -> None:

@@ -13,7 +13,7 @@ from servey.calls.outcomes import Stream
 from servey.calls.validation_errors import without_inputs
 from servey.events.items import Event
 from servey.events.subscriptions import Subscription, open_subscription
-from servey.graphql.execution.methods import BatchedField, MethodField, called, sent, shown
+from servey.graphql.execution.methods import ActionField, BatchedField, MethodField, called, sent
 from servey.graphql.execution.operation import Operation
 from servey.graphql.schema.build import Resolve
 from servey.graphql.schema.fields import ChannelField
@@ -29,18 +29,16 @@ def resolver_of(runtime: Runtime, each: Field | ChannelField) -> Resolve:
         return _of_channel(each, runtime)
     plan = runtime.plan(each.action)
     if each.action.class_name is None:
-        return _of_action(each, plan)
+        return _of_stream(each, plan) if each.action.signature.streams else ActionField(each, plan)
     if each.action.batch_invoker is not None:
         return BatchedField(each, plan, each.action.batch_invoker)
     return MethodField(each, plan)
 
 
-def _of_action(each: Field, plan: Plan) -> Resolve:
-    finish = _stream if each.action.signature.streams else _finished
-
+def _of_stream(each: Field, plan: Plan) -> Resolve:
     def resolve(source: Any, info: Any, /, **arguments: Any) -> Any:
         info.context.needs_caller |= plan.guarded
-        return finish(called(info.context, plan, sent(arguments)), each.place)
+        return _stream(called(info.context, plan, sent(arguments)), each.place)
 
     return resolve
 
@@ -75,10 +73,6 @@ async def _values(opened: Subscription, place: Place) -> AsyncIterator[Any]:
             logger.warning("channel '%s': an event does not fit its type and is skipped: %s", item.channel.name, text)
             continue
         yield value
-
-
-async def _finished(result: Any, place: Place) -> Any:
-    return shown(await result, place)
 
 
 async def _stream(result: Any, place: Place) -> AsyncIterator[Any]:
