@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Generic, TypeAlias, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
@@ -82,7 +82,7 @@ class WebsocketEventChannel(Generic[T]):
         Errors: EventError if the event does not fit the event type; ServeyError for ``on_success`` outside a call.
         """
         message = Message(self.name, _serialized(self.event, self.name, event), subscriber_id, subject)
-        return _submit(self, lambda process: process.publish(message, history=self.history), on_success=on_success)
+        return _submit(self, partial(_send, message, self.history), on_success=on_success)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ class BackgroundActionChannel(Generic[T]):
         ``on_success`` outside a call.
         """
         payload = self._payload_of(event)
-        return _submit(self, lambda process: process.enqueue_event(self, payload), on_success=on_success)
+        return _submit(self, partial(_enqueue, self, payload), on_success=on_success)
 
     def _payload_of(self, event: Any) -> Payload:
         validate, given = self.action.params.validator.validate_python, {self.parameter: event}
@@ -171,7 +171,7 @@ class WebhookEventChannel(Generic[T]):
         Errors: EventError if the event does not fit the event type; ServeyError for ``on_success`` outside a call.
         """
         payload = _serialized(self.event, self.name, event)
-        return _submit(self, lambda process: process.enqueue_event(self, payload), on_success=on_success)
+        return _submit(self, partial(_enqueue, self, payload), on_success=on_success)
 
 
 EventChannel: TypeAlias = WebsocketEventChannel[Any] | BackgroundActionChannel[Any] | WebhookEventChannel[Any]
@@ -336,19 +336,25 @@ def _event_error(name: str, error: ValidationError, skipped: int) -> EventError:
     return EventError(f"channel '{name}': the event does not fit its type: {place}: {first['msg']}")
 
 
-def _submit(channel: EventChannel, deliver: Callable[[Process], Awaitable[None]], *, on_success: bool) -> Published:
+def _send(message: Message, history: int, process: Process) -> Published:
+    return process.submit_event(message, history=history)
+
+
+def _enqueue(
+    channel: BackgroundActionChannel[Any] | WebhookEventChannel[Any], payload: bytes | Payload, process: Process
+) -> Published:
+    return process.submit(lambda: process.enqueue_event(channel, payload), lane=f"channel {channel.name}")
+
+
+def _submit(channel: EventChannel, submit: Callable[[Process], Published], *, on_success: bool) -> Published:
     """Deliver on the app's event loop, in order within the channel; in a worker thread, wait until it is done."""
     process = current_process(lambda process: channel in process.catalog.channels)
-
-    def submit() -> Published:
-        return process.submit(lambda: deliver(process), lane=f"channel {channel.name}")
-
     if not on_success:
-        return submit()
+        return submit(process)
     context = running_context()
     if context is None:
         raise ServeyError(no_call_to_wait_for("publish"))
-    context.hold_until_success(submit)
+    context.hold_until_success(partial(submit, process))
     held: Published = Submitted()
     held.value = None
     return held

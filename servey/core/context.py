@@ -318,6 +318,8 @@ def current_process(owns: Callable[[Process], bool] = lambda process: True) -> P
     context = running_context()
     if context is not None:
         return context.runtime
+    if len(_running) == 1:
+        return _running[0]
     running = running_processes()
     candidates = [process for process in running if owns(process)] or running
     if len(candidates) == 1:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -89,6 +89,24 @@ class Bus(Protocol):
         ...
 
 
+class LocalBus(Bus, Protocol):
+    """A bus within one process: publishing calls its listeners."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether publishing never waits."""
+        ...
+
+    def listen(self, channel: str, receive: Callable[[Message], None]) -> AbstractContextManager[None]:
+        """Call ``receive`` with everything published on a channel from now on, in the context of the caller of this."""
+        ...
+
+
+def local_bus(bus: Bus) -> LocalBus | None:
+    """The bus if publishing on it never waits, else None."""
+    return cast(LocalBus, bus) if getattr(bus, "is_local", False) else None
+
+
 class Submitted(Generic[T]):
     """Work that runs on the app's event loop. Await it for its result; it runs even if nobody awaits it. In a worker
     thread it is already finished and ``value`` is its result.
@@ -104,6 +122,20 @@ class Submitted(Generic[T]):
     def __await__(self) -> Generator[Any, None, T]:
         if self._done is not None:
             self.value = yield from asyncio.shield(self._done).__await__()
+        return self.value
+
+
+class Finished(Submitted[T]):
+    """Work that is finished. Awaiting it lets other tasks run once, so that a loop that awaits only this blocks nobody."""
+
+    __slots__ = ()
+
+    def __init__(self, value: T) -> None:
+        self._done = None
+        self.value = value
+
+    def __await__(self) -> Generator[Any, None, T]:
+        yield
         return self.value
 
 

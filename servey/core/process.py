@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from servey.core.access import Authorizer, TokenSource
 from servey.core.clock import Clock
-from servey.core.messages import Bus, Message, Submitted
+from servey.core.messages import Bus, Message, Published, Submitted
 from servey.core.payloads import Payload
 from servey.core.queues import Queue
 
@@ -140,6 +140,10 @@ class Process(Protocol):
 
         Errors: ServeyError if there is no event loop.
         """
+        ...
+
+    def submit_event(self, message: Message, *, history: int = 0) -> Published:
+        """Publish a message as `submit` does, in order within its channel. Errors: ServeyError if there is no event loop."""
         ...
 
     async def publish(self, message: Message, *, history: int = 0) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from servey.core.access import Authorization
 from servey.core.channels import WebsocketEventChannel
 from servey.core.errors import Overloaded, Restarting
-from servey.core.messages import Gap, Message, Position
+from servey.core.messages import Gap, Message, Position, local_bus
 from servey.core.process import Process
 from servey.events.items import Event, Lost
 from servey.events.subscriptions import Subscription, check_access
@@ -50,22 +50,39 @@ class Feed:
 
     async def _run(self) -> None:
         try:
+            local = local_bus(self._bus)
+            if local is not None:
+                with local.listen(self.channel.name, self._receive):
+                    await self._start()
+                    await asyncio.get_running_loop().create_future()  # until this is cancelled
             async with self._bus.subscribe(self.channel.name) as arrivals:
-                if self.channel.history:
-                    self.position = (await self._bus.recall(self.channel.name, None)).position
-                self.ready.set_result(None)
+                await self._start()
                 async for arrival in arrivals:
                     await self._accept(arrival)
         except Exception as error:
-            if not self.ready.done():
-                self.ready.set_exception(error)
-            else:
-                self._metrics.add(TASK_RESTARTS, "events")
-                logger.exception(
-                    "the feed of channel '%s' failed; its subscribers have to reconnect", self.channel.name
-                )
-            for member in tuple(self.members):
-                member.end(Restarting())
+            self._fail(error)
+
+    async def _start(self) -> None:
+        if self.channel.history:
+            self.position = (await self._bus.recall(self.channel.name, None)).position
+        self.ready.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(error)
+        else:
+            self._metrics.add(TASK_RESTARTS, "events")
+            text = "the feed of channel '%s' failed; its subscribers have to reconnect"
+            logger.error(text, self.channel.name, exc_info=error)
+        for member in tuple(self.members):
+            member.end(Restarting())
+
+    def _receive(self, message: Message) -> None:
+        """Emit an event of a local bus, which loses none."""
+        try:
+            self._emit(message)
+        except Exception as error:
+            self._fail(error)
 
     async def _accept(self, arrival: Message | Gap) -> None:
         at = self.position

@@ -33,7 +33,7 @@ _SAMPLE_SECONDS = 1
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Metric:
     """One metric: its Prometheus name, kind, help text and label names.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi.exceptions import RequestValidationError
@@ -190,12 +190,17 @@ class Observer:
         propagate.inject(carrier)
         return carrier
 
-    @contextmanager
-    def sending(self, system: str, destination: str) -> Iterator[dict[str, str]]:
+    def sending(self, system: str, destination: str) -> AbstractContextManager[dict[str, str]]:
         """A producer span around sending to a queue or a bus; yields the trace context to send along."""
         recording = current_recording()
         if recording is not None:
             recording.add_sent(system, destination)
+        if self.tracer is None and not self._durations:
+            return nullcontext({})
+        return self._sending(system, destination)
+
+    @contextmanager
+    def _sending(self, system: str, destination: str) -> Iterator[dict[str, str]]:
         attributes = _messaging(system, destination, "send", "send")
         with self._timed(SEND_DURATION, attributes):
             if self.tracer is None:

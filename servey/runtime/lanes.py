@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
-from typing import TypeVar
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, TypeVar
 
-from servey.core.errors import Overloaded
+from servey.calls.steps import resume_coroutine
+from servey.core.errors import ActionError, Overloaded
+from servey.core.messages import Finished
+
+logger: logging.Logger = logging.getLogger("servey")
 
 T = TypeVar("T")
 
@@ -54,6 +59,28 @@ class Lanes:
             if not lane.members:
                 del self._lanes[name]
 
+    def begin(
+        self, name: str, work: Callable[[], Awaitable[T]]
+    ) -> Finished[T] | tuple[Coroutine[Any, Any, T], Context]:
+        """Run the first step of `run` without a task: ``work`` must not depend on the current task until it waits.
+
+        Shape: what has to run in a task and its context, unless the work is finished.
+        """
+        context = copy_context()
+        is_free = name not in self._lanes
+        step = _awaiting(work) if is_free else self.run(name, work)
+        try:
+            waits_for = context.run(step.send, None)
+            if is_free:  # but it waits, so others have to wait for it
+                rest = _finish(step, waits_for)
+                step = self.run(name, lambda: rest)
+                waits_for = context.run(step.send, None)
+        except StopIteration as done:
+            return Finished(done.value)
+        except Exception as error:
+            return _fail(error), context
+        return _finish(step, waits_for), context
+
     async def _take_turn(self, lane: _Lane, work: Callable[[], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
         started_at = loop.time()
@@ -69,3 +96,25 @@ class Lanes:
         finally:
             self._active.discard(turn)
             _turns.reset(token)
+
+
+async def _awaiting(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()
+
+
+async def _finish(step: Coroutine[Any, Any, T], waits_for: Any) -> T:
+    found: T = await resume_coroutine(step, waits_for)
+    return found
+
+
+async def _fail(error: Exception) -> Any:
+    raise error
+
+
+def log_failure(task: asyncio.Task[Any]) -> None:
+    """Log the error of submitted work: who submitted it may not await the result."""
+    error = None if task.cancelled() else task.exception()
+    if isinstance(error, ActionError):
+        logger.error("publishing an event or enqueueing a job failed: %s", error)
+    elif error is not None:
+        logger.error("publishing an event or enqueueing a job failed", exc_info=error)

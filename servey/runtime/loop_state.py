@@ -51,6 +51,10 @@ class LoopState:
             raise RuntimeError("the event loop no longer exists")
         return loop
 
+    def is_of(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether this state belongs to an event loop."""
+        return self._loop() is loop
+
     @cached_property
     def threads(self) -> Threads:
         """Worker threads for plain ``def`` actions."""
@@ -119,6 +123,8 @@ class LoopStates:
         """The state that code on the loop ``here`` uses: that of its own lifespan, else that of the latest one, else that
         of the loop itself; None if there is neither a lifespan nor a loop. In a worker thread, its loop counts.
         """
+        if here is not None and len(self._running) == 1 and self._running[0].is_of(here):
+            return self._running[0]  # nearly always
         if here is None and len(self._running) != 1:
             here = loop_of_thread()
         if here is None:

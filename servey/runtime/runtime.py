@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from servey.caching.results import Results
@@ -24,8 +26,8 @@ from servey.core.catalog import Catalog
 from servey.core.channels import BackgroundActionChannel, WebhookEventChannel, WebsocketEventChannel
 from servey.core.clock import Clock
 from servey.core.context import Context, Transport, forget_running, note_created, note_running
-from servey.core.errors import ActionError, ConfigError, ServeyError
-from servey.core.messages import Bus, Message, Submitted
+from servey.core.errors import ConfigError, ServeyError
+from servey.core.messages import Bus, Finished, Message, Published, Submitted, local_bus
 from servey.core.payloads import Payload
 from servey.core.queues import Queue, check_delay
 from servey.core.settings import Settings
@@ -34,6 +36,7 @@ from servey.events.feeds import Subscriptions
 from servey.observability.metrics import PUBLISHED, Metrics
 from servey.observability.telemetry import Observer, observer_of, sending
 from servey.runtime.health import register_gauges
+from servey.runtime.lanes import log_failure
 from servey.runtime.loop_state import LoopState, LoopStates, loop_of_thread, running_loop
 from servey.runtime.parts import PartMaker, Parts, attach
 from servey.runtime.signals import set_on_shutdown_signal
@@ -177,16 +180,31 @@ class Runtime:
                 "in tests, use `with TestClient(app)`; in an ASGI server, keep its lifespan support on"
             )
         if here is state.loop:
-            task = state.loop.create_task(state.lanes.run(lane, work))
-            self.keep(task)
-            task.add_done_callback(_log_failure)
-            return Submitted(task)
+            return self._start(state, state.lanes.run(lane, work))
         elsewhere = asyncio.run_coroutine_threadsafe(state.lanes.run(lane, work), state.loop)
         if here is not None:
             return Submitted(asyncio.wrap_future(elsewhere, loop=here))
         done: Submitted[T] = Submitted()
         done.value = elsewhere.result()
         return done
+
+    def submit_event(self, message: Message, *, history: int = 0) -> Published:
+        """Publish a message as `submit` does, in order within its channel; on a local bus at once."""
+        lane, work = f"channel {message.channel}", partial(self.publish, message, history=history)
+        here = running_loop()
+        state = None if here is None else self._states.home(here)
+        if state is None or state.loop is not here or not self.is_running or local_bus(state.bus) is None:
+            return self.submit(work, lane=lane)
+        begun = state.lanes.begin(lane, work)
+        return begun if isinstance(begun, Finished) else self._start(state, *begun)
+
+    def _start(
+        self, state: LoopState, work: Coroutine[Any, Any, T], in_context: contextvars.Context | None = None
+    ) -> Submitted[T]:
+        task = state.loop.create_task(work, context=in_context)
+        self.keep(task)
+        task.add_done_callback(log_failure)
+        return Submitted(task)
 
     def enqueue(
         self,
@@ -348,15 +366,6 @@ class Runtime:
 
 async def _nothing() -> None:
     pass
-
-
-def _log_failure(task: asyncio.Task[Any]) -> None:
-    # The publisher may not await the result.
-    error = None if task.cancelled() else task.exception()
-    if isinstance(error, ActionError):
-        logger.error("publishing an event or enqueueing a job failed: %s", error)
-    elif error is not None:
-        logger.error("publishing an event or enqueueing a job failed", exc_info=error)
 
 
 class OpenContext:

@@ -1,89 +1,16 @@
-"""The in-memory bus, and what both buses share: Broadcaster with backends of our own.
-
-Each process has one Broadcaster subscription for each channel. Broadcaster's own backends lose their subscribers when
-Redis restarts.
-"""
+"""The in-memory bus: publishing calls the listeners of a channel, one after the other, before it returns."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
-
-from broadcaster import Broadcast, BroadcastBackend
-from broadcaster import Event as Broadcasted
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, field
 
 from servey.core.messages import Gap, Message, Past, Position
-
-WAITING_EVENTS = 10_000
-"""The most events that may be queued between a backend and its listener; then publishing waits."""
-
-
-class Listening:
-    """A Broadcaster that connects on first use."""
-
-    def __init__(self, backend: BroadcastBackend) -> None:
-        self._broadcast = Broadcast(backend=backend)
-        self._connected: asyncio.Task[None] | None = None
-
-    @asynccontextmanager
-    async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[Message | Gap]]:
-        """Everything that the backend receives for a channel from now on."""
-        if self._connected is None:
-            self._connected = asyncio.create_task(self._broadcast.connect())
-        await asyncio.shield(self._connected)
-        async with self._broadcast.subscribe(channel) as subscriber:
-            yield _arrivals(subscriber)
-
-    async def publish(self, channel: str, message: Any) -> None:
-        """Publish a message with the backend."""
-        await self._broadcast.publish(channel, message)
-
-    async def aclose(self) -> None:
-        """Disconnect."""
-        if self._connected is not None:
-            await self._connected
-            await self._broadcast.disconnect()
-
-
-async def _arrivals(subscriber: Any) -> AsyncIterator[Message | Gap]:
-    while True:
-        yield (await subscriber.get()).message
-
-
-class MemoryBackend(BroadcastBackend):
-    """Delivers events within this process."""
-
-    def __init__(self) -> None:
-        self.channels: set[str] = set()
-        self._queue: asyncio.Queue[Broadcasted] = asyncio.Queue(WAITING_EVENTS)
-
-    async def connect(self) -> None:
-        """Does nothing: there is no connection."""
-
-    async def disconnect(self) -> None:
-        """Does nothing: there is no connection."""
-
-    async def subscribe(self, group: str) -> None:
-        """Deliver a channel's events from now on."""
-        self.channels.add(group)
-
-    async def unsubscribe(self, group: str) -> None:
-        """Stop delivering a channel's events."""
-        self.channels.discard(group)
-
-    async def publish(self, channel: str, message: Any) -> None:
-        """Deliver an event if the channel has a subscriber; wait while the queue is full."""
-        if channel in self.channels:
-            await self._queue.put(Broadcasted(channel, message))
-
-    async def next_published(self) -> Broadcasted:
-        """The next event."""
-        return await self._queue.get()
 
 
 @dataclass
@@ -107,35 +34,78 @@ class MemoryBus:
     """A bus within one process; its history is lost when the process ends."""
 
     def __init__(self) -> None:
-        self._backend = MemoryBackend()
-        self._listening = Listening(self._backend)
+        self._listeners: dict[str, list[Callable[[Message], None]]] = {}
         self._histories: dict[str, History] = {}
+        self._delivering: set[str] = set()
 
-    def subscribe(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[Message | Gap]]:
+    @property
+    def is_local(self) -> bool:
+        """Whether publishing never waits; not in a subclass or an object with methods of its own."""
+        return type(self) is MemoryBus and self.__dict__.keys() == _FIELDS
+
+    @contextmanager
+    def listen(self, channel: str, receive: Callable[[Message], None]) -> Iterator[None]:
+        """Call ``receive`` with everything published on a channel from now on, in the context of the caller of this."""
+        context = copy_context()
+
+        def run(message: Message) -> None:
+            context.run(receive, message)
+
+        self._listeners.setdefault(channel, []).append(run)
+        try:
+            yield
+        finally:
+            listeners = self._listeners[channel]
+            listeners.remove(run)
+            if not listeners:
+                del self._listeners[channel]
+
+    @asynccontextmanager
+    async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[Message | Gap]]:
         """Everything published on a channel from now on."""
-        return self._listening.subscribe(channel)
+        arrivals: asyncio.Queue[Message] = asyncio.Queue()
+        with self.listen(channel, arrivals.put_nowait):
+            yield _arrivals(arrivals)
 
     async def publish(self, message: Message, *, history: int = 0) -> None:
         """Publish a message."""
+        channel = message.channel
+        # An event filter that publishes: its event comes after the one that it filters.
+        while channel in self._delivering:  # noqa: ASYNC110
+            await asyncio.sleep(0)
         if history:
-            past = self._history_of(message.channel)
+            past = self._history_of(channel)
             if past.messages.maxlen != history:
                 past.messages = deque(past.messages, history)
             past.offset += 1
-            message = replace(message, position=Position(past.epoch, past.offset))
+            position = Position(past.epoch, past.offset)
+            message = Message(channel, message.payload, message.subscriber_id, message.subject, position)
             past.messages.append(message)
-        await self._listening.publish(message.channel, message)
+        if channel in self._listeners:
+            self._delivering.add(channel)
+            try:
+                for receive in tuple(self._listeners[channel]):
+                    receive(message)
+            finally:
+                self._delivering.discard(channel)
 
     async def recall(self, channel: str, after: Position | None) -> Past:
         """The messages after a position."""
         return self._history_of(channel).since(after)
 
     async def aclose(self) -> None:
-        """Disconnect."""
-        await self._listening.aclose()
+        """Does nothing: there is no connection."""
 
     def _history_of(self, channel: str) -> History:
         # Bounded, because only channels of the catalog are used.
         if channel not in self._histories:
             self._histories[channel] = History(deque(maxlen=0))
         return self._histories[channel]
+
+
+_FIELDS = MemoryBus().__dict__.keys()
+
+
+async def _arrivals(arrived: asyncio.Queue[Message]) -> AsyncIterator[Message | Gap]:
+    while True:
+        yield await arrived.get()

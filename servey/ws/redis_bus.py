@@ -1,5 +1,8 @@
 """The Redis bus: pub/sub for live events, a stream for the history of a channel, and reconnection.
 
+It is Broadcaster with a backend of our own: one subscription of each process for each channel. Broadcaster's own backend
+loses its subscribers when Redis restarts.
+
 A position is an epoch and an offset. A restart of the Redis server starts a new epoch, because the server may have lost its
 last second. The last offset of the old epoch is stored: positions up to it stay valid, later ones do not.
 """
@@ -12,10 +15,10 @@ import logging
 import random
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from broadcaster import BroadcastBackend
+from broadcaster import Broadcast, BroadcastBackend
 from broadcaster import Event as Broadcasted
 from pydantic_core import from_json, to_json
 from redis import asyncio as redis
@@ -29,11 +32,12 @@ from servey.compat.redis_location import async_pool
 from servey.core.errors import Overloaded
 from servey.core.messages import Gap, Message, Past, Position
 from servey.observability.metrics import Metrics
-from servey.ws.memory_bus import WAITING_EVENTS, Listening
 
 logger: logging.Logger = logging.getLogger("servey")
 
 ERRORS = (RedisError, OSError, TimeoutError, EOFError)
+_WAITING_EVENTS = 10_000
+"""The most events that may be queued between Redis and the listener."""
 _ANSWER_SECONDS = 2.0
 _ACKNOWLEDGE_SECONDS = 2.0
 _SILENCE_SECONDS = 3.0
@@ -113,7 +117,7 @@ class RedisBackend(BroadcastBackend):
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._changing = asyncio.Lock()
         self._pubsub: Any = None
-        self._queue: asyncio.Queue[Broadcasted] = asyncio.Queue(WAITING_EVENTS)
+        self._queue: asyncio.Queue[Broadcasted] = asyncio.Queue(_WAITING_EVENTS)
         self._task: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
@@ -212,6 +216,38 @@ class RedisBackend(BroadcastBackend):
                     await self._queue.put(Broadcasted(channel, Gap()))  # type: ignore[arg-type]
 
 
+class _Listening:
+    """A Broadcaster that connects on first use."""
+
+    def __init__(self, backend: BroadcastBackend) -> None:
+        self._broadcast = Broadcast(backend=backend)
+        self._connected: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[Message | Gap]]:
+        """Everything that the backend receives for a channel from now on."""
+        if self._connected is None:
+            self._connected = asyncio.create_task(self._broadcast.connect())
+        await asyncio.shield(self._connected)
+        async with self._broadcast.subscribe(channel) as subscriber:
+            yield _arrivals(subscriber)
+
+    async def publish(self, channel: str, message: Any) -> None:
+        """Publish a message with the backend."""
+        await self._broadcast.publish(channel, message)
+
+    async def aclose(self) -> None:
+        """Disconnect."""
+        if self._connected is not None:
+            await self._connected
+            await self._broadcast.disconnect()
+
+
+async def _arrivals(subscriber: Any) -> AsyncIterator[Message | Gap]:
+    while True:
+        yield (await subscriber.get()).message
+
+
 class RedisBus:
     """A bus between processes over one Redis."""
 
@@ -234,7 +270,7 @@ class RedisBus:
         self._prefix = f"{prefix}events:{database}:"
         self._keys = f"{prefix}channel:"
         self._backend = RedisBackend(self._client, self._prefix)
-        self._listening = Listening(self._backend)
+        self._listening = _Listening(self._backend)
         self._publish = self._client.register_script(PUBLISH)
         self._recall = self._client.register_script(RECALL)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 
 import httpx
 import pytest
@@ -11,16 +12,20 @@ from fastapi.testclient import TestClient
 from servey import (
     WEB_POST,
     Context,
+    Parts,
     Servey,
     Settings,
     action,
     background_action_channel,
     create_app,
+    current_context,
     websocket_event_channel,
 )
-from servey.core.errors import Overloaded
+from servey.core.errors import Overloaded, ServeyError
+from servey.core.messages import Message
 from servey.events.subscriptions import open_subscription
 from servey.runtime.lanes import Lanes
+from servey.ws.memory_bus import MemoryBus
 from tests.serving import redis_server
 
 pytestmark = pytest.mark.anyio
@@ -87,6 +92,110 @@ async def test_unawaited_events_keep_their_order():
             news.publish(number)
         await asyncio.to_thread(news.publish, 100)
         assert [(await anext(subscription)).value for _ in range(101)] == list(range(101))
+
+
+async def test_publishing_in_a_loop_lets_other_tasks_run():
+    app = create_app(channels=[news], settings=Settings(env="dev"))
+    async with app.runtime.lifespan(), asyncio.timeout(5):
+        finished = asyncio.create_task(asyncio.sleep(0, "other"))
+        for number in range(3):
+            await news.publish(number)
+        assert finished.done()
+
+
+async def test_a_filter_that_publishes_does_not_change_the_order_for_others():
+    def echo(event: int, authorization: object) -> bool:
+        if event < 3 and event not in echoed:
+            echoed.add(event)
+            echoes.publish(event + 10)
+        return True
+
+    echoed: set[int] = set()
+    echoes = websocket_event_channel("echoes", int, event_filter=echo, history=5)
+    app = create_app(channels=[echoes], settings=Settings(env="dev"))
+    async with app.runtime.lifespan(), asyncio.timeout(5):
+        subscriptions = [await open_subscription(app.runtime, "echoes", None) for _ in range(3)]
+        for number in range(3):
+            echoes.publish(number)
+        for subscription in subscriptions:
+            items = [await anext(subscription) for _ in range(6)]
+            assert [item.value for item in items] == [0, 10, 1, 2, 11, 12]
+            assert [item.cursor.partition(":")[2] for item in items] == list("123456")
+
+
+async def test_a_filter_does_not_see_the_call_that_published():
+    def seen_in(event: int, authorization: object) -> bool:
+        try:
+            found.append(current_context().request_id)
+        except ServeyError:
+            found.append(None)
+        return True
+
+    found: list[str | None] = []
+    filtered = websocket_event_channel("filtered", int, event_filter=seen_in)
+
+    @action(triggers=WEB_POST)
+    async def tell(n: int) -> None:
+        await filtered.publish(n)
+
+    app = create_app(actions=[tell], channels=[filtered], settings=Settings(env="dev"))
+    transport = httpx.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http,
+        asyncio.timeout(5),
+    ):
+        subscription = await open_subscription(app.runtime, "filtered", None)
+        assert (await http.post("/actions/tell", json={"n": 1})).status_code == 200
+        assert (await anext(subscription)).value == 1
+    assert found == [None]
+
+
+async def test_a_bus_with_a_publish_of_its_own_is_asked():
+    class Slow(MemoryBus):
+        async def publish(self, message: Message, *, history: int = 0) -> None:
+            await asyncio.sleep(0.01)
+            sent.append(int(message.payload))
+            await super().publish(message, history=history)
+
+    sent: list[int] = []
+    app = create_app(channels=[news], settings=Settings(env="dev"), parts=Parts(bus=lambda settings: Slow()))
+    async with app.runtime.lifespan(), asyncio.timeout(5):
+        subscription = await open_subscription(app.runtime, "news", None)
+        for number in range(3):
+            news.publish(number)
+        assert sent == []
+        await news.publish(3)
+        assert sent == [0, 1, 2, 3]
+        assert [(await anext(subscription)).value for _ in range(4)] == sent
+
+
+async def test_work_that_waits_after_its_first_step_holds_its_lane():
+    lanes, order, gate = Lanes(), [], asyncio.Event()
+
+    async def work(name: str, wait: bool = False) -> str:
+        if wait:
+            await gate.wait()
+        order.append(name)
+        return name
+
+    async def fails() -> None:
+        raise Overloaded("down")
+
+    async with asyncio.timeout(5):
+        assert await lanes.begin("a", lambda: work("a0")) == "a0"
+        waiting = [lanes.begin("a", partial(work, "a1", wait=True)), lanes.begin("a", partial(work, "a2"))]
+        assert await lanes.begin("b", lambda: work("b1")) == "b1"
+        tasks = [asyncio.create_task(rest, context=context) for rest, context in reversed(waiting)]
+        await asyncio.sleep(0)
+        assert order == ["a0", "b1"]
+        gate.set()
+        assert await asyncio.gather(*tasks) == ["a2", "a1"]
+        assert order == ["a0", "b1", "a1", "a2"]
+        failing, context = lanes.begin("a", fails)
+        with pytest.raises(Overloaded):
+            await asyncio.create_task(failing, context=context)
+    assert lanes._lanes == {}
 
 
 async def test_lanes():
