@@ -23,18 +23,18 @@ from servey.core.channels import EventChannel
 from servey.core.errors import ConfigError
 from servey.core.settings import Settings
 from servey.http.compression import with_gzip
-from servey.http.errors import ErrorFunction, checked_errors, log_exceptions_once
+from servey.http.errors import ErrorFunction, checked_errors
 from servey.http.guarded import more_dependencies
 from servey.http.handlers import app_exception_handlers, handle_unexpected_in_host, has_handler
 from servey.http.hosts import guard_routes, host_check_of
 from servey.http.lifespans import MOUNTED, refuse, require_lifespan
 from servey.http.observe import OBSERVED, needs_generic, observe_request
 from servey.http.root_path import below
-from servey.http.web import request_id_of, with_request_id
+from servey.http.web import request_id_of, with_one_request_id, with_request_id
 from servey.jobs.schedule import schedules_of
 from servey.jobs.service import jobs_and_schedules_here
 from servey.layout.frame import stylesheet
-from servey.mounting import joined_lifespan, login_of, mount_all_pages, mount_documents, mount_shared
+from servey.mounting import joined_lifespan, login_of, mount_all_pages, mount_documents, mount_shared, prepare_serving
 from servey.routers.health import mount_health
 from servey.routers.rest.candidates import Narrowed
 from servey.routers.rest.describe import valid_in_3_1
@@ -44,7 +44,6 @@ from servey.routers.statics import Nothing, fallback_app
 from servey.runtime.job_owners import job_owner_of
 from servey.runtime.parts import Parts, has_key
 from servey.runtime.runtime import Runtime
-from servey.runtime.siblings import check_processes
 
 if TYPE_CHECKING:
     from servey.exposure import Exposure
@@ -215,7 +214,7 @@ class Servey(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         root_path = self.runtime.settings.root_path
-        if root_path and scope["type"] != "lifespan" and "app" not in scope:
+        if root_path and scope["type"] != "lifespan" and "app" not in scope and OBSERVED not in scope:
             scope = below(root_path, scope)
         check = self._host_check
         if check is not None and scope["type"] != "lifespan" and not check.allows(scope):
@@ -242,7 +241,7 @@ class Servey(FastAPI):
                     request_id = request_id_of(scope) if OBSERVED in scope else None
                     await found[0](scope, receive, send, found[1], self._generic, request_id)
                     return
-            send = with_request_id(send, request_id_of(scope))
+            send = with_one_request_id(send, scope)
             if self._stack is not None and self._is_unchanged() and not self.root_path:
                 scope["app"] = self
                 await self._stack(scope, receive, send)
@@ -371,8 +370,7 @@ class Servey(FastAPI):
 
     @asynccontextmanager
     async def _serving(self, app: FastAPI, *lifespans: Any) -> AsyncIterator[Mapping[str, Any]]:
-        await check_processes(self.runtime.settings, self.runtime.catalog)
-        log_exceptions_once()
+        await prepare_serving(self.runtime, self._login)
         # The user's lifespan starts before the first call and ends after the last one.
         async with joined_lifespan(app, *lifespans) as state, self.runtime.lifespan():
             yield state

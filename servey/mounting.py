@@ -19,6 +19,7 @@ from servey.core.channels import WebsocketEventChannel
 from servey.core.triggers import McpTrigger, WebPageTrigger
 from servey.graphql.mount import mount_graphql
 from servey.graphql.schema.fields import Fields
+from servey.http.errors import log_exceptions_once
 from servey.http.tokens import scheme_of
 from servey.jobs.routes import mount_jobs
 from servey.layout.frame import stylesheet
@@ -26,6 +27,7 @@ from servey.routers.rest.describe import default_scheme
 from servey.routers.rest.routes import mount_actions
 from servey.runtime.parts import Parts
 from servey.runtime.runtime import Runtime
+from servey.runtime.siblings import check_processes
 
 if TYPE_CHECKING:
     from servey.exposure import Exposure
@@ -120,6 +122,16 @@ def login_of(runtime: Runtime) -> Login | None:
     throttle = Throttle(settings)
     runtime.services.append(throttle.running)
     return authorizer, parts.make_password_authenticator(settings), throttle
+
+
+async def prepare_serving(runtime: Runtime, login: Login | None) -> None:
+    """Do what a server needs before it starts, and a single call does not: checks, log filters, a line about the login."""
+    await check_processes(runtime.settings, runtime.catalog)
+    log_exceptions_once()
+    if login is not None and runtime.settings.login_password is None:
+        from servey.routers.login import announce_generated
+
+        announce_generated(login[1])
 
 
 @asynccontextmanager

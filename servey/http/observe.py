@@ -10,13 +10,13 @@ from servey.core.context import _record
 from servey.http.web import request_id_of
 from servey.observability.access_log import RequestRecord, routed_actions, write_access_line
 from servey.observability.metrics import CALL_SECONDS, CALLS, HTTP_REQUESTS
+from servey.observability.redaction import shown_path
 from servey.observability.telemetry import CLIENT_LEFT, Observer, status_of
 
 OBSERVED = "servey.record"
 """The scope key that marks a request as observed."""
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_MAX_PATH = 300
 
 
 def needs_generic(observer: Observer | None, scope: Scope) -> bool:
@@ -56,6 +56,7 @@ async def observe_request(observer: Observer, app: ASGIApp, scope: Scope, receiv
 
 def _log_and_count(observer: Observer, record: RequestRecord, scope: Scope, started: float) -> None:
     ended = time.perf_counter()
+    record.request_id = request_id_of(scope)  # middleware may have replaced it
     status = record.status or CLIENT_LEFT
     route = scope.get("route")
     template = getattr(route, "path", None) or ""
@@ -64,8 +65,8 @@ def _log_and_count(observer: Observer, record: RequestRecord, scope: Scope, star
     recorded = None if record.recording is None else record.recording.transport
     if actions or recorded is not None:
         transport = recorded or str(getattr(route, "transport", "rest"))
-        # The template: the path itself may contain a secret.
-        title = f"{method} {template or scope['path'][:_MAX_PATH]}"
+        # The template groups calls of one route.
+        title = f"{method} {template or shown_path(scope, None)}"
         observer.end_recording(record, transport, title, status, ended - started)
     for action in actions:
         observer.metrics.add(CALLS, action, "rest", str(status))
@@ -73,8 +74,8 @@ def _log_and_count(observer: Observer, record: RequestRecord, scope: Scope, star
         observer.metrics.observe(CALL_SECONDS, (record.answered or ended) - started, action, "rest")
     observer.metrics.add(HTTP_REQUESTS, method, template, str(status))
     if observer.writer is not None:
-        path = scope["path"][:_MAX_PATH]
-        message = f"{method} {path} {status}"
+        served = getattr(route, "served", None)
+        message = f"{method} {shown_path(scope, None if served is None else served.action)} {status}"
         seconds = ended - started
         write_access_line(
             observer.writer, record, message, status=status, seconds=seconds, method=method, route=template

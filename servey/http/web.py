@@ -79,12 +79,25 @@ def exception_of(raised: BaseException) -> Exception:
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
 
 
+_GIVEN_ID = "servey.given_request_id"
+"""The scope key of the X-Request-ID that the request had when its id was decided."""
+
+
 def request_id_of(scope: Scope) -> str:
-    """Return the request id: the caller's ``X-Request-ID`` if it is safe for headers and logs, else a new one."""
+    """Return the request id: the caller's ``X-Request-ID`` if it is safe for headers and logs, else a new one.
+
+    A middleware may replace it, in the headers of the request or as ``request.state.request_id``.
+    """
     state: dict[str, Any] = scope.setdefault("state", {})
-    if "request_id" not in state:
-        given = header(scope, b"x-request-id")
-        state["request_id"] = given if given is not None and _REQUEST_ID.fullmatch(given) else new_request_id()
+    given = header(scope, b"x-request-id")
+    is_known = "request_id" in state
+    is_replaced = given is not None and given != scope.get(_GIVEN_ID, given)
+    if not is_known or is_replaced:
+        scope[_GIVEN_ID] = given
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            state["request_id"] = given
+        elif not is_known:
+            state["request_id"] = new_request_id()
     return str(state["request_id"])
 
 
@@ -97,6 +110,27 @@ def with_request_id(send: Send, request_id: str) -> Send:
             headers = message.get("headers", ())
             if own not in headers:
                 message["headers"] = [*(pair for pair in headers if pair[0].lower() != b"x-request-id"), own]
+        return send(message)
+
+    return send_with_id
+
+
+def with_one_request_id(send: Send, scope: Scope) -> Send:
+    """Return a ``send`` that adds the request id to a response which middleware may have given one: theirs is kept, once."""
+    request_id_of(scope)  # before middleware replaces it
+
+    def send_with_id(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            headers = message.get("headers", ())
+            own = request_id_of(scope).encode("latin-1")
+            given = [value for name, value in headers if name.lower() == b"x-request-id"]
+            if given != [own]:
+                kept = next((value for value in reversed(given) if value != own), own)
+                scope["state"]["request_id"] = kept.decode("latin-1")
+                message["headers"] = [
+                    *(pair for pair in headers if pair[0].lower() != b"x-request-id"),
+                    (b"x-request-id", kept),
+                ]
         return send(message)
 
     return send_with_id

@@ -1,25 +1,34 @@
-"""Parameters of actions as text for people, without secrets."""
+"""Parameters of actions, and paths of requests, as text for people, without secrets."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PydanticUserError
+from starlette.types import Scope
+
+from servey.compat.starlette import get_route_path
 
 if TYPE_CHECKING:
     from servey.core.actions import Action
 
 HIDDEN = "•••"
 MORE = "…"
+MAX_PATH = 300
 MOST_VALUES = 10_000
 _SECRET_NAMES = re.compile(
     r"passw(or)?d|passphrase|secret|token$|(api|private|access)_?key|credential|authorization", re.IGNORECASE
 )
 """Many a password is a plain ``str``."""
+_CAPABILITIES = frozenset({"subscriber_id"})
+"""Who knows such a value may use it."""
+_PLACES = re.compile(r"{(\w+)(?::\w+)?}")
+_LONG_PART = 20
 _ANYTHING: Mapping[str, Any] = {}
 
 
@@ -36,6 +45,47 @@ def shown_params(action: Action, params: Any, most: int = MOST_VALUES) -> str:
         return json.dumps(shown, indent=2, ensure_ascii=False, default=_type_name, skipkeys=True)
     except (PydanticUserError, RecursionError):
         return hidden_params(params)
+
+
+def shown_path(scope: Scope, action: Action | None) -> str:
+    """Return the path of a request without secrets: see `without_secrets`.
+
+    Without a route nothing is known of its parts, so long ones, which may be tokens, are hidden.
+    """
+    path: str = scope["path"]
+    route = scope.get("route")
+    template: str | None = getattr(route, "path", None)
+    if template is None:
+        return "/".join(part if len(part) < _LONG_PART else HIDDEN for part in path[:MAX_PATH].split("/"))
+    if "{" not in template:
+        return path[:MAX_PATH]
+    secret = _secret_places(action, template)
+    if not secret:
+        return path[:MAX_PATH]
+    below = get_route_path(scope)
+    pattern: re.Pattern[str] | None = getattr(route, "path_regex", None)
+    found = None if pattern is None else pattern.match(below)
+    if found is None:
+        return template
+    start = len(path) - len(below)
+    for first, last in sorted((found.span(name) for name in secret), reverse=True):
+        path = path[: start + first] + HIDDEN + path[start + last :]
+    return path[:MAX_PATH]
+
+
+@lru_cache(maxsize=4096)
+def _secret_places(action: Action | None, template: str) -> tuple[str, ...]:
+    """Return the names of the path parameters of a route that are secrets, by their names or by the schema of the action."""
+    names = _PLACES.findall(template)
+    secret = {name for name in names if _SECRET_NAMES.search(name) or name in _CAPABILITIES}
+    if action is not None and names:
+        try:
+            schema = action.params_schema
+            shown = without_secrets(dict.fromkeys(names, ""), [schema], schema.get("$defs", {}), count(MOST_VALUES, -1))
+            secret |= {name for name in names if shown.get(name) == HIDDEN}
+        except (PydanticUserError, RecursionError):
+            secret.update(names)
+    return tuple(name for name in names if name in secret)
 
 
 def hidden_params(params: Any) -> str:

@@ -62,10 +62,11 @@ class Token(BaseModel):
 
 @dataclass(frozen=True)
 class OnePassword:
-    """The user of the settings, with the scope ``root``."""
+    """The user of the settings, with the scope ``root``. Shape: a password is generated if the settings have none."""
 
     username: str
     password: str = field(repr=False)
+    is_generated: bool = False
 
     async def authenticate(self, username: str, password: str) -> Authorization | None:
         """Return the user's authorization, or None (in constant time) for a wrong name or password."""
@@ -75,12 +76,15 @@ class OnePassword:
 
 
 def password_authenticator_of(settings: Settings) -> OnePassword:
-    """Return the authenticator of the settings; development without a password logs a random one."""
+    """Return the authenticator of the settings; without a password in them, it has a random one."""
     password = settings.login_password
-    if password is None:
-        password = secrets.token_urlsafe(12)
-        logger.warning("log in as '%s' with the password '%s'", settings.login_username, password)
-    return OnePassword(settings.login_username, password)
+    return OnePassword(settings.login_username, password or secrets.token_urlsafe(12), is_generated=password is None)
+
+
+def announce_generated(authenticator: PasswordAuthenticator) -> None:
+    """Log the password of an authenticator if it was generated."""
+    if isinstance(authenticator, OnePassword) and authenticator.is_generated:
+        logger.warning("log in as '%s' with the password '%s'", authenticator.username, authenticator.password)
 
 
 def login_scheme(prefix: str) -> Any:

@@ -10,7 +10,7 @@ from servey import Authorization
 from servey.auth.keys import OneKey, secret_key
 from servey.auth.tokens import JwtAuthorizer
 from tests.cli.project import SECRET
-from tests.serving import environment, run
+from tests.serving import environment, free_port, run, started
 
 
 def token(**options):
@@ -123,3 +123,30 @@ def test_an_interrupt_closes_a_stream(project):
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=5)
     assert (process.returncode, output, errors) == (130, "closed\n", "")
+
+
+APP = """
+from servey import WEB_GET, ScopeAccessControl, Settings, action, create_app
+
+@action(triggers=WEB_GET, access_control=ScopeAccessControl("root"))
+async def guarded() -> str:
+    return "done"
+
+servey_app = create_app(actions=[guarded], settings=Settings(env="dev"))
+"""
+
+
+@pytest.mark.parametrize("words", [["call", "guarded"], ["actions"], ["openapi", "-o", "-"]])
+def test_commands_that_do_not_serve_do_not_say_how_to_log_in(words, tmp_path):
+    (tmp_path / "main.py").write_text(APP, encoding="utf-8")
+    done = run("-m", "servey", *words, "--app", "main:servey_app", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "log in" not in done.stdout + done.stderr
+
+
+def test_a_server_in_development_says_how_to_log_in(tmp_path):
+    (tmp_path / "main.py").write_text(APP, encoding="utf-8")
+    port = free_port()
+    with started(["-m", "uvicorn", "main:servey_app", "--port", str(port)], port, cwd=tmp_path) as server:
+        text = server.log.read_text(encoding="utf-8")
+    assert text.count("log in as 'root' with the password '") == 1
