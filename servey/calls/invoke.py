@@ -25,6 +25,7 @@ from servey.calls.graph import Call
 from servey.calls.injection import Injection, filled_in, injection_of
 from servey.calls.outcomes import ResultError, Stream, checked
 from servey.calls.resources import Resources
+from servey.calls.slices import checked_in_slices, is_long
 from servey.calls.steps import resume_coroutine
 from servey.calls.validation_errors import holds_many, readable_errors
 from servey.core.access import ALLOW_ALL, AccessControl, AllOf, allows, looks_at_params, refusal
@@ -248,7 +249,7 @@ async def _perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
                     result = done.value  # it never waited, so it needs no timer
                 else:
                     result = await resume_with_deadline(step, waits_for, action, context)
-                return checked(action, result)
+                return await checked_in_slices(action, result) if is_long(action, result) else checked(action, result)
             with Deadline(action.timeout, context.deadline):
                 return await (_call(action, values, context) if plan.cache_policy is None else call({}))
         return await call_with_dependencies(plan.injection, context, call, timeout=plan.action.timeout)
@@ -321,7 +322,7 @@ async def _call(action: Action, values: dict[str, Any], context: Context) -> Any
     if isinstance(result, Coroutine):
         # A plain function that wraps an async one, as many decorators return.
         result = await result
-    return checked(action, result)
+    return await checked_in_slices(action, result) if is_long(action, result) else checked(action, result)
 
 
 async def in_thread(action: Action, values: dict[str, Any], context: Context) -> Any:

@@ -103,6 +103,22 @@ def runs_user_code(schema: Any) -> bool:
     return any(runs_user_code(part) for key, part in schema.items() if key not in ("metadata", "default", "config"))
 
 
+def splits(schema: Schema) -> bool:
+    """Whether the parts of a list can be validated and serialized one after another: the type is a list without constraints,
+    or None, and runs no code of the project."""
+    try:
+        inner, _ = definitions_of(schema)
+        while inner["type"] == "nullable" and set(inner) <= {"type", "schema", "metadata"}:
+            inner = inner["schema"]
+        return (
+            inner["type"] == "list"
+            and set(inner) <= {"type", "items_schema", "metadata"}
+            and not runs_user_code(schema)
+        )
+    except _SCHEMA_ERRORS:
+        return False
+
+
 _CUSTOM_KINDS = {"is-instance", "is-subclass", "callable", "call", "custom-error"}
 _CUSTOM_KEYS = (*_USER_CODE, "computed_fields", "default_factory", "missing", "discriminator_function")
 

@@ -14,7 +14,7 @@ from pydantic_core import SchemaValidator
 
 from servey.compat.annotations import expand, union_members
 from servey.compat.json_schema import json_schema_of, structure_of
-from servey.compat.pydantic import instance_checks, stops_at_first_item
+from servey.compat.pydantic import instance_checks, splits, stops_at_first_item
 from servey.core.access import ALLOW_ALL, AccessControl, Authorization
 from servey.core.actions.examples import BatchInvoker, Example
 from servey.core.actions.naming import camel_case, relative_path
@@ -136,6 +136,11 @@ class Action:
         """Validates and serializes a result or one item of a stream; None if the function returns ``Response``."""
         made = self._adapted(lambda: result_adapter(self.signature.returns), "result")
         return None if made is None else self._adapted(lambda: _complete(made), "result")
+
+    @cached_property
+    def splits_result(self) -> bool:
+        """Whether a result is a list that can be validated and serialized in slices."""
+        return self.result is not None and splits(self.result.core_schema)
 
     @property
     def result_type(self) -> Any:

@@ -26,6 +26,7 @@ from servey.calls.enqueue import why_no_job
 from servey.calls.injection import injected_part, injection_of_route
 from servey.calls.invoke import authorize, perform, validate
 from servey.calls.outcomes import Stream
+from servey.calls.slices import is_long, json_in_slices
 from servey.compat.fastapi import ModelField
 from servey.compat.fastapi_routes import (
     REQUEST_PARAMETER,
@@ -344,14 +345,16 @@ class ActionRoute(RequestDecoder, APIRoute):
         if observer is not None:
             observer.enter(self.served.action, context, "serialize")
         return with_cache_headers(
-            self._plan, self._rendered(result, request, context), result, scope, runtime, context.made_at
+            self._plan, await self._rendered(result, request, context), result, scope, runtime, context.made_at
         )
 
-    def _rendered(self, result: Any, request: Request, context: Context) -> Response:
+    async def _rendered(self, result: Any, request: Request, context: Context) -> Response:
         serializer = self.served.action.result
         content: bytes | None = b""
         if isinstance(result, Response):
             content = None
+        elif is_long(self.served.action, result):
+            content = await json_in_slices(self.served.action, result, is_valid=True)
         elif serializer is not None:
             content = serializer.serializer.to_json(result, by_alias=True, warnings=False)
         response = rendered(result, content, context.resources.response, self.served.status)

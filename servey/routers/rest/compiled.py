@@ -18,6 +18,7 @@ from servey.calls.ids import new_request_id
 from servey.calls.injection import filled_in
 from servey.calls.outcomes import checked
 from servey.calls.resources import Resources
+from servey.calls.slices import MANY_ITEMS, json_in_slices
 from servey.core.access import Authorization, ScopeAccessControl, allows_by_scope
 from servey.core.context import Context, _current
 from servey.core.errors import ActionError, InvalidParams
@@ -248,6 +249,14 @@ class _Writer(InputWriter):
 
     def _emit_serialization(self, indent: str) -> None:
         """Sets ``body`` to the JSON of ``result``, or to None if the result is itself a response."""
+        if self.action.result is not None and self.action.splits_result:
+            self._bind(json_in_slices=json_in_slices)
+            self._emit(
+                f"{indent}if type(result) is list and len(result) > {MANY_ITEMS}:",
+                f"{indent}  body = await json_in_slices(action, result, encode)",
+                f"{indent}else:",
+            )
+            indent += "  "
         self._emit(
             f"{indent}body = encode(result)" if self.names["encode"] is not None else f"{indent}body = None",
             f"{indent}if body is None:",
