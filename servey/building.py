@@ -14,7 +14,7 @@ from servey.calls.invoke import plan_of
 from servey.core.actions import Action
 from servey.core.catalog import Catalog, build_catalog, find_actions, find_channels
 from servey.core.channels import BackgroundActionChannel, EventChannel
-from servey.core.errors import ConfigError
+from servey.core.errors import ConfigError, extras_named
 from servey.core.settings import Settings
 from servey.core.settings.sources import names_without_prefix
 from servey.runtime.parts import Parts, load_plugins, parts_of
@@ -31,7 +31,8 @@ class Problems:
     def collected(self) -> Iterator[None]:
         """Collect the ConfigError of one step; after a first problem, other errors of later steps only follow from it."""
         try:
-            yield
+            with extras_named():
+                yield
         except ConfigError as error:
             self.found += [problem for problem in error.problems if problem not in self.found]
         except Exception:

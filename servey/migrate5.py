@@ -65,8 +65,8 @@ _MODULES = {
     "webhook_event_channel from servey",
     "servey.finder": "pass actions and channels to create_app(actions=[...], channels=[...])",
     "servey.security.authenticator": "replace the part `password_authenticator` (docs/parts.md)",
-    "servey.security.authorizer": "issue tokens with servey.issue_token(subject, scopes=[...]), and replace the part `authorizer` "
-    "for tokens of your own (docs/parts.md)",
+    "servey.security.authorizer": "issue tokens with servey.issue_token(subject, scopes=[...]), and replace the part "
+    "`authorizer` for tokens of your own (docs/parts.md)",
     "servey.security.access_control": "write a rule as in docs/authorization.md, or combine ScopeAccessControl with & and |",
     "servey.servey_aws": "use servey.aws.handler; `servey sls` writes the rest",
     "servey.servey_celery": "there is no Celery: set SERVEY_REDIS_URL and run `servey worker`",

@@ -280,7 +280,7 @@ def redis_server(*words: str) -> Iterator[RedisServer]:
 PROCESSES = """
 import json, os, sys, tempfile
 import servey.app, servey.cli, servey.testing
-import servey.caching.backends, servey.jobs.queue, servey.mcp.mount, servey.routers.pages.routes, servey.ws.routes
+import servey.caching.redis_backend, servey.jobs.queue, servey.mcp.mount, servey.routers.pages.routes, servey.ws.routes
 import cronsim, fastapi_cache, jinja2, jwt.algorithms, redis.asyncio
 
 for line in sys.stdin:

@@ -25,7 +25,10 @@ def build_handler(app: Servey, *, host: FastAPI | None = None) -> LambdaHandler:
 
     Errors: ConfigError if ``SERVEY_AWS_ACTION`` names an action that does not exist.
     """
-    from servey.aws.dispatch import NO_QUEUE, LambdaHandler, TransportHooks
+    from servey.core.errors import extras_named
+
+    with extras_named():
+        from servey.aws.dispatch import NO_QUEUE, LambdaHandler, TransportHooks
     from servey.jobs.service import jobs_and_schedules_here
     from servey.runtime.parts import Parts
 

@@ -27,7 +27,7 @@ from servey.core.actions import Action, get_action
 from servey.core.cache import TtlCacheControl
 from servey.core.canonical import NotPlainError
 from servey.core.context import Context, current_process
-from servey.core.errors import ConfigError, ServeyError
+from servey.core.errors import ConfigError, ServeyError, why_missing
 from servey.core.messages import Published
 from servey.observability.metrics import CACHE
 
@@ -316,14 +316,16 @@ def _shown(action: Action, value: Any) -> bytes:
 def cache_of(settings: Settings) -> Any:
     """The backend that the settings select: Redis if configured, else memory. Errors: ConfigError."""
     try:
-        from servey.caching.backends import MemoryBackend, RedisBackend
+        if settings.redis_url is not None:
+            from servey.caching.redis_backend import RedisBackend
+
+            return RedisBackend(settings.redis_url, settings.redis_prefix)
+        from servey.caching.memory_backend import MemoryBackend
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f'caching results on the server needs Servey\'s extra "standard" or "jobs" ({error}); '
-            "or use TtlCacheControl(..., server=False)"
-        ) from error
-    if settings.redis_url is not None:
-        return RedisBackend(settings.redis_url, settings.redis_prefix)
+        text = (
+            f"caching results on the server: {why_missing(error) or error}; or use TtlCacheControl(..., server=False)"
+        )
+        raise ConfigError(text) from error
     return MemoryBackend(settings.cache_max_entries, settings.cache_max_bytes)
 
 

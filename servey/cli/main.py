@@ -16,7 +16,7 @@ except ImportError:
 from servey.cli import aws, call, dashboard, describe, doctor, guide, jobs, kubernetes, mcp, migrate5, new, serve
 from servey.cli.output import fail
 from servey.cli.streams import decoded, drop_output, error_text, prepare_streams
-from servey.core.errors import ConfigError
+from servey.core.errors import ConfigError, why_missing
 from servey.core.settings.env_file import read_env_file
 from servey.core.version import __version__
 
@@ -69,10 +69,10 @@ def run(words: list[str]) -> NoReturn:
             print(f"error: {problem}", file=sys.stderr)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        text = why_missing(error)
+        if text is None:
             raise
-        fail(f'\'{error.name}\' is missing: this needs the extra "{extra}"; in a clone: pip install -e ".[{extra}]"', 1)
+        fail(text, 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -110,18 +110,6 @@ _MODERN = {
     "graphql-schema": "graphql-schema",
 }
 """Values of ``--run`` with the command for each."""
-
-
-_EXTRAS = {
-    **dict.fromkeys(
-        ("uvicorn", "watchfiles", "httptools", "uvloop", "websockets", "httpx2", "fastapi_offline"), "standard"
-    ),
-    **dict.fromkeys(("jinja2", "cronsim", "broadcaster", "sse_starlette", "httpcore2", "fastapi_cache"), "standard"),
-    **dict.fromkeys(("strawberry", "graphql"), "graphql"),
-    **dict.fromkeys(("arq", "redis"), "jobs"),
-    **dict.fromkeys(("boto3", "botocore", "mangum"), "aws"),
-}
-"""The extra that installs each optional library."""
 
 
 _PARTS = (

@@ -212,3 +212,39 @@ _NAMED = re.compile(r"(?i)\b(password|passwd|pwd|secret|token|api_?key|access_?k
 def without_passwords(text: str) -> str:
     """Return the text with the user information of URLs, and the values of named secrets, replaced by ``***``."""
     return _NAMED.sub(r"\1=***", _USER_INFO.sub("***@", text))
+
+
+# ------------------------------------------------------------------------------------------------ missing packages
+
+_EXTRAS = {
+    **dict.fromkeys(
+        ("uvicorn", "watchfiles", "httptools", "uvloop", "websockets", "httpx2", "fastapi_offline"), "standard"
+    ),
+    **dict.fromkeys(("jinja2", "cronsim", "broadcaster", "sse_starlette", "httpcore2", "fastapi_cache"), "standard"),
+    **dict.fromkeys(("strawberry", "graphql"), "graphql"),
+    **dict.fromkeys(("arq", "redis"), "jobs"),
+    **dict.fromkeys(("boto3", "botocore", "mangum"), "aws"),
+    "granian": "granian",
+    "mcp": "mcp",
+}
+"""The extra that installs each optional package; `jobs` also installs some of `standard`."""
+
+
+def why_missing(error: ImportError) -> str | None:
+    """Return the sentence that names the extra of a missing package, or None if no extra installs it."""
+    extra = _EXTRAS.get((error.name or "").partition(".")[0]) if isinstance(error, ModuleNotFoundError) else None
+    if extra is None:
+        return None
+    return f'\'{error.name}\' is missing: this needs Servey\'s extra "{extra}"; in a clone: pip install -e ".[{extra}]"'
+
+
+@contextmanager
+def extras_named() -> Iterator[None]:
+    """Raise a ConfigError that names the extra, if the block imports a package that is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        text = why_missing(error)
+        if text is None:
+            raise
+        raise ConfigError(text) from error

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from weakref import ref
 
 from servey.core.access import Authorizer, PasswordAuthenticator, TokenSource
-from servey.core.errors import ConfigError
+from servey.core.errors import ConfigError, why_missing
 from servey.core.queues import Queue
 from servey.core.settings import Settings
 
@@ -158,6 +158,10 @@ def _made(part: Part, settings: Settings, name: str, method: str) -> Any:
     return made
 
 
+def _why(error: Exception) -> str:
+    return (isinstance(error, ImportError) and why_missing(error)) or str(error)
+
+
 def _found(place: str, named_by: str) -> Callable[..., Any]:
     module, colon, name = place.partition(":")
     if not (module and colon and name):
@@ -165,7 +169,7 @@ def _found(place: str, named_by: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{named_by}: '{place}' cannot be imported: {error}") from error
+        raise ConfigError(f"{named_by}: '{place}' cannot be imported: {_why(error)}") from error
     if not callable(found):
         raise ConfigError(f"{named_by}: '{place}' is {found!r}, which cannot be called")
     return found  # type: ignore[no-any-return]

@@ -16,7 +16,7 @@ from servey.auth.tokens import NoKeyAuthorizer
 from servey.core.actions import Action
 from servey.core.catalog import Catalog
 from servey.core.channels import BackgroundActionChannel, WebhookEventChannel
-from servey.core.errors import ConfigError
+from servey.core.errors import ConfigError, why_missing
 from servey.core.settings import Settings
 from servey.core.triggers import CronTrigger, FixedRateTrigger
 
@@ -185,10 +185,8 @@ def import_redis() -> Any:
     """Import the Redis client. Errors: ConfigError that names the missing extra."""
     try:
         return importlib.import_module("redis.asyncio")
-    except ModuleNotFoundError:
-        raise ConfigError(
-            'SERVEY_REDIS_URL needs Servey\'s extra "jobs"; in a clone: pip install -e ".[jobs]"'
-        ) from None
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"SERVEY_REDIS_URL: {why_missing(error) or error}") from None
 
 
 def _is_about_tls(error: BaseException | None) -> bool:

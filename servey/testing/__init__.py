@@ -5,12 +5,17 @@ An example runs through the action's real transports, with validation, access co
 
 from __future__ import annotations
 
-from servey.testing.classes import define_test_class
-from servey.testing.client import Subscriber, async_client, client, every_item, subscribe, token_for
-from servey.testing.clock import SettableClock, set_clock
-from servey.testing.examples import ExampleCase, example_cases
-from servey.testing.outcomes import Outcome
-from servey.testing.recorders import Enqueued, enqueued, published
+from servey.core.errors import why_missing
+
+try:
+    from servey.testing.classes import define_test_class
+    from servey.testing.client import Subscriber, async_client, client, every_item, subscribe, token_for
+    from servey.testing.clock import SettableClock, set_clock
+    from servey.testing.examples import ExampleCase, example_cases
+    from servey.testing.outcomes import Outcome
+    from servey.testing.recorders import Enqueued, enqueued, published
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(why_missing(error) or str(error), name=error.name) from error
 
 __all__ = [
     "Enqueued",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from servey.core.errors import ConfigError
+from servey.core.errors import ConfigError, why_missing
 from servey.core.messages import Bus
 from servey.core.settings import Settings
 from servey.ws.memory_bus import MemoryBus
@@ -15,7 +15,5 @@ def bus_of(settings: Settings) -> Bus:
     try:
         from servey.ws.redis_bus import RedisBus
     except ModuleNotFoundError as error:
-        if error.name != "redis":
-            raise
-        raise ConfigError('SERVEY_REDIS_URL needs Servey\'s extra "jobs": pip install -e ".[jobs]"') from None
+        raise ConfigError(f"SERVEY_REDIS_URL: {why_missing(error) or error}") from error
     return RedisBus(settings.redis_url, settings.redis_prefix)

@@ -8,7 +8,7 @@ from servey import (
     action,
     invalidate,
 )
-from servey.caching.backends import MemoryBackend
+from servey.caching.memory_backend import MemoryBackend
 from servey.runtime.parts import Parts
 from tests.caching.results_app import RUNS, double, running
 
@@ -97,7 +97,7 @@ async def test_a_backend_of_ones_own():
 async def test_without_its_library(monkeypatch):
     import sys
 
-    monkeypatch.setitem(sys.modules, "servey.caching.backends", None)
-    with pytest.raises(ConfigError, match='caching results on the server needs Servey\'s extra "standard" or "jobs"'):
+    monkeypatch.setitem(sys.modules, "servey.caching.memory_backend", None)
+    with pytest.raises(ConfigError, match="caching results on the server: import of"):
         async with running(double):
             pass

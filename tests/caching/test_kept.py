@@ -8,8 +8,8 @@ from pydantic import BaseModel, computed_field
 
 from servey import WEB_GET, WEB_POST, Authorization, Settings, TtlCacheControl, action, create_app, invalidate
 from servey.caching import results
-from servey.caching.backends import MemoryBackend
 from servey.caching.kept import Kept, KeptResults
+from servey.caching.memory_backend import MemoryBackend
 from servey.runtime.parts import Parts
 from servey.testing import client, token_for
 

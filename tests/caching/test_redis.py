@@ -14,7 +14,7 @@ import pytest
 
 from servey import WEB_GET, Settings, TtlCacheControl, action, create_app
 from servey.caching import results as results_module
-from servey.caching.backends import RedisBackend
+from servey.caching.redis_backend import RedisBackend
 from servey.caching.results import Results
 from servey.testing import client
 from tests.serving import RedisServer, Server, redis_server, serve, wait_until

@@ -118,6 +118,70 @@ def test_what_standard_lacks_is_named(python, words, extra):
     )
 
 
+REFUSED = """
+import asyncio
+import servey
+from servey import *
+
+@action(triggers=CronTrigger("* * * * *"))
+def due() -> int:
+    return 1
+
+@action(triggers=WebPageTrigger(path="/page"))
+def page() -> int:
+    return 1
+
+@action(triggers=WEB_GET, cache_control=TtlCacheControl(30))
+def cached() -> int:
+    return 1
+
+def told(use):
+    try:
+        use()
+    except (ConfigError, ImportError) as error:
+        print(error)
+
+async def started(app):
+    async with app.running():
+        pass
+
+made = lambda *actions, **more: create_app(actions=actions, **more)
+told(lambda: made(due))
+told(lambda: made(page))
+told(lambda: made(cached))
+told(lambda: made(channels=[websocket_event_channel("news", str)]))
+told(lambda: made(channels=[webhook_event_channel("hook", "https://x.example", str)]))
+told(lambda: asyncio.run(started(made(settings=Settings(env="dev", redis_url="redis://127.0.0.1:1")))))
+told(lambda: __import__("servey.testing"))
+told(lambda: servey.aws.build_handler(made()) if __import__("servey.aws") else None)
+"""
+
+
+def test_without_an_extra_each_feature_names_it(python):
+    done = python("", "-c", REFUSED)
+    assert done.returncode == 0, done.stderr
+    named = [re.search(r'extra "(\w+)"', line)[1] for line in done.stdout.splitlines()]
+    assert named == ["standard"] * 5 + ["jobs", "standard", "aws"], done.stdout
+
+
+CACHES = """
+from servey import WEB_GET, Settings, TtlCacheControl, action, create_app
+from servey.testing import client
+
+@action(triggers=WEB_GET, cache_control=TtlCacheControl(30))
+def cached() -> int:
+    return 1
+
+with client(create_app(actions=[cached], settings=Settings(env="dev"))) as http:
+    print(http.get("/actions/cached").json())
+"""
+
+
+def test_standard_caches_results_in_memory(python):
+    done = python("standard", "-c", CACHES)
+    assert done.stdout == "1\n", done.stderr
+
+
 def test_aws_has_a_handler(python):
     done = python("aws", "-c", "import actions; from servey.aws import build_handler; from servey import create_app\n"
                   "build_handler(create_app(actions=[actions.say_hello]))")  # fmt: skip

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from redis.asyncio.connection import Connection
 
-from servey.caching.backends import RedisBackend
+from servey.caching.redis_backend import RedisBackend
 from servey.jobs.redis.client import client_of
 from tests.serving import RedisServer
 
