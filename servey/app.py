@@ -36,7 +36,7 @@ from servey.jobs.service import jobs_and_schedules_here
 from servey.layout.frame import stylesheet
 from servey.mounting import joined_lifespan, login_of, mount_all_pages, mount_documents, mount_shared, prepare_serving
 from servey.routers.health import mount_health
-from servey.routers.rest.candidates import Narrowed
+from servey.routers.rest.candidates import narrow
 from servey.routers.rest.describe import valid_in_3_1
 from servey.routers.rest.dispatch import Dispatch, Tables, add_match
 from servey.routers.rest.fallback import Serve
@@ -118,7 +118,7 @@ class Servey(FastAPI):
             **{**fastapi_kwargs, "docs_url": None, "redoc_url": None, "exception_handlers": handlers},
             lifespan=cast(Any, self._lifespan),
         )
-        self._routes = self.router.middleware_stack = Narrowed(self.router)
+        self._routes = narrow(self.router)
         self.runtime.app = self
         self.runtime.services.append(jobs_and_schedules_here)
         with problems.collected():

@@ -23,6 +23,7 @@ from servey.http.errors import log_exceptions_once
 from servey.http.tokens import scheme_of
 from servey.jobs.routes import mount_jobs
 from servey.layout.frame import stylesheet
+from servey.routers.rest.candidates import narrow
 from servey.routers.rest.describe import default_scheme
 from servey.routers.rest.routes import mount_actions
 from servey.runtime.parts import Parts
@@ -41,6 +42,7 @@ def mount_shared(
 ) -> tuple[Fields | None, Offers | None]:
     """Add the routes that an app and a host share; return the GraphQL fields, if GraphQL is installed, and MCP's offers."""
     fields = offers = None
+    narrow(router)
     scheme = scheme_of(runtime.token_source) or (default_scheme() if login is None else _login_scheme(prefix))
     with problems.collected():
         mount_actions(router, runtime, prefix=prefix, scheme=scheme)

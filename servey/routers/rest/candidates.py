@@ -115,9 +115,9 @@ class Narrowed:
             return
         scope.setdefault("router", self._router)
         scope[CANDIDATES] = self._router, routes
-        narrow = APIRouter.__new__(APIRouter)
-        vars(narrow).update(vars(self._router), routes=routes)
-        await narrow.app(scope, receive, send)
+        same = APIRouter.__new__(APIRouter)
+        vars(same).update(vars(self._router), routes=routes)
+        await same.app(scope, receive, send)
 
     def of(self, path: str) -> Sequence[BaseRoute]:
         """Return the routes that can match a path; all of them if that is not known."""
@@ -136,6 +136,16 @@ class Narrowed:
         if routes != self._candidates.routes:  # compares identities first, so it is fast while nothing changes
             self._candidates = Candidates(routes)
         return self._candidates
+
+
+def narrow(router: APIRouter) -> Narrowed:
+    """Make a router search only the routes that can match a request, and return what does it."""
+    stack = router.middleware_stack
+    if isinstance(stack, Narrowed):
+        return stack
+    narrowed = Narrowed(router)
+    router.middleware_stack = narrowed
+    return narrowed
 
 
 def routes_of(scope: Scope) -> Sequence[BaseRoute]:
