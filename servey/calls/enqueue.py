@@ -232,7 +232,7 @@ async def enqueue_event(
 
 async def _put(prepared: _Prepared) -> str:
     runtime, job = prepared.runtime, prepared.job
-    with sending(runtime, "servey_jobs", job.title) as carrier:
+    with sending(runtime, "servey_jobs", job.title, job.id) as carrier:
         traced = replace(job, traceparent=carrier.get("traceparent"))
         job_id = await runtime.queue.enqueue(traced, delay=prepared.delay, key=prepared.key)
     runtime.metrics.add(JOBS_ENQUEUED, job.title)

@@ -109,7 +109,7 @@ async def _unless_cancelled(
 async def _tried(runtime: Runtime, job: Job, tries: int, cancel: CancelRequest, seconds: float | None) -> Outcome:
     carrier = {"traceparent": job.traceparent} if job.traceparent is not None else None
     try:
-        with processing(runtime, "servey_jobs", job.title, carrier):
+        with processing(runtime, "servey_jobs", job.title, carrier, job.id):
             return Outcome("done", await _within(seconds, _result_of(runtime, job, cancel)))
     except asyncio.CancelledError:
         if (task := asyncio.current_task()) is None or task.cancelling():

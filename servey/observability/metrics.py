@@ -38,6 +38,7 @@ class Metric:
     """One metric: its Prometheus name, kind, help text and label names.
 
     Shape: ``is_summed`` says that a gauge is one of each process, and not of something that the processes share.
+    Units: ``unit`` is that of OpenTelemetry for a counter, what it counts in braces.
     """
 
     name: str
@@ -45,10 +46,15 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ()
     is_summed: bool = False
+    unit: str = "1"
 
 
 CALLS = Metric(
-    "servey_calls_total", "counter", "Calls of actions; status is the HTTP status", ("action", "transport", "status")
+    "servey_calls_total",
+    "counter",
+    "Calls of actions; status is the HTTP status",
+    ("action", "transport", "status"),
+    unit="{call}",
 )
 CALL_SECONDS = Metric("servey_call_duration_seconds", "histogram", "Duration of calls", ("action", "transport"))
 HTTP_REQUESTS = Metric(
@@ -56,17 +62,19 @@ HTTP_REQUESTS = Metric(
     "counter",
     "HTTP requests by the path of their route",
     ("method", "route", "status"),
+    unit="{request}",
 )
 IN_FLIGHT = Metric("servey_calls_in_flight", "gauge", "HTTP calls that are running now", is_summed=True)
 IN_FLIGHT_LIMIT = Metric(
     "servey_calls_in_flight_limit", "gauge", "HTTP calls that may run at once: SERVEY_MAX_IN_FLIGHT", is_summed=True
 )
-JOBS_ENQUEUED = Metric("servey_jobs_enqueued_total", "counter", "Jobs that were enqueued", ("action",))
+JOBS_ENQUEUED = Metric("servey_jobs_enqueued_total", "counter", "Jobs that were enqueued", ("action",), unit="{job}")
 JOBS = Metric(
     "servey_jobs_total",
     "counter",
     "Tries of jobs; outcome: done, retried, failed, dead, cancelled or returned",
     ("action", "queue", "outcome"),
+    unit="{try}",
 )
 JOB_RUN = Metric("servey_job_run_seconds", "histogram", "Duration of tries of jobs", ("action", "queue"))
 JOB_WAIT = Metric(
@@ -95,11 +103,18 @@ SCHEDULED = Metric(
     "counter",
     "Slots of schedules that this process ran; outcome: done or failed",
     ("action", "outcome"),
+    unit="{run}",
 )
 SCHEDULE_LAG = Metric("servey_schedule_lag_seconds", "histogram", "How late slots started", ("action",))
-PUBLISHED = Metric("servey_events_published_total", "counter", "Events that this process published", ("channel",))
+PUBLISHED = Metric(
+    "servey_events_published_total", "counter", "Events that this process published", ("channel",), unit="{event}"
+)
 DELIVERED = Metric(
-    "servey_events_delivered_total", "counter", "Events that were delivered to subscribers", ("channel",)
+    "servey_events_delivered_total",
+    "counter",
+    "Events that were delivered to subscribers",
+    ("channel",),
+    unit="{event}",
 )
 SUBSCRIBERS = Metric("servey_subscribers", "gauge", "Open subscriptions", ("channel",), is_summed=True)
 SUBSCRIBERS_DROPPED = Metric(
@@ -107,13 +122,21 @@ SUBSCRIBERS_DROPPED = Metric(
     "counter",
     "Subscriptions that the server ended; reason: slow, expired or forbidden",
     ("channel", "reason"),
+    unit="{subscription}",
 )
-CACHE = Metric("servey_cache_requests_total", "counter", "Cache lookups; result: hit or miss", ("action", "result"))
+CACHE = Metric(
+    "servey_cache_requests_total",
+    "counter",
+    "Cache lookups; result: hit or miss",
+    ("action", "result"),
+    unit="{lookup}",
+)
 TASK_RESTARTS = Metric(
     "servey_task_restarts_total",
     "counter",
     "Long-lived tasks of this process that failed and were restarted",
     ("task",),
+    unit="{restart}",
 )
 PART_UP = Metric("servey_part_up", "gauge", "Whether a part in use answers: bus, queue, cache", ("part",))
 

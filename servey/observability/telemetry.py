@@ -23,7 +23,7 @@ from servey.core.context import Context, _record
 from servey.core.errors import ActionError
 from servey.observability.access_log import RequestRecord, current_recording, write_access_line
 from servey.observability.logs import LogWriter, installed_writer
-from servey.observability.metrics import CALL_SECONDS, CALLS, Labels, Metric, Metrics
+from servey.observability.metrics import CALL_SECONDS, CALLS, HTTP_REQUESTS, SECONDS, Labels, Metric, Metrics
 
 if TYPE_CHECKING:
     from servey.core.actions import Action
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from servey.observability.recorder import Recorder
 
 SEND_DURATION, PROCESS_DURATION = "messaging.client.operation.duration", "messaging.process.duration"
+_HTTP_ATTRIBUTES = {"method": "http.request.method", "route": "http.route", "status": "http.response.status_code"}
 CLIENT_LEFT = 499
 _WITH_REQUEST = ("rest", "page", "graphql", "mcp")
 
@@ -190,33 +191,38 @@ class Observer:
         propagate.inject(carrier)
         return carrier
 
-    def sending(self, system: str, destination: str) -> AbstractContextManager[dict[str, str]]:
+    def sending(
+        self, system: str, destination: str, message_id: str | None = None
+    ) -> AbstractContextManager[dict[str, str]]:
         """A producer span around sending to a queue or a bus; yields the trace context to send along."""
         recording = current_recording()
         if recording is not None:
             recording.add_sent(system, destination)
         if self.tracer is None and not self._durations:
             return nullcontext({})
-        return self._sending(system, destination)
+        return self._sending(system, destination, message_id)
 
     @contextmanager
-    def _sending(self, system: str, destination: str) -> Iterator[dict[str, str]]:
+    def _sending(self, system: str, destination: str, message_id: str | None) -> Iterator[dict[str, str]]:
         attributes = _messaging(system, destination, "send", "send")
         with self._timed(SEND_DURATION, attributes):
             if self.tracer is None:
                 yield {}
                 return
             with self.tracer.start_as_current_span(
-                f"send {destination}", kind=SpanKind.PRODUCER, attributes=attributes
+                f"send {destination}", kind=SpanKind.PRODUCER, attributes=_with_id(attributes, message_id)
             ):
                 yield self.carrier()
 
     @contextmanager
-    def processing(self, system: str, destination: str, carrier: Mapping[str, str] | None) -> Iterator[None]:
+    def processing(
+        self, system: str, destination: str, carrier: Mapping[str, str] | None, message_id: str | None = None
+    ) -> Iterator[None]:
         """A consumer span around processing, in the sender's trace and linked to the sender's span."""
         attributes = _messaging(system, destination, "process", "process")
-        with self._timed(PROCESS_DURATION, attributes), self._consuming(destination, carrier, attributes):
-            yield
+        with self._timed(PROCESS_DURATION, attributes):
+            with self._consuming(destination, carrier, _with_id(attributes, message_id)):
+                yield
 
     @contextmanager
     def _consuming(
@@ -275,16 +281,22 @@ class Observing(Protocol):
     observer: Observer | None
 
 
-def sending(runtime: Observing, system: str, destination: str) -> Any:
+def sending(runtime: Observing, system: str, destination: str, message_id: str | None = None) -> Any:
     """A span around sending, see `Observer.sending`; without an observer, a context manager that yields ``{}``."""
     observer = runtime.observer
-    return nullcontext({}) if observer is None else observer.sending(system, destination)
+    return nullcontext({}) if observer is None else observer.sending(system, destination, message_id)
 
 
-def processing(runtime: Observing, system: str, destination: str, carrier: Mapping[str, str] | None) -> Any:
+def processing(
+    runtime: Observing,
+    system: str,
+    destination: str,
+    carrier: Mapping[str, str] | None,
+    message_id: str | None = None,
+) -> Any:
     """A span around processing, see `Observer.processing`; without an observer, a null context manager."""
     observer = runtime.observer
-    return nullcontext() if observer is None else observer.processing(system, destination, carrier)
+    return nullcontext() if observer is None else observer.processing(system, destination, carrier, message_id)
 
 
 def observer_of(settings: Settings, metrics: Metrics) -> Observer | None:
@@ -297,28 +309,42 @@ def observer_of(settings: Settings, metrics: Metrics) -> Observer | None:
     if has_meter:
         meter = meters.get_meter("servey")
         metrics.forward = _forwarding(meter)
-        durations = {name: meter.create_histogram(name, unit="s") for name in (SEND_DURATION, PROCESS_DURATION)}
+        durations = {name: _histogram_of(meter, name) for name in (SEND_DURATION, PROCESS_DURATION)}
     writer = installed_writer() if settings.access_log else None
     if writer is None and tracer is None and not has_meter and not settings.metrics:
         return None
     return Observer(metrics, writer, tracer, durations)
 
 
+def _histogram_of(meter: otel_metrics.Meter, name: str, help: str = "") -> otel_metrics.Histogram:
+    # The default boundaries of the SDK are for milliseconds.
+    return meter.create_histogram(name, unit="s", description=help, explicit_bucket_boundaries_advisory=SECONDS)
+
+
 def _forwarding(meter: otel_metrics.Meter) -> Callable[[Metric, float, Labels], None]:
-    """Export metrics to OpenTelemetry: `servey_jobs_total` as `servey.jobs`."""
-    instruments: dict[Metric, Any] = {}
+    """Export metrics to OpenTelemetry: `servey_jobs_total` as `servey.jobs`, its label `queue` as `servey.queue`."""
+    instruments: dict[Metric, Callable[[float, Mapping[str, str | int]], None]] = {}
 
     def forward(metric: Metric, amount: float, labels: Labels) -> None:
-        attributes = dict(zip(metric.labels, labels, strict=True))
         instrument = instruments.get(metric)
         if instrument is None:
-            name = metric.name.removesuffix("_total").removesuffix("_seconds").replace("servey_", "servey.", 1)
-            make: Any = meter.create_histogram if metric.kind == "histogram" else meter.create_counter
-            unit = "s" if metric.kind == "histogram" else "1"
-            instrument = instruments[metric] = make(name.replace("_", "."), unit=unit, description=metric.help)
-        (instrument.record if metric.kind == "histogram" else instrument.add)(amount, attributes)
+            name = metric.name.removesuffix("_total").removesuffix("_seconds").replace("_", ".")
+            made: Any = (
+                _histogram_of(meter, name, metric.help)
+                if metric.kind == "histogram"
+                else meter.create_counter(name, unit=metric.unit, description=metric.help)
+            )
+            instrument = instruments[metric] = made.record if metric.kind == "histogram" else made.add
+        instrument(amount, _attributes(metric, labels))
 
     return forward
+
+
+def _attributes(metric: Metric, labels: Labels) -> dict[str, str | int]:
+    named = zip(metric.labels, labels, strict=True)
+    if metric is not HTTP_REQUESTS:
+        return {f"servey.{name}": value for name, value in named}
+    return {_HTTP_ATTRIBUTES[name]: int(value) if name == "status" else value for name, value in named}
 
 
 def status_of(error: BaseException) -> int:
@@ -351,3 +377,7 @@ def _messaging(system: str, destination: str, operation: str, kind: str) -> dict
         "messaging.operation.name": operation,
         "messaging.operation.type": kind,
     }
+
+
+def _with_id(attributes: Mapping[str, str], message_id: str | None) -> Mapping[str, str]:
+    return attributes if message_id is None else {**attributes, "messaging.message.id": message_id}
