@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import json
 import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from html import escape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from servey.core.actions import Action
+from servey.core.catalog import Catalog
 from servey.core.errors import ConfigError
 from servey.core.triggers import CronTrigger, FixedRateTrigger
 from servey.http.hosts import HostCheck
@@ -31,6 +36,9 @@ BLOCKED_SECONDS = 0.25
 """How long the event loop may not run before the call that blocks it is named."""
 _PROBE_SECONDS = 0.1
 _REFRESH = '<meta http-equiv="refresh" content="2">'
+_MEMORY = "_SERVEY_DEV_MEMORY"
+"""The variable of the file in which a reload finds what was loaded before; not one of the settings."""
+_MOST_NAMES = 5
 _COLORS = {"red": "31", "green": "32", "cyan": "36"}
 
 
@@ -48,16 +56,51 @@ def dev_app() -> Any:
             print(colored(f"error: {problem}", "red"), file=sys.stderr, flush=True)
         return problems_app(error.problems)
     if project.servey is not None:
-        print(colored(summary_of(project.servey.runtime), "green"), file=sys.stderr, flush=True)
+        changes = _changes(project.servey.runtime.catalog)
+        print(colored(summary_of(project.servey.runtime) + changes, "green"), file=sys.stderr, flush=True)
         project.servey.runtime.services.append(naming_blocking_calls)
     return project.app
 
 
 def colored(text: str, color: str) -> str:
     """Return text in a color, if standard error is a terminal that wants colors."""
-    if not sys.stderr.isatty() or "NO_COLOR" in os.environ:
+    if not sys.stderr.isatty() or refuses_colors():
         return text
     return f"\x1b[{_COLORS[color]}m{text}\x1b[0m"
+
+
+def refuses_colors() -> bool:
+    """Whether the user wants no colors. Source: no-color.org."""
+    return bool(os.environ.get("NO_COLOR"))
+
+
+@contextmanager
+def remembering_reloads() -> Iterator[None]:
+    """Let each reload of a development server know what the one before has loaded."""
+    with TemporaryDirectory(prefix="servey-dev-") as folder:
+        os.environ[_MEMORY] = str(Path(folder, "actions.json"))
+        yield
+
+
+def _changes(catalog: Catalog) -> str:
+    """Return what has changed in the actions of a project since they were loaded before, e.g. `` (new: greet)``."""
+    place = os.environ.get(_MEMORY)
+    if place is None:
+        return ""
+    memory, now = Path(place), {action.name: _source_of(action) for action in catalog}
+    before: dict[str, str] = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else now
+    memory.write_text(json.dumps(now), encoding="utf-8")
+    changed = [name for name in now if name in before and now[name] != before[name]]
+    kinds = {"new": [*(now.keys() - before.keys())], "changed": changed, "gone": [*(before.keys() - now.keys())]}
+    told = [f"{kind}: {', '.join(sorted(names)[:_MOST_NAMES])}" for kind, names in kinds.items() if names]
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def _source_of(action: Action) -> str:
+    try:
+        return inspect.getsource(inspect.unwrap(action.fn))
+    except (OSError, TypeError):
+        return ""
 
 
 def summary_of(runtime: Runtime) -> str:

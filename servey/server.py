@@ -33,7 +33,7 @@ from servey.core.context import running_processes
 from servey.core.errors import ConfigError
 from servey.core.settings import Settings
 from servey.core.settings.env_file import read_env_file
-from servey.development import colored
+from servey.development import colored, refuses_colors, remembering_reloads
 from servey.observability.logs import log_as_json
 from servey.project import load_project
 from servey.runtime.runtime import Runtime
@@ -102,16 +102,17 @@ def serve_dev(host: str | None, port: int | None) -> None:
     url = f"http://{where['host']}:{where['port']}"
     print(f"Serving on {colored(f'{url}/docs', 'cyan')} (Ctrl-C ends it)", file=sys.stderr)
     print(f"The console is at {colored(f'{url}/_servey', 'cyan')}", file=sys.stderr, flush=True)
-    uvicorn.run(
-        DEVELOPED,
-        factory=True,
-        reload=True,
-        reload_includes=list(RELOADED),
-        timeout_graceful_shutdown=_whole_seconds(settings.grace),
-        **WEBSOCKETS,
-        **_logging(settings),
-        **where,
-    )
+    with remembering_reloads():
+        uvicorn.run(
+            DEVELOPED,
+            factory=True,
+            reload=True,
+            reload_includes=list(RELOADED),
+            timeout_graceful_shutdown=_whole_seconds(settings.grace),
+            **WEBSOCKETS,
+            **_logging(settings),
+            **where,
+        )
 
 
 def serve(
@@ -353,7 +354,7 @@ def _logging(settings: Settings) -> dict[str, Any]:
         return {"log_config": None, "log_level": level.lower()}
     config = copy.deepcopy(LOGGING_CONFIG)
     config["loggers"]["servey"] = {"handlers": ["default"], "level": level, "propagate": False}
-    return {"log_config": config, "log_level": level.lower()}
+    return {"log_config": config, "log_level": level.lower(), "use_colors": False if refuses_colors() else None}
 
 
 def _whole_seconds(seconds: float) -> int:

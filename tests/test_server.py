@@ -80,7 +80,7 @@ def test_dev_reloads_when_a_source_or_a_template_changes(project):
         log = server.log.read_text(encoding="utf-8")
         assert "Traceback" not in log
         assert f"Serving on http://127.0.0.1:{port}/docs" in log
-        assert "Loaded 4 actions" in log
+        assert "Loaded 4 actions\n" in log and "Loaded 4 actions (changed: version)" in log
         assert f"The console is at http://127.0.0.1:{port}/_servey" in log
         assert "No JWT_SECRET_KEY is set" in log
         assert server.end() < 5
