@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,9 +76,11 @@ def refuses_colors() -> bool:
 
 @contextmanager
 def remembering_reloads() -> Iterator[None]:
-    """Let each reload of a development server know what the one before has loaded."""
-    with TemporaryDirectory(prefix="servey-dev-") as folder:
-        os.environ[_MEMORY] = str(Path(folder, "actions.json"))
+    """Let each reload of a development server know what the one before has loaded, if it can write temporary files."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            folder = stack.enter_context(TemporaryDirectory(prefix="servey-dev-"))
+            os.environ[_MEMORY] = str(Path(folder, "actions.json"))
         yield
 
 
@@ -88,7 +90,9 @@ def _changes(catalog: Catalog) -> str:
     if place is None:
         return ""
     memory, now = Path(place), {action.name: _source_of(action) for action in catalog}
-    before: dict[str, str] = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else now
+    before: dict[str, str] = now
+    with suppress(OSError, ValueError):  # there is none at the start, and a reload may have been ended while it wrote
+        before = json.loads(memory.read_text(encoding="utf-8"))
     memory.write_text(json.dumps(now), encoding="utf-8")
     changed = [name for name in now if name in before and now[name] != before[name]]
     kinds = {"new": [*(now.keys() - before.keys())], "changed": changed, "gone": [*(before.keys() - now.keys())]}

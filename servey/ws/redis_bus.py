@@ -39,6 +39,8 @@ ERRORS = (RedisError, OSError, TimeoutError, EOFError)
 _WAITING_EVENTS = 10_000
 """The most events that may be queued between Redis and the listener."""
 _ANSWER_SECONDS = 2.0
+_CHECK_SECONDS = 60
+"""How long the key remains that a check writes."""
 _ACKNOWLEDGE_SECONDS = 2.0
 _SILENCE_SECONDS = 3.0
 """After this time without an event the connection is pinged, and closed if the ping is not answered in the same time."""
@@ -279,8 +281,8 @@ class RedisBus:
         self._backend.process = process
 
     async def check(self) -> None:
-        """Check that Redis answers. Errors: those of redis-py."""
-        await self._client.ping()
+        """Check that Redis answers and takes writes, as for the history of a channel. Errors: those of redis-py."""
+        await self._client.set(f"{self._keys}check", b"", ex=_CHECK_SECONDS)
 
     def subscribe(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[Message | Gap]]:
         """Everything published on a channel by any process from now on."""

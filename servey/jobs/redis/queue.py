@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 _AT_ONCE = 500
 _ANSWER_SECONDS = 1.8
+_CHECK_SECONDS = 60
+"""How long the key remains that a check writes."""
 
 
 class RedisQueue:
@@ -213,8 +215,11 @@ class RedisQueue:
         return f"{self.prefix}skipped"
 
     async def check(self) -> None:
-        """Errors: redis.RedisError if Redis does not answer, or if something else is stored under the queues' keys."""
+        """Errors: redis.RedisError if Redis does not answer, if it takes no writes because it is full or read-only, or if
+        something else is stored under the queues' keys.
+        """
         await self.scripts.run(control.QUEUES)
+        await self.client.set(f"{self.prefix}check", b"", ex=_CHECK_SECONDS)
 
     async def aclose(self) -> None:
         """Close connections."""
