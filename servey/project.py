@@ -68,10 +68,11 @@ def load_project(place: str | None = None) -> Project:
     """
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.insert(0, os.getcwd())
-    named = place or Settings().app
+    settings = Settings()
+    named = place or settings.app
     if not named and _defines_app(Path("app.py")):
         named = f"app:{DEFAULT_NAME}"
-    app: Any = _imported(named) if named else create_app()
+    app: Any = _imported(named) if named else create_app(settings=settings)
     return Project(app, _servey_in(app))
 
 

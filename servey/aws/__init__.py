@@ -61,17 +61,23 @@ def _fields(runtime: Runtime) -> FieldFinder:
 def _project_handler() -> LambdaHandler:
     import gc
 
+    from servey.compat.generated_methods import generated_methods
+
     # Everything created here lives as long as the process. Collecting garbage meanwhile takes a fifth of a cold start.
     gc.disable()
     try:
-        from servey.compat.openapi_models import import_openapi_models
+        with generated_methods():
+            from servey.compat.openapi_models import import_openapi_models
 
-        import_openapi_models()
-        from servey.project import load_project
+            import_openapi_models()
+            from servey.compat.pydantic_v1 import only_imported_v1
 
-        project = load_project()
-        app = project.required
-        return build_handler(app, host=None if project.app is app else project.app)
+            with only_imported_v1():
+                from servey.project import load_project
+
+                project = load_project()
+                app = project.required
+                return build_handler(app, host=None if project.app is app else project.app)
     finally:
         gc.freeze()
         gc.enable()

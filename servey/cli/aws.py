@@ -50,6 +50,10 @@ def package(
     output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = Path(".servey/lambda.zip"),
     group: Annotated[list[str] | None, typer.Option("--group", help="also install this dependency group")] = None,
     extra: Annotated[list[str] | None, typer.Option("--extra", help="also install this extra of the project")] = None,
+    layer: Annotated[
+        list[Path] | None,
+        typer.Option("--layer", help="zip or folder of a layer of the function, whose packages are left out"),
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="print each file and why it is in the package")] = False,
     no_check: Annotated[bool, typer.Option("--no-check", help="do not start the package")] = False,
     named: AppPlace = None,
@@ -79,7 +83,9 @@ def package(
     if is_installed():
         needed |= {"graphql-core", "strawberry-graphql"}
     streams = settings.aws_streaming or is_deployed_with_stream()
-    wanted = Wanted(processor, settings.aws_handler, needed, group or (), extra or (), streams, not no_check)
+    wanted = Wanted(
+        processor, settings.aws_handler, needed, group or (), extra or (), streams, not no_check, layer or ()
+    )
     with progress_line() as progress:
         built = build_package(output, wanted, progress)
     for entry in sorted(built.entries, key=lambda entry: entry.name) if explain else ():

@@ -6,6 +6,7 @@ Source: Lambda developer guide, "Working with .zip file archives for Python Lamb
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -20,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal, TypeAlias
 
 import servey
+from servey.compat.generated_methods import FILE
 from servey.core.errors import ConfigError
 from servey.sls.model import WRAPPER
 from servey.sls.packaging.contents import (
@@ -34,9 +36,10 @@ from servey.sls.packaging.contents import (
     without_modules,
 )
 from servey.sls.packaging.installing import Plan, copy_installed, install, local_distributions, plan_of
+from servey.sls.packaging.layers import leave_out_provided, read_layers
 from servey.sls.packaging.proof import IN_THE_RUNTIME, prove, start_here
 from servey.sls.packaging.requirements import Requirement, Requirements, name_of, normalized, read_requirements
-from servey.sls.serverless import FOLDER
+from servey.sls.serverless import FOLDER as WRITTEN
 
 Architecture: TypeAlias = Literal["arm64", "x86_64"]
 
@@ -52,7 +55,8 @@ class Wanted:
     """What to package: for which processor, the function's handler, and what of the project's requirements.
 
     Shape: ``needed`` are optional requirements of Servey that the app uses but imports on first use; with ``check`` the
-    package is started before it is written; with ``streams`` it has the script that starts the streaming runtime.
+    package is started before it is written; with ``streams`` it has the script that starts the streaming runtime;
+    ``layers`` are zip files or folders with the content of the function's layers.
     """
 
     architecture: Architecture
@@ -62,6 +66,7 @@ class Wanted:
     extras: Collection[str] = ()
     streams: bool = False
     check: bool = True
+    layers: Collection[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -86,20 +91,22 @@ def build_package(target: Path, wanted: Wanted, progress: Callable[[str], None])
     if wanted.check and started["error"] is not None:
         raise ConfigError(f"the function does not start: {started['error']}")
     loaded: Mapping[str, str] = started["modules"]
-    entries, modules = project_entries(top, loaded, wanted.handler, target)
-    declared = read_requirements(top, wanted.groups, wanted.extras)
-    needed = {"mangum", *wanted.needed, *_distributions_of(loaded)}
-    known = [*_servey_needs(needed), *_of_outside(modules)]
-    plan = plan_of(declared, known, {*IN_THE_RUNTIME, "servey"})
     with TemporaryDirectory() as scratch:
         root = Path(scratch, "task")
         root.mkdir()
+        layers = read_layers(wanted.layers, Path(scratch))
+        entries, modules = project_entries(top, loaded, wanted.handler, target, layers.modules)
+        declared = read_requirements(top, wanted.groups, wanted.extras)
+        needed = {"mangum", *wanted.needed, *_distributions_of(loaded)}
+        known = [*_servey_needs(needed), *_of_outside(modules)]
+        plan = plan_of(declared, known, {*IN_THE_RUNTIME, *layers.names, "servey"})
         progress(f"installing requirements for {wanted.architecture}")
         install(plan, root, Path(scratch), _platforms(wanted.architecture), wanted.architecture)
         for distribution in plan.copied:
             copy_installed(distribution, root)
         entries = [*_installed_entries(root, plan), *entries]
         progress("copying the project")
+        leave_out_provided(layers, root)
         _leave_out(root)
         own = [entry for entry in entries if isinstance(entry, Included) and entry.source.is_relative_to(root) is False]
         _make_room(root, own)
@@ -109,12 +116,14 @@ def build_package(target: Path, wanted: Wanted, progress: Callable[[str], None])
             _write_wrapper(root / WRAPPER)
         progress("compiling")
         _compile(root)
+        compile_methods(root / FILE, started["methods"])
         sizes = _sizes(root)
-        if sum(sizes.values()) > LARGEST_BYTES:
+        if sum(sizes.values()) + layers.size > LARGEST_BYTES:
             largest = sorted(sizes, key=lambda name: -sizes[name])[:5]
             shown = ", ".join(f"{name} {sizes[name] // 2**20} MB" for name in largest)
+            more = f", its layers have {layers.size // 2**20} MB" if layers.size else ""
             raise ConfigError(
-                f"the package has {sum(sizes.values()) // 2**20} MB; Lambda's limit is {LARGEST_BYTES // 2**20} MB; "
+                f"the package has {sum(sizes.values()) // 2**20} MB{more}; Lambda's limit is {LARGEST_BYTES // 2**20} MB; "
                 f"the largest parts are {shown}"
             )
         archive = Path(scratch, "lambda.zip")
@@ -125,12 +134,15 @@ def build_package(target: Path, wanted: Wanted, progress: Callable[[str], None])
             progress("starting the package elsewhere")
             names = {entry.name for entry in own}
             is_foreign = not _runs_here(wanted.architecture)
+            for folder in layers.folders if is_foreign else ():
+                _overlay(folder)
             proof = prove(
                 archive,
                 wanted.handler,
                 names,
                 lambda place: _overlay(place) if is_foreign else None,
                 lambda module: why_missing(module, top, entries, declared),
+                layers.folders,
             )
             if proof.problems:
                 raise ConfigError(list(proof.problems))
@@ -162,7 +174,7 @@ def deployed_as(place: str, architecture: Architecture | None) -> Architecture:
 
 def is_deployed_with_stream() -> bool:
     """Return whether the stack that `servey sls` wrote here has a function that needs the streaming script."""
-    functions = Path(FOLDER, "functions.yml")
+    functions = Path(WRITTEN, "functions.yml")
     return functions.exists() and f"/{WRAPPER}" in functions.read_text(encoding="utf-8")
 
 
@@ -170,13 +182,16 @@ def is_deployed_with_stream() -> bool:
 
 
 def project_entries(
-    top: Path, loaded: Mapping[str, str], handler: str, target: Path
+    top: Path, loaded: Mapping[str, str], handler: str, target: Path, provided: Collection[str] = ()
 ) -> tuple[list[Entry], list[OutsideModule]]:
-    """Return the files of the project in ``top``, those of the modules that it imports from elsewhere, and these modules."""
+    """Return the files of the project in ``top``, those of the modules that it imports from elsewhere, and these modules.
+
+    ``provided`` are modules that a layer has.
+    """
     entries = project_files(top, [Path(file) for file in loaded.values() if file], target)
     sources = [entry.source for entry in entries if isinstance(entry, Included) and entry.source.suffix == ".py"]
     tops = {name.partition(".")[0] for name in (*loaded, handler)}
-    modules = outside_modules(top, sources, tops)
+    modules = [each for each in outside_modules(top, sources, tops) if each.name not in provided]
     entries = without_modules(entries, modules, top)
     return [*entries, *(entry for module in modules for entry in module_files(module, top))], modules
 
@@ -264,6 +279,18 @@ def _compile(root: Path) -> None:
     command += ["-p", "/var/task", str(root)]
     # Files that do not compile, such as code templates, are packaged as source only.
     subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, check=False)
+
+
+def compile_methods(target: Path, sources: Collection[str]) -> None:
+    """Compile the methods of dataclasses, in a process of their own like `compileall`, so that the file is reproducible."""
+    program = (
+        "import json, marshal, sys; from importlib.util import MAGIC_NUMBER\n"
+        "made = {source: compile(source, '<string>', 'exec') for source in json.load(sys.stdin)}\n"
+        "sys.stdout.buffer.write(MAGIC_NUMBER + marshal.dumps(made))"
+    )
+    command = [sys.executable, "-I", "-S", "-c", program]
+    done = subprocess.run(command, input=json.dumps(sources).encode(), stdout=subprocess.PIPE, check=True)
+    target.write_bytes(done.stdout)
 
 
 def why_missing(module: str, top: Path, entries: Collection[Entry], declared: Requirements) -> str:

@@ -196,6 +196,52 @@ def test_progress_of_a_tool(function, tmp_path):
     called.end()
 
 
+def graphql(function, query, accept="text/event-stream"):
+    headers = (("content-type", "application/json"), ("accept", accept))
+    return Called(function, function_url(Request("POST", "/graphql", headers, json.dumps({"query": query}).encode())))
+
+
+def test_a_subscription_over_server_sent_events(function, tmp_path):
+    gate = tmp_path / "gate"
+    called = graphql(function, f'subscription {{ count(gate: "{gate}") }}')
+    start = called.start()
+    assert (start["statusCode"], start["headers"]["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert called.chunk() == b'event: next\ndata: {"data":{"count":1}}\n\n'
+    gate.touch()
+    rest = b"".join(iter(called.chunk, None))
+    assert rest == b'event: next\ndata: {"data":{"count":2}}\n\nevent: complete\ndata: \n\n'
+    assert called.end().error is None
+
+
+def test_a_query_over_server_sent_events(function):
+    called = graphql(function, "{ __typename }")
+    assert called.start()["headers"]["content-type"] == "text/event-stream; charset=utf-8"
+    text = b"".join(iter(called.chunk, None))
+    assert text.startswith(b'event: next\ndata: {"data":{"__typename":"Query"}}')
+    assert called.end().error is None
+
+
+def test_a_subscription_to_a_channel_is_refused(function):
+    """Events of a channel go to the websockets of the stack."""
+    called = graphql(function, "subscription { ticks }")
+    called.start()
+    text = b"".join(iter(called.chunk, None))
+    assert b"websocket" in text, text
+    assert called.end().error is None
+
+
+def test_a_subscription_without_a_stream(function):
+    called = graphql(function, 'subscription { count(gate: "x") }', "application/json")
+    status = called.start()["statusCode"]
+    text = b"".join(iter(called.chunk, None))
+    called.end()
+    assert (status, b"Subscriptions need a websocket" in text) == (200, True), text
+    headers = (("content-type", "application/json"), ("accept", "text/event-stream"))
+    body = b'{"query": "subscription { count(gate: \\"x\\") }"}'
+    done = function.invoke(http_api(Request("POST", "/graphql", headers, body)))
+    assert (done.error, done.payload["statusCode"]) == (None, 501), done.payload
+
+
 def test_other_events_have_the_same_answers_as_ever(function):
     done = function.invoke(http_api(Request("GET", "/actions/count?gate=x")))
     assert (done.error, done.payload["statusCode"]) == (None, 501)

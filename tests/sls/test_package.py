@@ -16,9 +16,21 @@ from servey.sls.package import deployed_as
 from tests.aws.gateways import Request, function_url, http_api
 from tests.aws.lambda_runtime import LambdaFunction
 from tests.aws.tools import python_of
-from tests.serving import run
+from tests.serving import ROOT, run
+from tests.sls.layouts import wheel
 
 HELLO = http_api(Request("GET", "/actions/say-hello?name=World"))
+
+
+LAYERED_ACTIONS = """
+from servey_test_layered import greet
+from servey import WEB_GET, action
+
+
+@action(triggers=WEB_GET)
+def say_hello(name: str) -> str:
+    return greet(name)
+"""
 
 
 def here() -> str:
@@ -60,7 +72,7 @@ def test_what_is_too_large_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(package, "LARGEST_BYTES", 1 << 20)
     monkeypatch.setattr(package, "install", lambda *args: None)
-    monkeypatch.setattr(package, "start_here", lambda handler: {"error": None, "modules": {}})
+    monkeypatch.setattr(package, "start_here", lambda handler: {"error": None, "modules": {}, "methods": []})
     with pytest.raises(ConfigError, match=r"Lambda's limit is 1 MB; the largest parts are .*large.bin 3 MB"):
         package.build_package(tmp_path / "x.zip", package.Wanted("arm64", "servey.aws.handler"), lambda text: None)
     assert not (tmp_path / "x.zip").exists()
@@ -90,6 +102,7 @@ class TestPackaged:
             "servey/app.py",
             "mangum/__init__.py",
             "yaml/__init__.py",
+            "servey/compat/generated_methods.bin",
         } <= names
         assert {
             "library_of_ours.py",
@@ -155,6 +168,28 @@ class TestExplained:
         ]
         assert not (tmp_path / ".servey" / "lambda.zip").exists()
 
+    def test_what_a_layer_provides_is_not_in_the_package(self, tmp_path):
+        """No index has the requirement of this project: only the layer does."""
+        project, layer = tmp_path / "shop", tmp_path / "layer"
+        wheel(tmp_path, "servey_test_layered", servey_test_layered="def greet(name):\n    return f'Hello {name}!'\n")
+        with zipfile.ZipFile(tmp_path / "servey_test_layered-1.0-py3-none-any.whl") as archive:
+            archive.extractall(layer / "python")
+        project.mkdir()
+        text = LAYERED_ACTIONS
+        (project / "actions.py").write_text(text, encoding="utf-8")
+        (project / "requirements.txt").write_text("servey_test_layered\n", encoding="utf-8")
+        words = ("-m", "servey", "package", "--architecture", "x86_64")
+        path = f"{ROOT}:{layer / 'python'}"
+        done = run(*words, "--layer", str(layer), cwd=project, timeout=400, PYTHONPATH=path)
+        assert done.returncode == 0, done.stderr
+        task = tmp_path / "task"
+        with zipfile.ZipFile(project / ".servey" / "lambda.zip") as archive:
+            archive.extractall(task)
+        assert not (task / "servey_test_layered.py").exists()
+        python = python_of("lambda_runtime")
+        with LambdaFunction(python, task, "servey.aws.handler", PYTHONPATH=f"{task}:{layer / 'python'}") as function:
+            assert function.invoke(HELLO).payload["body"] == '"Hello World!"', function.said()
+
     def test_a_program_stays_one(self, packaged):
         with zipfile.ZipFile(packaged / ".servey" / "x86_64-1.zip") as archive:
             assert archive.getinfo("bin/tool").external_attr >> 16 == 0o755
@@ -205,18 +240,18 @@ class TestRuntime:
         assert function.invoke(direct("large", size=7 << 20)).error in ("CallFailed", "Function.ResponseSizeTooLarge")
         assert function.invoke(HELLO).payload["statusCode"] == 200
 
-    def test_a_cold_start_takes_hardly_longer_than_bare_fastapis(self, task):
+    def test_a_cold_start_takes_no_longer_than_bare_fastapis(self, task):
         python = python_of("lambda_runtime")
         subprocess.run(
             [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(task / "bare.py")],
             check=True,
         )
         seconds: dict[str, list[float]] = {"bare.handler": [], "servey.aws.handler": []}
-        for _ in range(7):
+        for _ in range(9):
             for handler, taken in seconds.items():
                 with LambdaFunction(python, task, handler) as function:
                     answer = function.invoke(HELLO)
                     assert json.loads(answer.payload["body"]) == "Hello World!"
                     taken.append(function.cpu_seconds())
         bare, ours = (min(taken) for taken in seconds.values())  # those that other processes disturbed least
-        assert ours <= 1.25 * bare, seconds
+        assert ours <= bare, seconds

@@ -5,6 +5,7 @@ It imports the standard library only: with ``-I -S`` nothing else can be importe
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
@@ -46,14 +47,18 @@ class _Elsewhere:
         return None
 
 
-def start(root: str, handler: str, allowed: Sequence[str], path: Sequence[str]) -> dict[str, Any]:
-    """Start the handler of the package in ``root``. Modules that are allowed are found in ``path`` too.
+def start(
+    root: str, handler: str, allowed: Sequence[str], path: Sequence[str], layers: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Start the handler of the package in ``root``, with layers. Modules that are allowed are found in ``path`` too.
 
     Shape: ``modules`` are the loaded modules with their files; ``error`` is None, or the error's text; ``missing`` are the
-    modules that were not found, with the file and line that import each.
+    modules that were not found, with the file and line that import each; ``methods`` are the sources that the standard
+    library has written for the methods of dataclasses.
     """
+    methods = note_methods()
     os.chdir(root)
-    sys.path.insert(0, root)
+    sys.path[:0] = [root, *layers]
     elsewhere = _Elsewhere(allowed, path)
     sys.meta_path.append(elsewhere)
     error: str | None = None
@@ -69,7 +74,19 @@ def start(root: str, handler: str, allowed: Sequence[str], path: Sequence[str]) 
         error = f"{type(raised).__name__}: {raised}"
     modules = {name: str(getattr(each, "__file__", None) or "") for name, each in list(sys.modules.items())}
     missing = {name: elsewhere.importers.get(name, ("", 0)) for name in _missing(chain)}
-    return {"modules": modules, "error": error, "missing": missing}
+    return {"modules": modules, "error": error, "missing": missing, "methods": sorted(methods)}
+
+
+def note_methods() -> set[str]:
+    """Return the sources of the methods of each dataclass that is defined from now on."""
+    found: set[str] = set()
+
+    def run(source: str, *namespaces: Any) -> None:
+        found.add(source)
+        exec(source, *namespaces)
+
+    dataclasses.__dict__["exec"] = run  # before the built-in function of that name
+    return found
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

@@ -63,26 +63,31 @@ def prove(
     own: Collection[str],
     overlay: Callable[[Path], None],
     why: Callable[[str], str],
+    layers: Sequence[Path] = (),
 ) -> Proof:
     """Start the package and return what is wrong with it.
 
     ``own`` are the names in the package of the project's files. ``overlay`` replaces in the unpacked package what is
-    compiled for another processor; ``why`` says why a module is not in the package, and what to do.
+    compiled for another processor; ``why`` says why a module is not in the package, and what to do. ``layers`` are the
+    folders of layers that Python imports from.
     """
     with TemporaryDirectory() as scratch:
         root = Path(scratch, "task")
         with zipfile.ZipFile(archive) as file:
             file.extractall(root)
         overlay(root)
-        return prove_folder(root, handler, own, why)
+        return prove_folder(root, handler, own, why, layers)
 
 
-def prove_folder(root: Path, handler: str, own: Collection[str], why: Callable[[str], str]) -> Proof:
+def prove_folder(
+    root: Path, handler: str, own: Collection[str], why: Callable[[str], str], layers: Sequence[Path] = ()
+) -> Proof:
     """Start the unpacked package in ``root``, as `prove` does."""
     allowed: list[str] = list(_VISIBLE)
     problems: list[str] = []
     while True:
         task = {"root": str(root), "handler": handler, "allowed": allowed, "path": sys.path}
+        task["layers"] = list(map(str, layers))
         # Without the site module there are no installed packages, and -I ignores the environment of Python.
         started = _run([sys.executable, "-I", "-S", "-B"], task)
         if started["error"] is None:
@@ -101,15 +106,15 @@ def prove_folder(root: Path, handler: str, own: Collection[str], why: Callable[[
         return Proof((f"the package does not start: {_shown(started['error'], root)}",))
     if problems:
         return Proof(tuple(problems))
-    return Proof((), tuple(dict.fromkeys(_late_imports(started["modules"], root, own, why))))
+    return Proof((), tuple(dict.fromkeys(_late_imports(started["modules"], root, own, why, layers))))
 
 
 def _late_imports(
-    modules: Mapping[str, str], root: Path, own: Collection[str], why: Callable[[str], str]
+    modules: Mapping[str, str], root: Path, own: Collection[str], why: Callable[[str], str], layers: Sequence[Path]
 ) -> Iterator[str]:
     """Yield the imports inside functions of the project's loaded modules that the package cannot satisfy."""
     known = {*sys.stdlib_module_names, *sys.builtin_module_names, *_VISIBLE, *modules}
-    known |= {path.name.partition(".")[0] for path in root.iterdir()}
+    known |= {path.name.partition(".")[0] for folder in (root, *layers) for path in folder.iterdir()}
     for file in sorted(path for path in map(Path, modules.values()) if path.is_relative_to(root)):
         name = file.relative_to(root).as_posix()
         if name in own:
