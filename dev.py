@@ -41,7 +41,7 @@ PYTHON = os.path.join(VENV, "Scripts", "python.exe") if os.name == "nt" else os.
 REQUIREMENTS = {"run": ("requirements.txt",), "dev": ("requirements-dev.txt", "requirements.txt")}
 OLDEST = (3, 11)
 SHIFTING = ("fastapi", "starlette", "pydantic", "strawberry-graphql")
-FAST = "not slow and not drill and not docs and not browser and not docker"
+FAST = "not slow and not drill and not docs and not browser"
 VERSIONED = [
     "tests/contract/test_contract.py",
     "tests/calls/test_dependencies.py",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ class Found:
 
     answers: Counter = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    repeated: int = 0
     slowest: float = 0
     published: list[int] = field(default_factory=list)
     enqueued: list[int] = field(default_factory=list)
@@ -26,17 +28,53 @@ class Found:
     unrecovered: int = 0
 
 
+class Caller:
+    """A client that goes to the next address when one fails, as a load balancer or a browser does.
+
+    It repeats what was not sent, and a GET; not a POST that may have arrived.
+    """
+
+    def __init__(self, urls: tuple[str, ...], first: int, found: Found, context: ssl.SSLContext | None) -> None:
+        self.clients = [httpx.AsyncClient(base_url=url, timeout=15, verify=context or True) for url in urls]
+        self.at = first % len(urls)
+        self.found = found
+
+    async def send(self, method: str, path: str, **options: object) -> httpx.Response | None:
+        """Return the response; None after a failure, which is noted."""
+        for left in reversed(range(len(self.clients))):
+            try:
+                response = await self.clients[self.at].request(method, path, **options)
+            except httpx.TransportError as error:
+                self.at = (self.at + 1) % len(self.clients)
+                if left and (method == "GET" or isinstance(error, httpx.ConnectError)):
+                    self.found.repeated += 1
+                    continue
+                self.found.failures.append(f"{method} {path} {error!r}")
+                return None
+            self.found.answers[response.status_code] += 1
+            if response.status_code == 200:
+                return response
+            self.found.failures.append(f"{method} {path} {response.status_code} {response.text[:80]}")
+            return None
+        return None
+
+    async def close(self) -> None:
+        for client in self.clients:
+            await client.aclose()
+
+
 @asynccontextmanager
-async def load(url: str, *, clients: int = 4, sockets: int = 5):
-    """Asks, publishes, enqueues and listens meanwhile."""
+async def load(*urls: str, clients: int = 4, sockets: int = 5, context: ssl.SSLContext | None = None):
+    """Asks, publishes, enqueues and listens meanwhile, at one address or several of the same cluster."""
     found = Found()
     stop = asyncio.Event()
-    tasks = [asyncio.create_task(_ask(url, found, stop)) for _ in range(clients)]
-    listeners = [asyncio.create_task(_listen(url, found, stop)) for _ in range(sockets)]
+    callers = [Caller(urls, index, found, context) for index in range(clients + 2)]
+    listeners = [asyncio.create_task(_listen(urls, index, found, context)) for index in range(sockets)]
+    tasks = [asyncio.create_task(_ask(caller, found, stop)) for caller in callers[2:]]
     await asyncio.sleep(1)
     tasks += [
-        asyncio.create_task(_send(url, found, stop, "tell", found.published, 0.05)),
-        asyncio.create_task(_send(url, found, stop, "have-done", found.enqueued, 0.1)),
+        asyncio.create_task(_send(callers[0], stop, "tell", found.published, 0.05)),
+        asyncio.create_task(_send(callers[1], stop, "have-done", found.enqueued, 0.1)),
     ]
     try:
         yield found
@@ -51,49 +89,37 @@ async def load(url: str, *, clients: int = 4, sockets: int = 5):
         for task in listeners:
             task.cancel()
         await asyncio.gather(*listeners, return_exceptions=True)
+        for caller in callers:
+            await caller.close()
 
 
-async def _ask(url, found, stop):
+async def _ask(caller, found, stop):
     loop = asyncio.get_running_loop()
-    async with httpx.AsyncClient(base_url=url, timeout=15) as client:
-        while not stop.is_set():
-            begun = loop.time()
-            try:
-                answer = await client.get("/actions/echo", params={"text": "x"})
-                found.answers[answer.status_code] += 1
-                if answer.status_code != 200:
-                    found.failures.append(f"GET {answer.status_code} {answer.text[:80]}")
-            except httpx.TransportError as error:
-                found.failures.append(f"GET {error!r}")
-            found.slowest = max(found.slowest, loop.time() - begun)
-            await asyncio.sleep(0.02)
+    while not stop.is_set():
+        begun = loop.time()
+        await caller.send("GET", "/actions/echo", params={"text": "x"})
+        found.slowest = max(found.slowest, loop.time() - begun)
+        await asyncio.sleep(0.02)
 
 
-async def _send(url, found, stop, action, sent, pause):
+async def _send(caller, stop, action, sent, pause):
     number = time.time_ns() // 1_000_000  # each run has numbers of its own
-    async with httpx.AsyncClient(base_url=url, timeout=15) as client:
-        while not stop.is_set():
-            try:
-                answer = await client.post(f"/actions/{action}", json={"number": number})
-                failure = None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:80]}"
-            except httpx.TransportError as error:
-                failure = repr(error)
-            if failure is None:
-                sent.append(number)
-            else:
-                found.failures.append(f"POST {action} {failure}")
-            number += 1
-            await asyncio.sleep(pause)
+    while not stop.is_set():
+        if await caller.send("POST", f"/actions/{action}", json={"number": number}) is not None:
+            sent.append(number)
+        number += 1
+        await asyncio.sleep(pause)
 
 
-async def _listen(url, found, stop):
+async def _listen(urls, first, found, context):
     received: list[int] = []
     found.received.append(received)
     cursor = None
-    place = url.replace("http", "ws", 1) + "/subscription"
+    at = first
     while True:
+        place = urls[at % len(urls)].replace("http", "ws", 1) + "/subscription"
         try:
-            async with connect(place, open_timeout=10, ping_interval=None) as socket:
+            async with connect(place, open_timeout=10, ping_interval=None, ssl=context) as socket:
                 frame = {"type": "Subscribe", "payload": "numbers"}
                 await socket.send(json.dumps({**frame, "after": cursor} if cursor else frame))
                 async for text in socket:
@@ -109,6 +135,7 @@ async def _listen(url, found, stop):
             found.closes[closed.rcvd.code if closed.rcvd else 1006] += 1
         except (OSError, InvalidHandshake, TimeoutError):
             found.closes["refused"] += 1
+            at += 1
         await asyncio.sleep(0.1)
 
 

@@ -1,126 +1,66 @@
-"""The cluster on a real Docker engine: it comes up, is restarted and killed under load, and nobody notices.
-
-Where the engine's builds need options of their own, COMPOSE_FILE names the files, as always.
-"""
+"""The cluster on a real Docker engine: it comes up, is restarted and killed under load, and clients hardly notice."""
 
 import asyncio
 import json
-import os
-import shutil
-import subprocess
 import time
 from collections import Counter
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
+from tests.cluster.engine import PASSWORD, report
 from tests.cluster.load import load, noted
-from tests.serving import ROOT, free_port
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
-
-
-class Cluster:
-    """The project of this folder under `docker compose`."""
-
-    def __init__(self) -> None:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        files = os.environ.get("COMPOSE_FILE", str(ROOT / "docker-compose.yml"))
-        self._env = {
-            **os.environ,
-            "COMPOSE_FILE": files,
-            "COMPOSE_PROJECT_NAME": "serveytest",
-            "IMAGE": "servey-test-app",
-            "PROJECT": str(ROOT / "tests" / "cluster" / "project"),
-            "HTTP_PORT": str(port),
-        }
-
-    def compose(self, *words: str) -> str:
-        return self._run("docker", "compose", *words)
-
-    def docker(self, *words: str) -> str:
-        return self._run("docker", *words)
-
-    def _run(self, *command: str) -> str:
-        done = subprocess.run(command, cwd=ROOT, env=self._env, capture_output=True, encoding="utf-8", check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        return done.stdout
-
-    def containers(self, service: str) -> list[str]:
-        return self.compose("ps", "-q", service).split()
-
-    def healthy(self, container: str, within: float = 120) -> float:
-        """The seconds until a container is healthy."""
-        begun = time.monotonic()
-        while (
-            self.docker("inspect", "-f", "{{.State.Status}} {{.State.Health.Status}}", container).strip()
-            != "running healthy"
-        ):
-            assert time.monotonic() - begun < within, self.docker("logs", "--tail", "20", container)
-            time.sleep(0.2)
-        return time.monotonic() - begun
-
-    def kill(self, service: str) -> str:
-        """Kills everything in one container of a service, as its kernel would."""
-        container = self.containers(service)[0]
-        user = ["-u", "redis"] if service == "redis" else []
-        subprocess.run(
-            ["docker", "exec", *user, container, "sh", "-c", "kill -9 -1"],
-            env=self._env,
-            capture_output=True,
-            check=False,
-        )
-        return container
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    if (
-        shutil.which("docker") is None
-        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("skipped: no docker engine")
-    made = Cluster()
-    made.compose("build", "-q", "web")
-    try:
-        made.compose("up", "-d", "--no-build", "--wait")
-        yield made
-    finally:
-        made.compose("down", "-v")
-
-
-def told(text: str, **facts: object) -> None:
-    print(json.dumps({"test": text, **facts}))
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
 
 
 def test_what_is_for_the_inside_stays_there(cluster):
-    assert httpx.get(f"{cluster.url}/health/live").json() == {"status": "ok"}
-    assert httpx.get(f"{cluster.url}/metrics").status_code == 404
-    assert httpx.get(f"{cluster.url}/docs").status_code == 404
+    for entrance in cluster.entrances:
+        assert httpx.get(f"{entrance}/health/live").json() == {"status": "ok"}
+        assert httpx.get(f"{entrance}/metrics").status_code == 404
+        assert httpx.get(f"{entrance}/health/ready").status_code == 404
+        assert httpx.get(f"{entrance}/docs").status_code == 404
     web = cluster.containers("web")[0]
     program = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/metrics').read().decode())"
     assert "servey_calls_in_flight 0" in cluster.docker("exec", web, "python", "-c", program)
     worker = cluster.containers("worker")[0]
     text = cluster.docker("exec", worker, "python", "-c", program.replace("8000", "8001"))
     assert 'servey_part_up{part="queue"} 1' in text
+
+
+def test_a_container_can_not_write_and_its_image_holds_nothing_needless(cluster):
+    web = cluster.containers("web")[0]
     assert cluster.docker("exec", web, "id", "-u").strip() == "10001"
+    shown = cluster.docker("exec", web, "sh", "-c", "touch /project/x /venv/x /x 2>&1; touch /tmp/x && echo only /tmp")
+    assert shown.count("Read-only file system") == 3
+    assert shown.endswith("only /tmp\n")
+    project = cluster.docker("exec", web, "ls", "-A", "/project").split()
+    assert project == ["__pycache__", "actions.py", "event_channels.py", "templates"]
+    installed = cluster.docker("exec", web, "ls", "/venv/bin").split()
+    assert "servey" in installed
+    assert "pip" not in installed
+    layers = cluster.docker("history", "--no-trunc", cluster.environment["IMAGE"])
+    inspected = cluster.docker("image", "inspect", cluster.environment["IMAGE"])
+    secret = cluster.docker("exec", web, "cat", "/run/secrets/jwt_secret_key")
+    assert len(secret) == 64
+    for text in (layers, inspected):
+        assert secret not in text
+        assert PASSWORD not in text
 
 
-def test_a_rolling_restart_under_load_loses_nothing(cluster):
+def test_a_rolling_restart_under_load_loses_nothing(cluster, front):
     async def drill():
-        async with load(cluster.url) as found:
+        async with load(front.url, context=front.context) as found:
             await asyncio.sleep(3)
-            for service in ("web", "worker"):
-                for container in cluster.containers(service):
-                    await asyncio.to_thread(cluster.docker, "restart", container)
-                    await asyncio.to_thread(cluster.healthy, container)
+            await asyncio.to_thread(cluster.restart_one_by_one, "web", "worker")
             await asyncio.sleep(3)
         return found, await noted(cluster.url, "done", found.enqueued), await noted(cluster.url, "ticks")
 
     found, done, ticks = asyncio.run(drill())
-    told("rolling restart", requests=sum(found.answers.values()), failed=len(found.failures), slowest=found.slowest,
-         events=len(found.published), jobs=len(found.enqueued), closes=dict(found.closes), slots=len(ticks))  # fmt: skip
+    report("rolling restart", requests=sum(found.answers.values()), failed=len(found.failures), slowest=found.slowest,
+           events=len(found.published), jobs=len(found.enqueued), closes=dict(found.closes), slots=len(ticks))  # fmt: skip
     assert found.failures == []
     assert set(found.closes) <= {1012}
     assert found.unrecovered == 0
@@ -129,36 +69,118 @@ def test_a_rolling_restart_under_load_loses_nothing(cluster):
     assert max(Counter(ticks).values()) == 1
 
 
-@pytest.mark.parametrize("service", ["web", "worker", "nginx", "redis"])
-def test_any_one_container_is_killed(cluster, service):
-    async def drill():
-        async with load(cluster.url) as found:
-            await asyncio.sleep(3)
-            begun = time.monotonic()
-            container = await asyncio.to_thread(cluster.kill, service)
-            async with httpx.AsyncClient(base_url=cluster.url, timeout=2) as client:
-                # It is back when a call that goes through all of it comes back, ten times in a row.
-                good = 0
-                while good < 10:
-                    try:
-                        answer = await client.post("/actions/tell", json={"number": -1})
-                        good = good + 1 if answer.status_code == 200 else 0
-                    except httpx.TransportError:
-                        good = 0
-            back = time.monotonic() - begun
-            await asyncio.to_thread(cluster.healthy, container)
-            await asyncio.sleep(2)
-        return found, back, await noted(cluster.url, "done", found.enqueued)
+def test_restarting_the_entrances_one_by_one_loses_no_request(cluster, front):
+    """The proxy in front avoids an entrance first, so that no request reaches a port whose nginx is ending."""
 
-    found, back, done = asyncio.run(drill())
-    told("kill -9", service=service, back_s=round(back, 2), requests=sum(found.answers.values()),
-         failed=len(found.failures), slowest=round(found.slowest, 2), closes={str(k): v for k, v in found.closes.items()},
-         jobs=len(found.enqueued))  # fmt: skip
-    assert back < 5
+    def restart_both():
+        for service, port in cluster.ports.items():
+            with front.avoiding(port):
+                cluster.restart_one_by_one(service)
+
+    async def drill():
+        async with load(front.url, context=front.context) as found:
+            await asyncio.sleep(2)
+            begun = time.monotonic()
+            await asyncio.to_thread(restart_both)
+            took = time.monotonic() - begun
+            await asyncio.sleep(2)
+        return found, took
+
+    found, took = asyncio.run(drill())
+    report("restart of both entrances", seconds=round(took, 1), requests=sum(found.answers.values()),
+           failed=found.failures, slowest=round(found.slowest, 2),
+           closes={str(k): v for k, v in found.closes.items()})  # fmt: skip
+    assert found.failures == []
+    assert found.unrecovered == 0
+    assert all(each == found.published for each in found.received)
+
+
+async def kill_under_load(cluster, service, urls, context=None):
+    """Return what clients saw, after how many seconds ten calls in a row were answered, and the jobs that are done."""
+    async with load(*urls, context=context) as found:
+        await asyncio.sleep(3)
+        begun = time.monotonic()
+        container = await asyncio.to_thread(cluster.kill, service)
+        async with httpx.AsyncClient(base_url=urls[0], timeout=2, verify=context or True) as client:
+            good = 0
+            while good < 10:
+                try:
+                    answer = await client.post("/actions/tell", json={"number": -1})
+                    good = good + 1 if answer.status_code == 200 else 0
+                except httpx.TransportError:
+                    good = 0
+        back = time.monotonic() - begun
+        await asyncio.to_thread(cluster.wait_until_healthy, container)
+        await asyncio.sleep(2)
+    done = await noted(cluster.url, "done", found.enqueued)
+    report("kill -9", service=service, addresses=len(urls), tls=context is not None, back_s=round(back, 2),
+           requests=sum(found.answers.values()), failed=len(found.failures), repeated=found.repeated,
+           slowest=round(found.slowest, 2), closes={str(k): v for k, v in found.closes.items()},
+           jobs=len(found.enqueued))  # fmt: skip
     assert set(found.enqueued) <= set(done)
-    if service in ("web", "worker"):
-        # At most what was in flight: 4 clients and 2 senders, one request each.
-        assert len(found.failures) <= 6, found.failures
     for received in found.received:
         real = [number for number in received if number >= 0]
         assert real == sorted(set(real)), "an event came twice, or late"
+    return found, back
+
+
+@pytest.mark.parametrize("service", ["web", "worker", "nginx", "redis"])
+def test_any_one_container_is_killed(cluster, service):
+    found, back = asyncio.run(kill_under_load(cluster, service, [cluster.url]))
+    assert back < 10
+    if service in ("web", "worker"):
+        # At most what was in flight: 4 clients and 2 senders, one request each.
+        assert len(found.failures) <= 6, found.failures
+
+
+@pytest.mark.parametrize("service", ["nginx", "nginx2"])
+def test_an_entrance_is_killed_and_clients_with_both_addresses_go_to_the_other_one(cluster, service):
+    found, _ = asyncio.run(kill_under_load(cluster, service, cluster.entrances))
+    # Half of the clients had a connection to it; a GET is repeated, so at most the POST in flight failed.
+    assert len(found.failures) <= 1, found.failures
+    assert found.slowest < 2
+    assert found.unrecovered == 0
+
+
+@pytest.mark.parametrize("service", ["nginx", "nginx2", "web"])
+def test_behind_the_proxy_that_terminates_tls_a_killed_container_is_no_outage(cluster, front, service):
+    found, back = asyncio.run(kill_under_load(cluster, service, [front.url], front.context))
+    # At most the POSTs in flight: those of two senders and of the probe, which is not counted.
+    assert len(found.failures) <= 2, found.failures
+    assert all(each.startswith("POST") for each in found.failures)
+    assert back < 3
+    assert found.unrecovered == 0
+
+
+def test_a_cluster_that_is_taken_down_drains_and_a_new_one_goes_on(cluster):
+    async def drill():
+        socket = await connect(cluster.url.replace("http", "ws") + "/subscription")
+        await socket.send(json.dumps({"type": "Subscribe", "payload": "numbers"}))
+        await socket.recv()
+        async with httpx.AsyncClient(base_url=cluster.url, timeout=30) as client:
+            first = time.time_ns() // 1_000_000
+            numbers = list(range(first, first + 200))
+            for number in numbers:
+                (await client.post("/actions/have-done", json={"number": number})).raise_for_status()
+            asking = asyncio.create_task(client.get("/actions/slow", params={"seconds": 3}))
+            await asyncio.sleep(0.5)
+            begun = time.monotonic()
+            down = asyncio.create_task(asyncio.to_thread(cluster.compose, "down"))
+            answer = await asking
+            try:
+                while True:
+                    await socket.recv()
+            except ConnectionClosed as closed:
+                code = closed.rcvd.code if closed.rcvd else 1006
+            await down
+            took = time.monotonic() - begun
+        await asyncio.to_thread(cluster.compose, "up", "-d", "--no-build", "--wait")
+        return answer, code, took, numbers, await noted(cluster.url, "done", numbers)
+
+    answer, code, took, numbers, done = asyncio.run(drill())
+    again = {number: count for number, count in Counter(done).items() if number in numbers and count > 1}
+    report("down", seconds=round(took, 1), websocket=code, jobs=len(numbers), done=len(set(numbers) & set(done)),
+           twice=len(again))  # fmt: skip
+    assert answer.status_code == 200
+    assert set(numbers) <= set(done)
+    assert not again

