@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from servey import BatchInvoker, action
 
-Title = Annotated[str, Field(min_length=3, max_length=200)]
+Title = Annotated[str, Field(min_length=3, max_length=200, pattern=r"^[^\x00]+$")]  # PostgreSQL stores no NUL
+Number = Annotated[int, Field(ge=0, le=2**31 - 1)]  # what INTEGER is in every database
 
 
 class Priority(StrEnum):

@@ -119,7 +119,11 @@ class Project:
             assert done.returncode == 0, f"{where}: {done.stderr}"
         elif block.kind == "console":
             for typed, shown in commands_of(block):
+                if typed != "echo $?":
+                    self.last_code = 0
                 got = self.type(typed)
+                failed = typed != "echo $?" and self.last_code != 0 and shown.strip() in ("", "...")
+                assert not failed, f"{where}: $ {typed} failed, which the page does not say\n{got}"
                 assert fits(shown, got), f"{where}: $ {typed}\nshown:\n{shown}\ncame:\n{got}"
 
     def type(self, line: str) -> str:
@@ -147,8 +151,16 @@ class Project:
         elif program == "curl":
             output = self.curl(words)
         elif program == "python":
+            if self._server is not None:
+                words = [word.replace(":8000", f":{self._server.port}") for word in words]
             done = run(*words, cwd=self.folder, **NO_BYTECODE, **env)
             self.last_code, output = done.returncode, done.stdout + done.stderr
+        elif program == "rm":
+            self.close()
+            (name,) = words
+            assert Path(name).name == name, f"'{line}' must not remove what is elsewhere"
+            (self.folder / name).unlink()
+            output = ""
         elif program == "cd":
             self.folder, output = self.folder / words[0], ""
         elif line == "echo $?":

@@ -65,13 +65,19 @@ def project(tmp_path, processes):
 
 
 @pytest.mark.docs
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", sorted({*PAGES} - {*TUTORIAL}), ids=lambda path: str(path.relative_to(ROOT)))
 def test_its_snippets_run(path, project):
-    for earlier in TUTORIAL[: TUTORIAL.index(path)] if path in TUTORIAL else ():
-        for block in blocks_of(earlier):
-            project.write(block)
     for block in blocks_of(path):
         project.play(block)
+
+
+@pytest.mark.docs
+@pytest.mark.timeout(400)
+def test_the_tutorial_runs_from_its_first_page_to_its_last(project):
+    """In one folder, as its readers do: what a page shows depends on what the pages before it have left behind."""
+    for path in TUTORIAL:
+        for block in blocks_of(path):
+            project.play(block)
 
 
 def test_a_wrong_snippet_is_found(project):

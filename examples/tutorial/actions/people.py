@@ -4,6 +4,7 @@ from typing import Annotated
 from accounts import hash_of, is_password
 from database import Session, UserRow
 from pydantic import Field
+from sqlalchemy.exc import IntegrityError
 
 from servey import WEB_POST, ActionError, Conflict, NotFound, action, issue_token
 
@@ -14,13 +15,15 @@ Password = Annotated[str, Field(min_length=8, max_length=100)]
 @action(triggers=WEB_POST)
 async def sign_up(name: Name, password: Password, session: Session) -> None:
     """Create a user."""
-    if await session.get(UserRow, name):
-        raise Conflict(f"The name '{name}' is taken")
     session.add(UserRow(name=name, password_hash=await hash_of(password)))
+    try:
+        await session.flush()
+    except IntegrityError:
+        raise Conflict(f"The name '{name}' is taken") from None
 
 
 @action(triggers=WEB_POST)
-async def sign_in(name: str, password: str, session: Session) -> str:
+async def sign_in(name: Name, password: str, session: Session) -> str:
     """Return a token that is valid for an hour."""
     user = await session.get(UserRow, name)
     if user is None or not await is_password(password, user.password_hash):

@@ -15,9 +15,9 @@ async def thank(number: int, session: Session) -> None:
         session.add(CommentRow(ticket=number, author="desk", text="Closed. Thank you for asking!"))
 
 
-@action(triggers=CronTrigger("0 8 * * 1-5", "Europe/Berlin"))
+@action(triggers=CronTrigger("0 7 * * 1-5"))
 async def remind(session: Session) -> int:
-    """On workdays at 8, log how many urgent tickets are open."""
+    """On workdays at 7:00 UTC, log how many urgent tickets are open."""
     urgent = select(func.count()).where(TicketRow.is_open, TicketRow.priority == "high")
     count = await session.scalar(urgent) or 0
     logging.getLogger("desk").info("%d urgent tickets are open", count)

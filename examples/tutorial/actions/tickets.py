@@ -4,11 +4,12 @@ from actions.routine import thank
 from database import CommentRow, Session, TicketRow
 from event_channels import closed
 from fastapi import BackgroundTasks
-from models import Priority, Ticket, Title, ticket_of
+from models import Number, Priority, Ticket, Title, ticket_of
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from servey import (
+    MCP_TOOL,
     WEB_GET,
     WEB_POST,
     Authorization,
@@ -51,16 +52,16 @@ async def open_ticket(
 
 
 @action(
-    triggers=WebTrigger(WebTriggerMethod.GET, "/tickets/{number}"),
+    triggers=(WebTrigger(WebTriggerMethod.GET, "/tickets/{number}"), MCP_TOOL),
     examples=(Example("not_there", params={"number": 0}, error="not_found"),),
 )
-async def get_ticket(number: int, authorization: Authorization, session: Session) -> Ticket:
+async def get_ticket(number: Number, authorization: Authorization, session: Session) -> Ticket:
     """One ticket."""
     return ticket_of(await row_of(number, session, authorization))
 
 
-@action(triggers=WEB_GET)
-async def list_tickets(authorization: Authorization, session: Session, after: int = 0) -> list[Ticket]:
+@action(triggers=(WEB_GET, MCP_TOOL))
+async def list_tickets(authorization: Authorization, session: Session, after: Number = 0) -> list[Ticket]:
     """Your tickets, at most 100 after a number; an agent gets everyone's."""
     wanted = select(TicketRow).where(TicketRow.number > after).order_by(TicketRow.number).limit(100)
     if not authorization.has_scope("agent"):
@@ -68,8 +69,8 @@ async def list_tickets(authorization: Authorization, session: Session, after: in
     return [ticket_of(row) for row in await session.scalars(wanted)]
 
 
-@action(triggers=WEB_POST)
-async def add_comment(number: int, text: Title, authorization: Authorization, session: Session) -> None:
+@action(triggers=(WEB_POST, MCP_TOOL))
+async def add_comment(number: Number, text: Title, authorization: Authorization, session: Session) -> None:
     """Say something about a ticket."""
     row = await row_of(number, session, authorization)
     session.add(CommentRow(ticket=row.number, author=authorization.subject_id, text=text))
@@ -80,7 +81,7 @@ async def add_comment(number: int, text: Title, authorization: Authorization, se
     access_control=ScopeAccessControl("agent"),
 )
 async def close_ticket(
-    number: int, authorization: Authorization, session: Session, background: BackgroundTasks
+    number: Number, authorization: Authorization, session: Session, background: BackgroundTasks
 ) -> Ticket:
     """Close a ticket."""
     row = await row_of(number, session, authorization)
