@@ -157,9 +157,9 @@ class Project:
             self.last_code, output = done.returncode, done.stdout + done.stderr
         elif program == "rm":
             self.close()
-            (name,) = words
-            assert Path(name).name == name, f"'{line}' must not remove what is elsewhere"
-            (self.folder / name).unlink()
+            assert len(words) == 1, f"'{line}' may remove one file only"
+            assert Path(words[0]).name == words[0], f"'{line}' must not remove what is elsewhere"
+            (self.folder / words[0]).unlink()
             output = ""
         elif program == "cd":
             self.folder, output = self.folder / words[0], ""
