@@ -30,18 +30,24 @@ def run_tool(app: Servey, tool: Tool, example: Example, authorization: Authoriza
     url = f"http://testserver{app.runtime.settings.mcp_path}"
 
     async def call() -> Any:
-        async with app.running(), httpx2.AsyncClient(transport=httpx2.ASGITransport(app), headers=headers) as http:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), headers=headers) as http:
             async with Client(streamable_http_client(url, http_client=http)) as client:
                 return await client.call_tool(tool.name, plain_params(example))
 
-    try:
-        result = asyncio.run(call())
-    except (MCPError, BaseExceptionGroup) as raised:
-        error: Any = raised
+    async def call_inside_lifespan() -> Any:
+        async with app.router.lifespan_context(app):
+            try:
+                return await call()
+            except (MCPError, BaseExceptionGroup) as raised:
+                return raised
+
+    result = asyncio.run(call_inside_lifespan())
+    if isinstance(result, BaseException):
+        error: Any = result
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         if not isinstance(error, MCPError):
-            raise
+            raise result
         return Outcome(error=(error.error.data or {}).get("code"), detail=error.error.message)
     text = getattr(result.content[0], "text", None) if result.content else None
     if result.is_error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
@@ -37,7 +37,7 @@ def run_call(app: Servey, action: Action, example: Example, authorization: Autho
         needs_token = authorization is not None or runtime.plan(action).needs_token
         caller = caller_of(app, action, authorization) if needs_token else None
         token = token_for(app, caller) if caller is not None else None
-        async with app.router.lifespan_context(app), runtime.context("test", token=token, trusted=True) as context:
+        async with runtime.context("test", token=token, trusted=True) as context:
             result = await invoke(action, plain_params(example), context)
             if isinstance(result, Stream):
                 return Outcome([serialized(action, item) async for item in result])
@@ -45,38 +45,37 @@ def run_call(app: Servey, action: Action, example: Example, authorization: Autho
                 return Outcome(body_of(await body_of_response(result)))
             return Outcome(serialized(action, result))
 
-    return _outcome_of(run())
+    return _outcome_of(app, run)
 
 
 def run_job(app: Servey, action: Action, example: Example, authorization: Authorization | None) -> Outcome:
     """Enqueue the example as its caller and run the job, inside the app's lifespan."""
+    with _own_queue(app, action) as queue:
 
-    async def run() -> Outcome:
-        runtime = app.runtime
-        caller = caller_of(app, action, authorization)
-        token = token_for(app, caller) if caller is not None else None
-        with _own_queue(app, action) as queue:
-            async with (
-                app.router.lifespan_context(app),
-                run_jobs(queue, runtime),
-                runtime.context("test", token=token) as context,
-            ):
+        async def run() -> Outcome:
+            runtime = app.runtime
+            caller = caller_of(app, action, authorization)
+            token = token_for(app, caller) if caller is not None else None
+            async with run_jobs(queue, runtime), runtime.context("test", token=token) as context:
                 job_id = await enqueue(context, action, plain_params(example), retry=ONE_TRY)
                 ended = await queue.ended(job_id)
-        error = ended.error
-        return Outcome(ended.result) if error is None else Outcome(error=error["code"], detail=error["detail"])
+            error = ended.error
+            return Outcome(ended.result) if error is None else Outcome(error=error["code"], detail=error["detail"])
 
-    return _outcome_of(run())
+        return _outcome_of(app, run)
 
 
-def _outcome_of(work: Awaitable[Outcome]) -> Outcome:
+def _outcome_of(app: Servey, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    """Run the work inside the app's lifespan, which ends as after a call on a server, whatever the outcome."""
+
     async def run() -> Outcome:
-        return await work
+        async with app.router.lifespan_context(app):
+            try:
+                return await work()
+            except ActionError as error:
+                return Outcome(error=error.code, detail=error.detail)
 
-    try:
-        return asyncio.run(run())
-    except ActionError as error:
-        return Outcome(error=error.code, detail=error.detail)
+    return asyncio.run(run())
 
 
 @contextmanager

@@ -71,15 +71,6 @@ def test_its_snippets_run(path, project):
         project.play(block)
 
 
-@pytest.mark.docs
-@pytest.mark.timeout(400)
-def test_the_tutorial_runs_from_its_first_page_to_its_last(project):
-    """In one folder, as its readers do: what a page shows depends on what the pages before it have left behind."""
-    for path in TUTORIAL:
-        for block in blocks_of(path):
-            project.play(block)
-
-
 def test_a_wrong_snippet_is_found(project):
     file = "# actions.py\nfrom servey import action\n\n@action\ndef double(n: int) -> int:\n    return 2 * n\n"
     project.play(Block("page", 1, "python", file, ""))

@@ -16,7 +16,8 @@ from servey.testing import client
 
 webhooks = HTTPServer(("127.0.0.1", 0), Receiver)
 os.environ["SERVEY_ENV"] = "dev"
-os.environ["DESK_DATABASE_URL"] = f"sqlite+aiosqlite:///{tempfile.mkdtemp()}/desk.db"
+OWN = f"sqlite+aiosqlite:///{tempfile.mkdtemp()}/desk.db"
+os.environ["DESK_DATABASE_URL"] = os.environ.get("DESK_TEST_DATABASE_URL", OWN)
 os.environ["DESK_WEBHOOK_URL"] = f"http://127.0.0.1:{webhooks.server_port}/closed"
 
 
