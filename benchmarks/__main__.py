@@ -48,6 +48,7 @@ def _report(cases: list[Case], *, quick: bool) -> Iterator[str]:
         "| case | peer | in-process us | x FastAPI | CPU us behind uvicorn | x FastAPI | p99 ms |",
         "|---|---|---|---|---|---|---|",
     )
+    kinds = []
     for case in cases:
         peers = [name for name in case.peers if is_installed(name)]
         inside = inprocess.measure(peers, case, rounds)
@@ -60,6 +61,9 @@ def _report(cases: list[Case], *, quick: bool) -> Iterator[str]:
                 cpu, cpu_ratios, p99 = outside[peer]
                 line += f" {cpu:.0f} | {median(cpu_ratios):.2f} | {p99:.1f} |"
             yield line if peer in outside else f"{line} | | |"
+            if peer in ("servey", "servey_middleware", "conduit_servey"):
+                kinds.append((case.what, median(ratios), median(outside[peer][1]) if peer in outside else None))
+    yield from _slower(kinds)
     yield from _servers(cases, rounds, seconds)
     yield from ("", "## Many actions", "", f"Of {MANY}; microseconds in-process, the best of 5.", "")
     yield "| | start, s | the first | the last | a 404 | OpenAPI, on first use, s |"
@@ -74,6 +78,23 @@ def _report(cases: list[Case], *, quick: bool) -> Iterator[str]:
     found = calls.measure(rounds, 200 if quick else 5000)
     whole = found["FastAPI's handler"]
     yield from (f"| {name} | {each:.1f} | {each / whole:.2f} |" for name, each in found.items())
+
+
+def _slower(kinds: list[tuple[str, float, float | None]]) -> Iterator[str]:
+    """Say of every kind of action whether it is slower than FastAPI."""
+    found = [what for what, *ratios in kinds if any(each is not None and each < 1 for each in ratios)]
+    yield from (
+        "",
+        "## Slower than FastAPI",
+        "",
+        f"{len(found)} of {len(kinds)} kinds of requests: {'; '.join(found) or 'none'}.",
+        "",
+        "| kind | x FastAPI in-process | behind uvicorn | |",
+        "|---|---|---|---|",
+    )
+    for what, inside, outside in sorted(kinds, key=lambda kind: kind[1]):
+        behind = "" if outside is None else f"{outside:.2f}"
+        yield f"| {what} | {inside:.2f} | {behind} | {'**slower**' if what in found else ''} |"
 
 
 def _servers(cases: list[Case], rounds: int, seconds: float) -> Iterator[str]:

@@ -62,6 +62,7 @@ class Case:
     body: bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
     peers: tuple[str, ...] = STANDARD
+    status: int = 200
     content_type: bytes = b"application/json"
     read: Callable[[bytes], Any] = json.loads
     revalidates: bool = False
@@ -113,6 +114,12 @@ UPLOAD = b"".join(
         b"\r\n--limit--\r\n",
     )
 )
+
+URLENCODED: dict[str, Any] = {"content_type": b"application/x-www-form-urlencoded"}
+NO_BODY: dict[str, Any] = {"read": lambda body: None}
+"""The bodies differ: each framework has errors of its own, and in-process FastAPI sends a body to HEAD, which its server
+drops.
+"""
 
 CASES = {
     case.name: case
@@ -212,6 +219,59 @@ CASES = {
             peers=FRAMEWORKS,
             behind_server=False,
             content_type=FORM,
+        ),
+        *(
+            Case(name, f"({letter}) {what}", method, path, query, body, peers=PAIR, behind_server=False, **more)
+            for letter, name, what, method, path, query, body, more in (
+                ("aa", "form", "two fields of a form", "POST", "/actions/form", "", b"name=Ada&age=36", URLENCODED),
+                (
+                    "ab",
+                    "part",
+                    "a body that FastAPI injects",
+                    "POST",
+                    "/actions/part",
+                    "",
+                    json.dumps(ORDER).encode(),
+                    {},
+                ),
+                ("ac", "search", "a model of query parameters", "GET", "/actions/search", "text=ada&limit=5", b"", {}),
+                ("ad", "page", "a `Page` of 20 models", "GET", "/actions/page", "", b"", {}),
+                ("ae", "head", "HEAD of (a)", "HEAD", "/actions/hello", "name=World", b"", NO_BODY),
+                (
+                    "af",
+                    "prefer",
+                    "(a) with `Prefer`",
+                    "GET",
+                    "/actions/hello",
+                    "name=World",
+                    b"",
+                    {"headers": ((b"prefer", b"handling=lenient"),)},
+                ),
+                ("ag", "image", "a `Response` of 1 KB", "GET", "/actions/image", "", b"", {"read": len}),
+                ("ah", "background", "a background task", "POST", "/actions/background", "", b'{"name": "Ada"}', {}),
+                ("ai", "cancelled", "`cancel_on_disconnect`", "GET", "/actions/cancelled", "name=World", b"", {}),
+                (
+                    "aj",
+                    "raises",
+                    "an `HTTPException`",
+                    "GET",
+                    "/actions/raises",
+                    "name=World",
+                    b"",
+                    NO_BODY | {"status": 404},
+                ),
+                ("ak", "invalid", "a 422", "GET", "/items/tools/seven", SINCE, b"", NO_BODY | {"status": 422}),
+                (
+                    "al",
+                    "awaited-lines",
+                    "(p), awaiting before each line",
+                    "GET",
+                    "/actions/awaited-lines",
+                    "",
+                    b"",
+                    {"read": json_lines},
+                ),
+            )
         ),
         *(
             Case(

@@ -6,11 +6,25 @@ from datetime import datetime
 from typing import Annotated
 
 import jwt
-from fastapi import Body, Cookie, Depends, FastAPI, Form, Header, HTTPException, Query, UploadFile
+from fastapi import (
+    BackgroundTasks,
+    Body,
+    Cookie,
+    Depends,
+    FastAPI,
+    Form,
+    Header,
+    HTTPException,
+    Query,
+    Response,
+    UploadFile,
+)
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.sse import EventSourceResponse
+from pydantic import BaseModel
 
 from benchmarks.peers.model import (
+    IMAGE,
     READING_MODELS,
     READINGS,
     SECRET,
@@ -20,6 +34,7 @@ from benchmarks.peers.model import (
     Order,
     Reading,
     Receipt,
+    Search,
     Uploaded,
     User,
     receipt_of,
@@ -43,7 +58,7 @@ async def who(caller: Annotated[Caller, Depends(caller)]) -> Caller:
     return caller
 
 
-@app.get("/actions/hello")
+@app.api_route("/actions/hello", methods=["GET", "HEAD"])
 async def hello(name: str) -> str:
     return f"Hello {name}!"
 
@@ -138,3 +153,59 @@ async def sse() -> AsyncIterator[Reading]:
 @app.post("/actions/upload")
 async def upload(note: Annotated[str, Form()], file: UploadFile) -> Uploaded:
     return Uploaded(note=note, size=len(await file.read()))
+
+
+@app.post("/actions/form")
+async def form(name: Annotated[str, Form()], age: Annotated[int, Form()]) -> str:
+    return f"{name} {age}"
+
+
+@app.post("/actions/part")
+async def part(order: Annotated[Order, Body(embed=True)]) -> str:
+    return order.customer
+
+
+@app.get("/actions/search")
+async def search(search: Annotated[Search, Query()]) -> Search:
+    return search
+
+
+class Page(BaseModel):
+    items: list[Reading]
+    next: str | None = None
+
+
+@app.get("/actions/page")
+async def page(after: str | None = None) -> Page:
+    return Page(items=twenty_readings())
+
+
+@app.get("/actions/image")
+async def image() -> Response:
+    return Response(IMAGE, media_type="image/png")
+
+
+async def nothing() -> None: ...
+
+
+@app.post("/actions/background")
+async def background(name: Annotated[str, Body(embed=True)], background: BackgroundTasks) -> str:
+    background.add_task(nothing)
+    return name
+
+
+@app.get("/actions/cancelled")
+async def cancelled(name: str) -> str:
+    return f"Hello {name}!"
+
+
+@app.get("/actions/raises")
+async def raises(name: str) -> str:
+    raise HTTPException(404, "There is none")
+
+
+@app.get("/actions/awaited-lines")
+async def awaited_lines() -> AsyncIterator[Reading]:
+    for each in READING_MODELS:
+        await asyncio.sleep(0)
+        yield each

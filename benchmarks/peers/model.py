@@ -55,6 +55,12 @@ class Reading(BaseModel):
     celsius: float
 
 
+class Search(BaseModel):
+    text: str
+    limit: int = 10
+    since: datetime | None = None
+
+
 class Uploaded(BaseModel):
     note: str
     size: int
@@ -87,6 +93,9 @@ READINGS = [
 
 
 READING_MODELS = [Reading(**each) for each in READINGS]
+
+
+IMAGE = b"x" * 1024
 
 
 def twenty_readings() -> list[Reading]:

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Cookie, Depends, Form, Header, UploadFile
+from fastapi import BackgroundTasks, Body, Cookie, Depends, Form, Header, HTTPException, Query, Response, UploadFile
 from pydantic import Field
 
 from benchmarks.peers.model import (
+    IMAGE,
     READING_MODELS,
     READINGS,
     SECRET,
@@ -18,6 +19,7 @@ from benchmarks.peers.model import (
     Order,
     Reading,
     Receipt,
+    Search,
     Uploaded,
     User,
     receipt_of,
@@ -28,6 +30,8 @@ from servey import (
     WEB_GET,
     WEB_POST,
     Authorization,
+    Cursor,
+    Page,
     SecureHashCacheControl,
     Settings,
     TtlCacheControl,
@@ -139,9 +143,61 @@ async def upload(note: Annotated[str, Form()], file: UploadFile) -> Uploaded:
     return Uploaded(note=note, size=len(await file.read()))
 
 
+@action(triggers=WEB_POST)
+async def form(name: Annotated[str, Form()], age: Annotated[int, Form()]) -> str:
+    return f"{name} {age}"
+
+
+@action(triggers=WEB_POST)
+async def part(order: Annotated[Order, Body(embed=True)]) -> str:
+    return order.customer
+
+
+@action(triggers=WebTrigger("GET", "/actions/search"))
+async def search(search: Annotated[Search, Query()]) -> Search:
+    return search
+
+
+@action(triggers=WEB_GET)
+async def page(after: Cursor | None = None) -> Page[Reading]:
+    return Page(items=twenty_readings())
+
+
+@action(triggers=WEB_GET)
+async def image() -> Response:
+    return Response(IMAGE, media_type="image/png")
+
+
+async def nothing() -> None: ...
+
+
+@action(triggers=WEB_POST)
+async def background(name: str, background: BackgroundTasks) -> str:
+    background.add_task(nothing)
+    return name
+
+
+@action(triggers=WEB_GET, cancel_on_disconnect=True)
+async def cancelled(name: str) -> str:
+    return f"Hello {name}!"
+
+
+@action(triggers=WEB_GET)
+async def raises(name: str) -> str:
+    raise HTTPException(404, "There is none")
+
+
+@action(triggers=WEB_GET)
+async def awaited_lines() -> AsyncIterator[Reading]:
+    for each in READING_MODELS:
+        await asyncio.sleep(0)
+        yield each
+
+
 ACTIONS = [
     hello, hello_def, place_order, list_users, get_item, who,
     awaits, depends, read, header, ttl, hashed, twenty, dicts, lines, sse, upload,
+    form, part, search, page, image, background, cancelled, raises, awaited_lines,
 ]  # fmt: skip
 SETTINGS = Settings(jwt_secret_key=SECRET)
 app = create_app(actions=ACTIONS, settings=SETTINGS)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from starlette.responses import Response
@@ -40,8 +39,7 @@ def checked(action: Action, result: Any) -> Any:
     return made
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A step of a generator that has begun and waits; `Stream.wait` has to end it."""
 
     step: Any

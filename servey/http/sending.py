@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing
+from contextvars import Context, copy_context
 from time import monotonic
 from types import CoroutineType
 from typing import Any
@@ -13,6 +14,7 @@ import anyio
 from starlette.types import Receive, Send
 
 from servey.calls.steps import resume_coroutine
+from servey.compat.asyncio import step_as
 
 SSE_PING = b": ping\n\n"
 """A comment that keeps an event stream alive; clients ignore it. Source: WHATWG HTML section 9.2.7."""
@@ -103,11 +105,12 @@ class _Watchers:
         self._is_running = False
         self._error: BaseException | None = None
 
-    def start(self, watch: Coroutine[Any, Any, object]) -> None:
+    def start(self, watch: Coroutine[Any, Any, object], context: Context | None = None) -> asyncio.Task[object]:
         """Start a watcher while the body runs."""
-        task = asyncio.create_task(watch)
+        task = asyncio.create_task(watch, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     async def run(self, body: Callable[[], Awaitable[None]], watches: Iterable[Coroutine[Any, Any, object]]) -> None:
         """Run a body until it or one of the watchers ends. Errors: those of the body and of the watchers."""
@@ -146,15 +149,21 @@ class BodyWriter:
     client reads it.
     """
 
-    start: Callable[[Coroutine[Any, Any, object]], None] | None = None
+    start: Callable[[Coroutine[Any, Any, object], Context], asyncio.Task[object]] | None = None
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._later: asyncio.Queue[bytes] | None = None
+        self._later: asyncio.Queue[bytes | Awaitable[None]] | None = None
+        self._unsent = 0
         self._lock = asyncio.Lock()
         self._is_idle = True
         self.is_open: bool = True
         self.is_read: bool = True
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something that `write_later` was given is not sent yet."""
+        return self._unsent > 0
 
     def close(self) -> None:
         """Write no more chunks."""
@@ -165,39 +174,68 @@ class BodyWriter:
         return await self.written() and await self._write(chunk)
 
     def write_later(self, chunk: bytes) -> None:
-        """Send a chunk in another task; the body ends if the client does not read it in time."""
+        """Send a chunk on behalf of another task; the body ends if the client does not read it in time."""
         self._is_idle = False
         if self._later is None:
             assert self.start is not None
-            self._later = asyncio.Queue()
-            self.start(self._write_queued(self._later))
-        self._later.put_nowait(chunk)
+            self._later, self._context = asyncio.Queue(), copy_context()
+            self._task = self.start(self._write_queued(self._later), self._context)
+        if self._unsent:
+            self._queue(chunk)
+            return
+        sending = self._send(_message(chunk))
+        if isinstance(sending, CoroutineType):
+            try:
+                waits_for = step_as(self._task, self._context, sending)
+            except StopIteration:
+                return  # most sends do not wait, and the other task has nothing to do
+            except Exception as error:
+                sending = _failed(error)
+            else:
+                sending = resume_coroutine(sending, waits_for)
+        self._queue(sending)
+
+    def _queue(self, item: bytes | Awaitable[None]) -> None:
+        assert self._later is not None
+        self._unsent += 1
+        self._later.put_nowait(item)
 
     async def written(self) -> bool:
         """Wait until what `write_later` was given is sent, and return whether the client read it in time."""
-        if self._later is not None and self.is_open:
+        if self._unsent and self.is_open:
+            assert self._later is not None
             await self._later.join()
         return self.is_open
 
-    async def _write_queued(self, chunks: asyncio.Queue[bytes]) -> None:
-        while await self._write(await chunks.get()):
-            chunks.task_done()
-        chunks.task_done()
+    async def _write_queued(self, items: asyncio.Queue[bytes | Awaitable[None]]) -> None:
+        is_read = True
+        while is_read:
+            item = await items.get()
+            is_read = await (self._write(item) if isinstance(item, bytes) else self._finish(item))
+            self._unsent -= 1
+            items.task_done()
 
     async def _write(self, chunk: bytes) -> bool:
         self._is_idle = False
-        message = {"type": "http.response.body", "body": chunk, "more_body": True}
         try:
             while self._lock.locked():
                 async with self._lock:
                     pass
-            sending = self._send(message)
+            sending = self._send(_message(chunk))
             if isinstance(sending, CoroutineType):
                 try:
                     waits_for = sending.send(None)
                 except StopIteration:
                     return self.is_open  # most sends do not wait, and need neither the lock nor a timer
                 sending = resume_coroutine(sending, waits_for)
+        except (TimeoutError, OSError):  # the client has disconnected
+            self.is_open = self.is_read = False
+            return False
+        return await self._finish(sending)
+
+    async def _finish(self, sending: Awaitable[None]) -> bool:
+        """Wait until a send is finished, and return whether the client read it in time."""
+        try:
             async with self._lock, asyncio.timeout(STALLED_SECONDS):
                 await sending
         except (TimeoutError, OSError):  # the client does not read, or has disconnected
@@ -219,6 +257,14 @@ class BodyWriter:
             await asyncio.sleep(every)
             if self._is_idle:
                 await self._write(chunk)
+
+
+def _message(chunk: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": chunk, "more_body": True}
+
+
+async def _failed(error: Exception) -> None:
+    raise error
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -181,6 +181,33 @@ def test_timeouts_in_a_generator_do_not_cancel_what_a_slow_client_reads():
     assert b"".join(chunks) == b'"a"\n"b"\n"c"\n"d"\n"e"\n'
 
 
+@pytest.mark.parametrize("timeout", [asyncio.timeout, anyio.move_on_after])
+def test_a_timeout_of_a_send_does_not_cancel_the_generator(timeout):
+    chunks, late = [], []
+
+    async def send(message):
+        body = message.get("body", b"")
+        limit = timeout(0.01 if body == b'"b"\n' else 5)
+        try:
+            if timeout is asyncio.timeout:
+                async with limit:
+                    await asyncio.sleep(0.05)
+            else:
+                with limit:
+                    await asyncio.sleep(0.05)
+                    chunks.append(body)
+                if limit.cancelled_caught:
+                    late.append(body)
+                return
+            chunks.append(body)
+        except TimeoutError:
+            late.append(body)
+
+    asyncio.run(stream_of("timeouts", send, asyncio.Event()))
+    assert b"".join(chunks) == b'"a"\n"c"\n"d"\n"e"\n'
+    assert late == [b'"b"\n']
+
+
 def test_a_generator_may_yield_inside_a_task_group():
     LOG.clear()
     chunks = []

@@ -162,8 +162,8 @@ class _Items:
     async def _advance(self, writer: BodyWriter, waiting: Waiting | None) -> Waiting | None:
         """Hold the item of the step that waits, if there is one, and those that are ready after it."""
         if waiting is not None:
-            item = await self._wait(waiting)
-            if not await writer.written():
+            item = await (self._stream.wait(waiting) if self._expires == inf else self._wait(waiting))
+            if not (await writer.written() if writer.is_behind else writer.is_open):
                 return None
             self._until = monotonic() + TURN_SECONDS
             self._take(item)
@@ -212,8 +212,6 @@ class _Items:
 
     async def _wait(self, waiting: Waiting) -> Any:
         """Return the item that is waited for. Errors: Unauthenticated when the token expires."""
-        if self._expires == inf:
-            return await self._stream.wait(waiting)
         timer = asyncio.timeout(None)
         try:
             async with timer:
