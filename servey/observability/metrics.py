@@ -199,7 +199,7 @@ class Metrics:
         """Share the values in a folder with other processes: `text` then has the sums of all. Without one, do nothing.
 
         Gauges of other processes are up to a second old.
-        Errors: OSError if the folder cannot be written.
+        Errors: ConfigError if the folder cannot be written.
         """
         if folder is None:
             yield

@@ -39,16 +39,20 @@ _GAUGE = "gauge"
 class SharedMetrics:
     """The numbers of this process in a folder that it shares with others.
 
-    Errors: OSError if the folder cannot be written.
+    Shape: the folder is made if there is none. Errors: ConfigError if it cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with _locked(folder):
-            _merge_ended(folder)
-            self._names, place = tempfile.mkstemp(".names", "process-", folder)
-            self._is_open = True
-            fcntl.flock(self._names, fcntl.LOCK_EX)
+        try:
+            folder.mkdir(0o700, parents=True, exist_ok=True)
+            with _locked(folder):
+                _merge_ended(folder)
+                self._names, place = tempfile.mkstemp(".names", "process-", folder)
+                self._is_open = True
+                fcntl.flock(self._names, fcntl.LOCK_EX)
+        except OSError as error:
+            raise ConfigError(f"SERVEY_METRICS_DIR: {folder} cannot be written: {error.strerror}") from None
         self._path = Path(place)
         self._values: int = os.open(self._path.with_suffix(".values"), os.O_RDWR | os.O_CREAT, 0o600)
         self._chunks: list[memoryview[float]] = []
