@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import islice
 from math import inf
 
 from fastapi_cache.types import Backend
@@ -77,6 +78,12 @@ class MemoryBackend(Backend):
         for each in found:
             self._drop(each)
         return len(found)
+
+    async def keys(self, prefix: str, most: int) -> tuple[list[str], bool]:
+        """Keys that begin with a prefix, and whether there may be more, since ``most`` keys were looked at."""
+        now = self._clock()
+        seen = [key for key, (expires, _) in islice(self._entries.items(), most) if expires > now]
+        return [key for key in seen if key.startswith(prefix)], len(self._entries) > most
 
     def _drop(self, key: str) -> None:
         if key in self._entries:

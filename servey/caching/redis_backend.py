@@ -16,9 +16,15 @@ from servey.compat.redis_location import async_pool
 
 TIMEOUT_SECONDS = 1.5
 CONNECTIONS = 20
+_SCANNED_AT_ONCE = 1000
 
 _UNLOCK = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 _EXTEND = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
+
+
+def _beginning(prefix: str) -> str:
+    """The pattern of keys that begin with a prefix."""
+    return "".join(f"\\{each}" if each in "*?[]\\" else each for each in prefix) + "*"
 
 
 class RedisBackend(PlainRedisBackend):
@@ -55,10 +61,20 @@ class RedisBackend(PlainRedisBackend):
         if key is not None:
             return int(await self.client.delete(key))
         found = 0
-        pattern = "".join(f"\\{each}" if each in "*?[]\\" else each for each in namespace or "")
-        async for each in self.client.scan_iter(match=f"{pattern}:*", count=500):
+        async for each in self.client.scan_iter(match=_beginning(f"{namespace or ''}:"), count=500):
             found += await self.client.unlink(each)
         return found
+
+    async def keys(self, prefix: str, most: int) -> tuple[list[str], bool]:
+        """Keys that begin with a prefix, and whether there may be more, since ``most`` keys were looked at."""
+        found: set[str] = set()
+        cursor, looked_at = 0, 0
+        while True:
+            cursor, some = await self.client.scan(cursor, match=_beginning(prefix), count=_SCANNED_AT_ONCE)
+            found.update(each.decode(errors="replace") for each in some)
+            looked_at += _SCANNED_AT_ONCE
+            if cursor == 0 or looked_at >= most:
+                return sorted(found), cursor != 0
 
     async def lock(self, key: str, owner: str, seconds: float) -> bool:
         """Acquire a lock for some seconds; False if it is held."""

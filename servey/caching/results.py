@@ -151,7 +151,11 @@ class Results:
     ) -> _Key:
         params, whole = await call_key(policy, values, context, before)
         stamps = (f"action:{action.name}", f"call:{action.name}:{params}", *(f"tag:{tag}" for tag in action.tags))
-        return _Key(f"{self._prefix}:result:{action.name}:{whole}", tuple(map(self.stamp, stamps)))
+        return _Key(self.entry_key(action.name, whole), tuple(map(self.stamp, stamps)))
+
+    def entry_key(self, action: str, digest: str) -> str:
+        """The key of a stored result: of an action, and the digest of everything that the result depends on."""
+        return f"{self._prefix}:result:{action}:{digest}"
 
     def stamp(self, what: str) -> str:
         """The key of a stamp: of an action, of one call of it, or of a tag."""

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from servey.caching.results import invalidate
 from servey.console import actions
 from servey.console.access import audit
+from servey.console.cache_pages import invalidate_results, show_cache, show_cached
 from servey.console.call_pages import live_calls, recording, show_calls, show_trace
 from servey.console.channel_pages import live_channels, publish, show_channel, show_channels
 from servey.console.diagnosis import part_problems, setting_rows
@@ -30,7 +30,7 @@ from servey.console.job_pages import (
     show_schedules,
     show_webhooks,
 )
-from servey.console.page import FOLDER, PAGES, PATH, Console, Page, guarded, render, see
+from servey.console.page import FOLDER, PAGES, PATH, Console, Page, guarded, render
 from servey.console.samples import sampling
 from servey.core.access import Authorization
 from servey.core.channels import WebhookEventChannel
@@ -38,7 +38,6 @@ from servey.core.errors import ActionError, NotFound
 from servey.exposure import Exposure
 from servey.graphql.schema.fields import Fields
 from servey.http.bodies import read_form
-from servey.observability.metrics import CACHE
 from servey.runtime.runtime import Runtime
 from servey.runtime.startup_checks import list_relaxed_settings
 
@@ -84,6 +83,7 @@ def mount_console(
         ("POST", f"{PATH}/webhooks", send_again),
         ("GET", f"{PATH}/cache", show_cache),
         ("POST", f"{PATH}/cache", invalidate_results),
+        ("GET", f"{PATH}/cache/{{name}}", show_cached),
         ("GET", f"{PATH}/settings", show_settings),
     ]
     app.add_route(f"{PATH}/console.js", file, include_in_schema=False)
@@ -159,32 +159,7 @@ def _can_sign(runtime: Runtime) -> bool:
     return runtime.settings.is_dev and bool(getattr(runtime.authorizer, "can_sign", False))
 
 
-# ----------------------------------------------------------------------------------------------- cache and settings
-
-
-async def show_cache(console: Console, request: Request, caller: Authorization | None) -> Response:
-    """The actions whose results the server caches."""
-    metrics, runtime = console.runtime.metrics, console.runtime
-    rows = []
-    for action in runtime.catalog:
-        if runtime.plan(action).cache_policy is not None:
-            hits, misses = (int(metrics.value(CACHE, action.name, result)) for result in ("hit", "miss"))
-            rate = f"{100 * hits / (hits + misses):.0f} %" if hits + misses else "-"
-            row = {"name": action.name, "control": str(action.cache_control), "hits": hits, "misses": misses}
-            rows.append({**row, "rate": rate})
-    return await render(console, request, "cache", "Cache", rows=rows, done=request.query_params.get("done") == "1")
-
-
-async def invalidate_results(console: Console, request: Request, caller: Authorization | None) -> Response:
-    """Invalidate the cached results of an action. Errors: NotFound."""
-    name = str((await read_form(request)).get("name", ""))
-    runtime = console.runtime
-    action = next((each for each in runtime.catalog if each.name == name), None)
-    if action is None or runtime.plan(action).cache_policy is None:
-        raise NotFound("There is no such action with cached results")
-    await invalidate(action)
-    audit(request, caller, f"invalidation of the results of {name}")
-    return see(console, request, "cache", {"done": "1"})
+# ----------------------------------------------------------------------------------------------------------- settings
 
 
 async def show_settings(console: Console, request: Request, caller: Authorization | None) -> Response:

@@ -24,6 +24,7 @@ PAGES = [
     "/_servey/channels/parcels",
     "/_servey/webhooks",
     "/_servey/cache",
+    "/_servey/cache/weigh",
     "/_servey/settings",
 ]
 
@@ -161,6 +162,46 @@ def test_cached_results_are_counted_and_invalidated(http):
     assert http.post("/_servey/cache", data={"name": "deliver"}, headers=OWN).status_code == 404
     other = OWN | {"Content-Type": "multipart/form-data; boundary=x; charset=punycode"}
     assert http.post("/_servey/cache", content=b"--x--", headers=other).status_code == 415
+
+
+def test_stored_results_are_listed_and_invalidated_one_by_one(http, caplog):
+    caplog.set_level(logging.INFO, "servey.audit")
+    for parcel in (1, 2, 2, 3):
+        http.get(f"/actions/weigh?parcel={parcel}")
+    assert 'data-label="Stored">3</td>' in http.get("/_servey/cache", headers=BROWSER).text
+    page = http.get("/_servey/cache/weigh", headers=BROWSER).text
+    keys = re.findall(r'name="key" value="(\w+)"', page)
+    assert (len(keys), page.count(">valid<"), "1 hit, 3 misses" in page) == (3, 3, True)
+
+    def invalidate(**data: str) -> str:
+        return http.post("/_servey/cache", data={"name": "weigh", **data}, headers=OWN).text
+
+    page = invalidate(key=keys[0])  # the latest
+    assert ("The result was invalidated." in page, page.count(">valid<"), keys[0] in page) == (True, 2, False)
+    assert "There was no such result" in invalidate(key=keys[0])
+    assert http.get("/actions/weigh?parcel=3").json() == 300
+    page = http.get("/_servey/cache/weigh", headers=BROWSER).text
+    assert ("1 hit, 4 misses" in page, page.count(">valid<")) == (True, 3)
+    invalidate()
+    page = http.get("/_servey/cache/weigh", headers=BROWSER).text
+    assert (page.count(">valid<"), page.count(">invalidated<")) == (0, 3)
+    lines = [each.message for each in caplog.records if each.name == "servey.audit"]
+    assert lines == [
+        f"console: invalidation of the result {keys[0][:12]} of weigh",
+        "console: invalidation of the results of weigh",
+    ]
+    assert http.get("/_servey/cache/deliver", headers=BROWSER).status_code == 404
+
+
+def test_stored_results_in_redis_are_listed_within_a_bound(redis, monkeypatch):
+    monkeypatch.setattr("servey.caching.entries.MOST_LOOKED_AT", 1)
+    with client(app(redis_url=redis.url, namespace="console-listing")) as http:
+        http.get("/actions/weigh?parcel=1")
+        page = http.get("/_servey/cache", headers=BROWSER).text
+        key = re.search(r'name="key" value="(\w+)"', http.get("/_servey/cache/weigh", headers=BROWSER).text)[1]
+        assert ('data-label="Stored">1</td>' in page, "in Redis" in page) == (True, True)
+        done = http.post("/_servey/cache", data={"name": "weigh", "key": key}, headers=OWN).text
+        assert "No result of this action is stored" in done
 
 
 def test_settings_show_no_secret(http):
