@@ -25,7 +25,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 
 const changing = find("#live-content[data-live]");
 const parts = [...document.querySelectorAll("#live-content, [data-part]")];
-const isBusy = part => find("input:checked", part) || part.contains(document.activeElement);
+const isBusy = part => find("input:checked", part) || part.contains(document.activeElement?.closest("a, button, input, select, textarea"));
 
 async function refresh() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
@@ -34,8 +34,11 @@ async function refresh() {
   // Without its head, whose style the policy of this page does not allow.
   const fresh = new DOMParser().parseFromString(text.slice(text.indexOf("<main")), "text/html");
   for (const part of parts) {
-    // Nothing changes under the hands of someone who chooses jobs.
-    if (!isBusy(part)) part.replaceChildren(...(fresh.getElementById(part.id)?.childNodes ?? []));
+    // Nothing changes under the hands of someone who chooses jobs, and what was opened stays open.
+    if (isBusy(part)) continue;
+    const opened = [...part.querySelectorAll("details")].map(each => each.open);
+    part.replaceChildren(...(fresh.getElementById(part.id)?.childNodes ?? []));
+    part.querySelectorAll("details").forEach((each, index) => { each.open = opened[index] ?? each.open; });
   }
 }
 

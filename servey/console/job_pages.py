@@ -11,17 +11,22 @@ from starlette.responses import Response
 from servey.console import jobs
 from servey.console.access import audit
 from servey.console.page import Console, live, render, see
+from servey.console.samples import points
 from servey.core.access import Authorization
 from servey.core.channels import WebhookEventChannel
 from servey.core.errors import ActionError, NotFound
 from servey.http.bodies import read_form
 from servey.jobs.errors import text_of_error
 
+LINE = (180, 24)
+"""The size of the line of a queue's depth."""
+
 
 async def show_jobs(console: Console, request: Request, caller: Authorization | None) -> Response:
     """The jobs that fit the filters. Errors: Overloaded."""
     query = request.query_params
     listing = await jobs.listing_of(console.runtime, query)
+    depths = {each.name: console.samples.waiting(each.name, each.queued) for each in listing.queues}
     kept = {name: query[name] for name in ("state", "action", "queue", "q") if query.get(name)}
     return await render(
         console,
@@ -30,8 +35,10 @@ async def show_jobs(console: Console, request: Request, caller: Authorization | 
         "Jobs",
         listing=listing,
         load=await jobs.load_of(console.runtime),
+        lines={name: (points(depth, *LINE), max(depth)) for name, depth in depths.items()},
+        line=LINE,
         query=query,
-        states=jobs.STATES,
+        states=(*jobs.STATES, jobs.ALL_GIVEN_UP),
         error_text=text_of_error,
         kept=kept,
         here=urlencode(kept),
@@ -96,6 +103,11 @@ async def show_schedules(console: Console, request: Request, caller: Authorizati
     """The schedules."""
     rows = await jobs.schedule_rows(console.runtime)
     return await render(console, request, "schedules", "Schedules", rows=rows)
+
+
+async def live_schedules(console: Console, request: Request, caller: Authorization | None) -> Response:
+    """A stream of server-sent events, one whenever a schedule has run or was paused."""
+    return live(console.runtime, lambda: jobs.schedules_digest(console.runtime))
 
 
 async def change_schedule(console: Console, request: Request, caller: Authorization | None) -> Response:

@@ -11,7 +11,9 @@ from servey.core.channels import WebhookEventChannel
 from servey.core.errors import NotFound
 from servey.core.queues import GIVEN_UP, LISTED, JobState, QueueState, State
 from servey.jobs.errors import text_of_error
-from servey.jobs.schedule import PausesSchedules, schedules_of, trigger_text
+from servey.jobs.runs import PausesSchedules, RecordsRuns, Run
+from servey.jobs.schedule import schedules_of, trigger_text
+from servey.jobs.workers import KnowsWorkers, WorkerState
 from servey.observability import redaction
 from servey.observability.metrics import SCHEDULED
 from servey.runtime.runtime import Runtime
@@ -24,6 +26,8 @@ MINUTES = 30
 _RUNNING: tuple[State, ...] = ("running",)
 _ENDED: tuple[State, ...] = ("done", "failed", "dead")
 STATES: tuple[State, ...] = ("queued", "running", "failed", "dead", "cancelled", "done")
+ALL_GIVEN_UP = "given up"
+"""The filter for failed and dead jobs."""
 RETRIED: frozenset[State] = frozenset((*GIVEN_UP, "cancelled"))
 CHANGES = {"retry": "enqueued again", "drop": "dropped", "cancel": "cancelled"}
 
@@ -51,7 +55,8 @@ class Listing:
 class ScheduleRow:
     """A schedule.
 
-    Shape: ``is_paused`` is None if it cannot be paused; ``done`` and ``failed`` are counted in this process.
+    Shape: ``is_paused`` is None if it cannot be paused; ``runs`` are the last ones in all processes, the latest first, or
+    None if they are not known; ``done`` and ``failed`` are counted in this process.
     Units: ``next_at`` in seconds since 1970.
     """
 
@@ -62,6 +67,7 @@ class ScheduleRow:
     done: int
     failed: int
     is_paused: bool | None
+    runs: Sequence[Run] | None
 
 
 @dataclass(frozen=True)
@@ -73,14 +79,22 @@ class Minute:
 
 
 @dataclass(frozen=True)
+class WorkerRow:
+    """A worker, as ``host:pid``, and the jobs that it runs. Shape: ``state`` is None if it was not heard of lately."""
+
+    name: str
+    state: WorkerState | None
+    running: Sequence[JobState]
+
+
+@dataclass(frozen=True)
 class Load:
     """What workers do.
 
-    Shape: ``workers`` has the running jobs of each worker, as ``host:pid``; ``minutes`` is oldest first; ``tries`` counts
-    the last jobs that took 1, 2, 3, 4, and 5 or more tries.
+    Shape: ``minutes`` is oldest first; ``tries`` counts the last jobs that took 1, 2, 3, 4, and 5 or more tries.
     """
 
-    workers: Mapping[str, Sequence[JobState]]
+    workers: Sequence[WorkerRow]
     minutes: Sequence[Minute]
     tries: Sequence[int]
 
@@ -97,7 +111,7 @@ async def matching(runtime: Runtime, query: Mapping[str, str], most: int) -> tup
     state, text = query.get("state", ""), query.get("q", "").lower()
     wanted: Collection[State] = LISTED
     if state:
-        wanted = [each for each in STATES if each in (state,)]
+        wanted = GIVEN_UP if state == ALL_GIVEN_UP else [each for each in STATES if each == state]
     read = await runtime.queue.jobs(
         states=wanted, action=query.get("action") or None, queue=query.get("queue") or None, most=most
     )
@@ -146,6 +160,8 @@ async def schedule_rows(runtime: Runtime) -> list[ScheduleRow]:
     queue = runtime.queue
     paused = await queue.paused_schedules() if isinstance(queue, PausesSchedules) else None
     now_ms = round(runtime.clock.now() * 1000)
+    schedules = schedules_of(runtime)
+    runs = await queue.last_runs([each.name for each in schedules]) if isinstance(queue, RecordsRuns) else None
     rows = [
         ScheduleRow(
             each.name,
@@ -155,10 +171,17 @@ async def schedule_rows(runtime: Runtime) -> list[ScheduleRow]:
             int(runtime.metrics.value(SCHEDULED, each.action.name, "done")),
             int(runtime.metrics.value(SCHEDULED, each.action.name, "failed")),
             None if paused is None else each.name in paused,
+            None if runs is None else runs[each.name],
         )
-        for each in schedules_of(runtime)
+        for each in schedules
     ]
     return sorted(rows, key=lambda row: row.next_at)
+
+
+async def schedules_digest(runtime: Runtime) -> int:
+    """Return a number that changes when a schedule has run or was paused. Errors: Overloaded."""
+    rows = await schedule_rows(runtime)
+    return hash(tuple((each.name, each.is_paused, tuple(each.runs or ())) for each in rows))
 
 
 async def pause_schedule(runtime: Runtime, name: str, *, is_paused: bool) -> None:
@@ -179,21 +202,24 @@ async def deliveries_of(runtime: Runtime) -> list[JobState]:
 
 async def load_of(runtime: Runtime) -> Load:
     """Return what workers run and how many jobs ended in the last half hour. Errors: Overloaded."""
-    running = await runtime.queue.jobs(states=_RUNNING, most=MOST_READ)
-    workers: dict[str, list[JobState]] = {}
-    for each in running:
-        workers.setdefault(each.worker or "", []).append(each)
-    ended = await runtime.queue.jobs(states=_ENDED, most=MOST_READ)
+    queue = runtime.queue
+    running: dict[str, list[JobState]] = {}
+    for each in await queue.jobs(states=_RUNNING, most=MOST_READ):
+        running.setdefault(each.worker or "", []).append(each)
+    known = {each.name: each for each in await queue.workers()} if isinstance(queue, KnowsWorkers) else {}
+    names = sorted({*running, *known})
+    workers = [WorkerRow(name, known.get(name), running.get(name, ())) for name in names]
+    ended = await queue.jobs(states=_ENDED, most=MOST_READ)
     now, minutes = runtime.clock.now(), [Minute() for _ in range(MINUTES)]
     for each in ended:
         ago = int((now - (each.ended_at or 0)) // 60)
         if 0 <= ago < MINUTES:
             place = MINUTES - 1 - ago
-            known = minutes[place]
+            minute = minutes[place]
             is_done = each.state == "done"
-            minutes[place] = Minute(known.done + is_done, known.failed + (not is_done))
+            minutes[place] = Minute(minute.done + is_done, minute.failed + (not is_done))
     tries = Counter(min(each.tries, 5) for each in ended)
-    return Load(dict(sorted(workers.items())), minutes, [tries[number] for number in range(1, 6)])
+    return Load(workers, minutes, [tries[number] for number in range(1, 6)])
 
 
 async def run_now(runtime: Runtime, name: str) -> str:
@@ -217,7 +243,8 @@ async def digest_of(runtime: Runtime) -> int:
     """Return a number that changes when a job or queue does. Errors: Overloaded."""
     queue = runtime.queue
     states = await queue.jobs(states=STATES, most=PER_PAGE)
-    return hash((tuple(await queue.queues()), tuple(map(_digest, states)), await queue.depth()))
+    workers = [each.name for each in await queue.workers()] if isinstance(queue, KnowsWorkers) else []
+    return hash((tuple(await queue.queues()), tuple(map(_digest, states)), await queue.depth(), tuple(workers)))
 
 
 def _digest(each: JobState) -> object:

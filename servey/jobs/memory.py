@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
+import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -32,7 +31,9 @@ from servey.core.queues import (
     first_of_each_state,
 )
 from servey.jobs.perform import Outcome
+from servey.jobs.runs import LocalSchedules, this_process
 from servey.jobs.waiting import WaitingJobs
+from servey.jobs.workers import WorkerState
 
 _EVENT_OF_END: dict[State, str] = {
     "done": "job.succeeded",
@@ -45,7 +46,7 @@ _OVERHEAD_BYTES = 1000
 """The approximate size of a job without its parameters and its result."""
 
 
-class MemoryQueue:
+class MemoryQueue(LocalSchedules):
     """Jobs in this process's memory.
 
     Units: ``keep`` in seconds: how long the state of a job that has ended is kept. ``max_entries`` bounds the jobs that wait
@@ -55,10 +56,10 @@ class MemoryQueue:
     def __init__(
         self, *, keep: float, at_once: int, grace: float, max_entries: int = 10_000, max_bytes: int = 64 << 20
     ) -> None:
+        super().__init__()
         self.at_once = at_once
         self.grace = grace
         self.has_worker = False
-        self.skipped_schedules: set[str] = set()
         self._keep = keep
         self._max_entries = max_entries
         self._max_bytes = max_bytes
@@ -71,7 +72,8 @@ class MemoryQueue:
         self._running: dict[str, CancelRequest] = {}
         # When the jobs that have ended expire, oldest first; the first list is dropped first when memory runs short.
         self._ended: dict[State, dict[str, float]] = {"done": {}, "cancelled": {}, "failed": {}, "dead": {}}
-        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._worker = this_process()
+        self._began_at = time.time()
         self._actions: set[tuple[str, str]] = set()
         self._watchers: set[asyncio.Queue[JobEvent]] = set()
         self._something = asyncio.Event()
@@ -227,17 +229,11 @@ class MemoryQueue:
                 if not each.full():  # a slow watcher misses events
                     each.put_nowait(published)
 
-    async def pause_schedule(self, schedule: str) -> None:
-        """Skip the slots of a schedule until it is resumed or the process ends."""
-        self.skipped_schedules.add(schedule)
-
-    async def resume_schedule(self, schedule: str) -> None:
-        """Run the slots of a paused schedule again."""
-        self.skipped_schedules.discard(schedule)
-
-    async def paused_schedules(self) -> frozenset[str]:
-        """Return the names of the paused schedules."""
-        return frozenset(self.skipped_schedules)
+    async def workers(self) -> list[WorkerState]:
+        """Return this process, if it runs jobs."""
+        now = self._clock.now()
+        here = WorkerState(self._worker, self.at_once, None, self._began_at, now)
+        return [here] if self.has_worker else []
 
     async def aclose(self) -> None:
         """Do nothing; the queue holds no connection open."""

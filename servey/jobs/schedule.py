@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from servey.calls.enqueue import why_no_job
@@ -18,23 +18,6 @@ from servey.core.triggers import CronTrigger, FixedRateTrigger
 
 if TYPE_CHECKING:
     from servey.runtime.runtime import Runtime
-
-
-@runtime_checkable
-class PausesSchedules(Protocol):
-    """A `Queue` that also knows which schedules are paused, for all processes that run them."""
-
-    async def pause_schedule(self, schedule: str) -> None:
-        """Skip the slots of a schedule until it is resumed. A run that has begun goes on."""
-        ...
-
-    async def resume_schedule(self, schedule: str) -> None:
-        """Run the slots of a paused schedule again."""
-        ...
-
-    async def paused_schedules(self) -> frozenset[str]:
-        """Return the names of the paused schedules."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from servey.calls.invoke import invoke
 from servey.calls.outcomes import Stream
 from servey.calls.supervise import supervise
 from servey.core.context import Context
-from servey.core.errors import ServeyError
+from servey.core.errors import ActionError, ServeyError
 from servey.core.triggers import FixedRateTrigger
 from servey.http.errors import known_error
+from servey.jobs.runs import Outcome, RecordsRuns, Run, this_process
 from servey.jobs.schedule import Schedule
 from servey.observability.metrics import SCHEDULE_LAG, SCHEDULED
 
@@ -24,12 +25,18 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("servey")
 
 _LONGEST_HOLD = 15.0
+_LONGEST_ERROR = 300
+
+Grant: TypeAlias = Literal["granted", "overlaps", "refused"]
+"""Whether a process may run a slot. ``overlaps``: no process may, since the run before is still going on. ``refused``:
+another process has it, the schedule is paused, or nobody knows.
+"""
 
 
 class Slots(Protocol):
     """Grants each slot of a schedule at most once, and no slot while the schedule's previous run is still running."""
 
-    def take(self, schedule: str, slot_ms: int, hold: float, longest: float) -> AbstractAsyncContextManager[bool]:
+    def take(self, schedule: str, slot_ms: int, hold: float, longest: float) -> AbstractAsyncContextManager[Grant]:
         """Yield whether the caller may run a slot; the schedule counts as running until the block ends.
 
         Units: ``hold`` in seconds: how long it still counts as running after the process has died; ``longest`` in seconds:
@@ -46,14 +53,14 @@ class LocalSlots:
         self._running: set[str] = set()
 
     @asynccontextmanager
-    async def take(self, schedule: str, slot_ms: int, hold: float, longest: float) -> AsyncIterator[bool]:
+    async def take(self, schedule: str, slot_ms: int, hold: float, longest: float) -> AsyncIterator[Grant]:
         """Yield whether the schedule is neither running already nor paused."""
         if schedule in self._running or schedule in self._skipped:
-            yield False
+            yield "refused" if schedule in self._skipped else "overlaps"
             return
         self._running.add(schedule)
         try:
-            yield True
+            yield "granted"
         finally:
             self._running.discard(schedule)
 
@@ -95,19 +102,35 @@ async def _run_slot(runtime: Runtime, schedule: Schedule, slot_ms: int, slots: S
     action = schedule.action
     longest = action.timeout + runtime.settings.job_grace
     try:
-        async with slots.take(schedule.name, slot_ms, _hold_of(schedule), longest) as taken:
-            if taken:
-                runtime.metrics.observe(SCHEDULE_LAG, max(0.0, runtime.clock.now() - slot_ms / 1000), action.name)
+        async with slots.take(schedule.name, slot_ms, _hold_of(schedule), longest) as grant:
+            began = runtime.clock.now()
+            if grant == "granted":
+                runtime.metrics.observe(SCHEDULE_LAG, max(0.0, began - slot_ms / 1000), action.name)
                 async with runtime.context("schedule", trusted=True) as context:
-                    await _call(runtime, schedule, slot_ms, context)
+                    error = await _call(runtime, schedule, slot_ms, context)
+                await _record(runtime, schedule, slot_ms, began, "done" if error is None else "failed", error)
+            elif grant == "overlaps":
+                await _record(runtime, schedule, slot_ms, began, "skipped")
     except Exception:
         # An error in one slot must not stop the schedule.
         logger.exception("schedule '%s' could not run its slot %d", schedule.name, slot_ms)
 
 
-async def _call(runtime: Runtime, schedule: Schedule, slot_ms: int, context: Context) -> None:
+async def _record(
+    runtime: Runtime, schedule: Schedule, slot_ms: int, began: float, outcome: Outcome, error: ActionError | None = None
+) -> None:
+    """Record a slot for those who look after the app, if the queue can."""
+    queue, ended = runtime.queue, runtime.clock.now()
+    text = "" if error is None else str(error)[:_LONGEST_ERROR]
+    if isinstance(queue, RecordsRuns):
+        with suppress(ActionError):  # the queue does not answer, and has said so
+            await queue.record_run(schedule.name, Run(slot_ms / 1000, began, ended, outcome, text, this_process()))
+
+
+async def _call(runtime: Runtime, schedule: Schedule, slot_ms: int, context: Context) -> ActionError | None:
+    """Call the action of a schedule; return the error with which it failed."""
     action = schedule.action
-    outcome = "failed"
+    outcome, known = "failed", None
     try:
         result = await invoke(action, {}, context)
         if isinstance(result, Stream):
@@ -134,6 +157,7 @@ async def _call(runtime: Runtime, schedule: Schedule, slot_ms: int, context: Con
         runtime.metrics.add(SCHEDULED, action.name, outcome)
     # A plain function that exceeds its timeout keeps running in its thread; the next run must not overlap with it.
     await context.resources.wait_for_thread()
+    return known
 
 
 def _hold_of(schedule: Schedule) -> float:

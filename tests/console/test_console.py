@@ -372,7 +372,7 @@ def test_jobs_show_what_workers_run_and_how_much_ended(http):
         enqueue(http, number)
     page = http.get("/_servey/jobs", headers=BROWSER).text
     assert "0 done, 3 failed" in page
-    assert "No worker runs a job" in page
+    assert '<span class="badge">idle</span>' in page
     assert "<li><span>1</span> <b>3</b></li>" in page
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar, cast
 
 import redis.asyncio as redis
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from redis.exceptions import RedisError
 
 from servey.core.errors import Overloaded
@@ -31,6 +32,8 @@ from servey.jobs.redis import control, scripts
 from servey.jobs.redis.client import Scripts, client_of
 from servey.jobs.redis.events import events_of
 from servey.jobs.redis.stored import body_of, bounds_of, state_of
+from servey.jobs.runs import MOST_RUNS, RUNS_KEPT_SECONDS, Run
+from servey.jobs.workers import WorkerState
 
 logger: logging.Logger = logging.getLogger("servey")
 
@@ -40,6 +43,8 @@ _AT_ONCE = 500
 _ANSWER_SECONDS = 1.8
 _CHECK_SECONDS = 60
 """How long the key remains that a check writes."""
+WORKERS_KEPT_MS = 30_000
+"""How long a worker is known after it was heard of."""
 
 
 class RedisQueue:
@@ -208,6 +213,29 @@ class RedisQueue:
         """Return the names of the paused schedules. Errors: Overloaded."""
         found = await self._answered(lambda: cast("Awaitable[Any]", self.client.smembers(self.skipped_schedules)))
         return frozenset(each.decode() if isinstance(each, bytes) else each for each in found)
+
+    async def record_run(self, schedule: str, run: Run) -> None:
+        """Record a run of a schedule that has ended. Errors: Overloaded."""
+        key, pipe = f"{self.prefix}runs:{schedule}", self.client.pipeline(transaction=False)
+        pipe.lpush(key, to_json(asdict(run)))
+        pipe.ltrim(key, 0, MOST_RUNS - 1)
+        pipe.expire(key, RUNS_KEPT_SECONDS)
+        await self._answered(pipe.execute)
+
+    async def last_runs(self, schedules: Sequence[str]) -> Mapping[str, Sequence[Run]]:
+        """Return the last runs of some schedules by name, the latest first. Errors: Overloaded."""
+        pipe = self.client.pipeline(transaction=False)
+        for each in schedules:
+            pipe.lrange(f"{self.prefix}runs:{each}", 0, -1)
+        found = await self._answered(pipe.execute)
+        return {each: [Run(**from_json(run)) for run in runs] for each, runs in zip(schedules, found, strict=True)}
+
+    async def workers(self) -> list[WorkerState]:
+        """Return the workers that were heard of in the last half minute, ordered by name. Errors: Overloaded."""
+        client: Any = self.client
+        found = await self._answered(partial(client.zrange, f"{self.prefix}workers", 0, -1, withscores=True))
+        known = [WorkerState(**from_json(facts), seen_at=seen_ms / 1000) for facts, seen_ms in found]
+        return sorted(known, key=lambda each: each.name)
 
     @property
     def skipped_schedules(self) -> str:

@@ -13,6 +13,8 @@
     STATE         sorted set of the ids of jobs that ended as done, failed, dead or cancelled, by time
     actions       set of QUEUE:ACTION; for each, `queued:QUEUE:ACTION` is a sorted set of the ids of jobs that wait, by
                   due time, and `failed:QUEUE:ACTION` and `dead:QUEUE:ACTION` of those that were given up
+    workers       sorted set of the workers as JSON, by the time at which they were last heard of
+    runs:SCHEDULE list of the last runs of a schedule as JSON, the latest first
     watched       exists while somebody listens to the pub/sub channel `jobs`, where events of jobs are published
     key:...       the id of the job that was enqueued with a key
     used:LIMIT    set of the ids of running jobs that share a limit

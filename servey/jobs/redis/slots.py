@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from servey.jobs.redis.leases import Lease, LeaseKeeper
 from servey.jobs.redis.queue import RedisQueue
+from servey.jobs.scheduler import Grant
 
 logger: logging.Logger = logging.getLogger("servey")
 
@@ -25,7 +26,7 @@ local token, keep, hold = ARGV[1], ARGV[2], ARGV[3]
 if redis.call('SISMEMBER', skipped, ARGV[4]) == 1 then return 0 end
 if not redis.call('SET', slot, token, 'NX', 'PX', keep) then return 0 end
 if redis.call('SET', running, token, 'NX', 'PX', hold) then return 1 end
-return 0
+return 2
 """
 
 HOLD_SLOT = """
@@ -59,7 +60,7 @@ class RedisSlots:
         self._running = running
 
     @asynccontextmanager
-    async def take(self, schedule: str, slot_ms: int, hold: float, longest: float) -> AsyncIterator[bool]:
+    async def take(self, schedule: str, slot_ms: int, hold: float, longest: float) -> AsyncIterator[Grant]:
         """Yield whether this process may run the slot. No process may while it is paused or Redis does not answer."""
         queue, token = self._queue, uuid4().hex
         hold_ms, begun = round(hold * 1000), time.monotonic()
@@ -72,8 +73,8 @@ class RedisSlots:
         except (RedisError, OSError) as error:
             logger.warning("schedule '%s' skips a slot, since Redis does not answer: %s", schedule, error)
             taken = 0
-        if not taken:
-            yield False
+        if taken != 1:
+            yield "overlaps" if taken else "refused"
             return
         task = asyncio.current_task()
         assert task is not None
@@ -82,7 +83,7 @@ class RedisSlots:
         try:
             with self._keeper.holding(lease):
                 async with self._running():
-                    yield True
+                    yield "granted"
         finally:
             with suppress(RedisError, OSError):
                 if time.monotonic() - begun < hold / 3:

@@ -31,6 +31,7 @@ from servey.jobs.redis import scripts
 from servey.jobs.redis.client import keep_trying
 from servey.jobs.redis.leases import Lease, LeaseKeeper
 from servey.jobs.redis.queue import RedisQueue
+from servey.jobs.redis.registry import Presence
 from servey.jobs.redis.slots import RedisSlots
 from servey.jobs.redis.source import JobSource, Taken
 from servey.jobs.schedule import schedules_of
@@ -98,6 +99,7 @@ class LeaseWorker(Worker):
         self._runtime = runtime
         self._queue = queue
         self._source = JobSource(queue)
+        self._presence = Presence(queue, self._source.worker, at_once, None if weights is None else sorted(weights))
         self._keeper = keeper
         self._reads_all = weights is None
         self._weights: Mapping[str, int] = {DEFAULT_QUEUE: 1} if weights is None else weights
@@ -121,6 +123,7 @@ class LeaseWorker(Worker):
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
             self._listening = None
+            await self._presence.leave()
             await self._source.aclose()
 
     async def _turn(self, cancellations: asyncio.Task[None]) -> None:
@@ -128,6 +131,7 @@ class LeaseWorker(Worker):
         if cancellations.done():
             cancellations.result()  # it only ends with an error
         await self.heart_beat()
+        await self._presence.say()
         woken = self._woken_for()
         room = self.max_jobs - self.job_counter if self.allow_pick_jobs and self._suspect is None else 0
         if room <= 0:

@@ -140,9 +140,9 @@ async def test_a_short_run_of_a_schedule_costs_redis_five_commands(server, redis
         for slot in range(3):
             before = server.info("stats")["total_commands_processed"]
             async with slots.take("tick", slot, 15, 30) as taken:
-                assert taken
+                assert taken == "granted"
                 async with slots.take("tick", slot + 1000, 15, 30) as again:
-                    assert not again  # a run goes on
+                    assert again == "overlaps"
             commands = server.info("stats")["total_commands_processed"] - before - 1
         assert commands == 5 + 4
     await queue.aclose()
