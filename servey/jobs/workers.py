@@ -11,8 +11,8 @@ from typing import Protocol, runtime_checkable
 class WorkerState:
     """A process that runs jobs.
 
-    Shape: ``name`` is that of `JobState.worker`; ``at_once`` is how many jobs it runs at once; ``queues`` are those that it reads, None
-    for all. Units: seconds since 1970; ``seen_at`` is when it was last heard of.
+    Shape: ``name`` is that of `JobState.worker`; ``at_once`` is how many jobs it runs at once; ``queues`` are those that it
+    reads, None for all. Units: seconds since 1970; ``seen_at`` is when it was last heard of.
     """
 
     name: str
