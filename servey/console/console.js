@@ -8,7 +8,8 @@ for (const form of document.querySelectorAll("form[data-filter]")) {
 }
 
 document.addEventListener("submit", event => {
-  const question = event.submitter && event.submitter.dataset.confirm;
+  const { confirm: ask, confirmAll } = event.submitter?.dataset ?? {};
+  const question = (event.target.elements.all?.checked && confirmAll) || ask;
   if (question && !confirm(question)) event.preventDefault();
 });
 
@@ -20,6 +21,10 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   });
 }
+
+// On a phone the links of the header scroll: show the current one.
+const current = find("header nav [aria-current]");
+if (current) current.parentElement.scrollLeft = current.offsetLeft + current.offsetWidth / 2 - current.parentElement.offsetWidth / 2 - current.parentElement.offsetLeft;
 
 // ---------------------------------------------------------------------------------------------------------------- live
 

@@ -42,6 +42,10 @@ async def show_jobs(console: Console, request: Request, caller: Authorization | 
         error_text=text_of_error,
         kept=kept,
         here=urlencode(kept),
+        reasons=[
+            (count, text, urlencode({**kept, "state": kept.get("state", jobs.ALL_GIVEN_UP), "q": text}))
+            for text, count in listing.reasons
+        ],
         in_redis=console.runtime.settings.redis_url is not None,
         changed=_count(query.get("changed")),
         change=jobs.CHANGES.get(query.get("change", ""), ""),

@@ -113,10 +113,10 @@ async def matching(runtime: Runtime, query: Mapping[str, str], most: int) -> tup
     if state:
         wanted = GIVEN_UP if state == ALL_GIVEN_UP else [each for each in STATES if each == state]
     read = await runtime.queue.jobs(
-        states=wanted, action=query.get("action") or None, queue=query.get("queue") or None, most=most
+        states=wanted, action=query.get("action") or None, queue=query.get("queue") or None, most=most + 1
     )
     found = [each for each in read if text in f"{each.job.id} {each.job.title} {text_of_error(each.error)}".lower()]
-    return found, most in Counter(each.state for each in read).values()
+    return found, max(Counter(each.state for each in read).values(), default=0) > most
 
 
 async def listing_of(runtime: Runtime, query: Mapping[str, str]) -> Listing:
