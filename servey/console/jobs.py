@@ -21,6 +21,8 @@ from servey.runtime.runtime import Runtime
 PER_PAGE = 100
 MOST_READ = 1000
 """How many jobs of each state a page reads, however many the queue has."""
+MOST_CHARTED = 500
+"""How many jobs of each state the charts count."""
 MOST_CHANGED = 10_000
 MINUTES = 30
 _RUNNING: tuple[State, ...] = ("running",)
@@ -91,10 +93,12 @@ class WorkerRow:
 class Load:
     """What workers do.
 
-    Shape: ``minutes`` is oldest first; ``tries`` counts the last jobs that took 1, 2, 3, 4, and 5 or more tries.
+    Shape: ``minutes`` is oldest first; ``tries`` counts the last jobs that took 1, 2, 3, 4, and 5 or more tries. With
+    ``is_cut`` more jobs have ended than are counted.
     """
 
     workers: Sequence[WorkerRow]
+    is_cut: bool
     minutes: Sequence[Minute]
     tries: Sequence[int]
 
@@ -209,7 +213,7 @@ async def load_of(runtime: Runtime) -> Load:
     known = {each.name: each for each in await queue.workers()} if isinstance(queue, KnowsWorkers) else {}
     names = sorted({*running, *known})
     workers = [WorkerRow(name, known.get(name), running.get(name, ())) for name in names]
-    ended = await queue.jobs(states=_ENDED, most=MOST_READ)
+    ended = await queue.jobs(states=_ENDED, most=MOST_CHARTED)
     now, minutes = runtime.clock.now(), [Minute() for _ in range(MINUTES)]
     for each in ended:
         ago = int((now - (each.ended_at or 0)) // 60)
@@ -219,7 +223,8 @@ async def load_of(runtime: Runtime) -> Load:
             is_done = each.state == "done"
             minutes[place] = Minute(minute.done + is_done, minute.failed + (not is_done))
     tries = Counter(min(each.tries, 5) for each in ended)
-    return Load(workers, minutes, [tries[number] for number in range(1, 6)])
+    is_cut = max(Counter(each.state for each in ended).values(), default=0) >= MOST_CHARTED
+    return Load(workers, is_cut, minutes, [tries[number] for number in range(1, 6)])
 
 
 async def run_now(runtime: Runtime, name: str) -> str:

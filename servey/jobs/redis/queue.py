@@ -103,9 +103,12 @@ class RedisQueue:
     ) -> list[JobState]:
         """Return the jobs in some states, ordered by due time; see `Queue.jobs`. Errors: Overloaded."""
         found: dict[str, JobState] = {}
+        is_filtered = action is not None or queue is not None
+        # Without a filter in steps of one size, so that the last of them is not read for few jobs.
+        at_once = _AT_ONCE if not most or is_filtered else -(-most // -(-most // _AT_ONCE))
         for key in await self._lists_of(states, queue):
             count = 0
-            async for each in self._listed(key, latest_first=key in _ENDED):
+            async for each in self._listed(key, at_once, latest_first=key in _ENDED):
                 if (
                     each.state not in states
                     or (action is not None and each.job.title != action)
@@ -129,11 +132,11 @@ class RedisQueue:
             found += [f"held:{each.decode()}" for each in limits]
         return found
 
-    async def _listed(self, key: str, *, latest_first: bool) -> AsyncIterator[JobState]:
+    async def _listed(self, key: str, at_once: int, *, latest_first: bool) -> AsyncIterator[JobState]:
         client: Any = self.client
         ids: list[bytes] = await self._answered(partial(client.zrange, self.prefix + key, 0, -1, desc=latest_first))
-        for begin in range(0, len(ids), _AT_ONCE):
-            names = [each.decode(errors="replace") for each in ids[begin : begin + _AT_ONCE]]
+        for begin in range(0, len(ids), at_once):
+            names = [each.decode(errors="replace") for each in ids[begin : begin + at_once]]
             pipe = self.client.pipeline(transaction=False)
             for job_id in names:
                 pipe.hgetall(f"{self.prefix}job:{job_id}")

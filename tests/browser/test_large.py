@@ -1,0 +1,68 @@
+"""A browser that shows the console of a large app stays small, also when its pages follow many changes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from servey.testing import client
+from tests.browser.conftest import visiting
+from tests.console.large import app, fill
+from tests.console.test_budgets import PAGES
+from tests.serving import redis_server, serve
+
+MOST_BYTES = 150_000_000
+REFRESHES = 40
+
+pytestmark = [pytest.mark.browser, pytest.mark.drill, pytest.mark.timeout(900)]
+
+
+def heap_of(session: Any) -> int:
+    """The bytes of JavaScript objects, those that wait to be collected too."""
+    found = session.send("Performance.getMetrics")["metrics"]
+    return int(next(each["value"] for each in found if each["name"] == "JSHeapUsedSize"))
+
+
+def memory_of(session: Any) -> int:
+    """The bytes of the largest renderer process, its share of what processes share."""
+    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    renderers = [each["id"] for each in processes if each["type"] == "renderer"]
+    return max(map(_own_bytes, renderers))
+
+
+def _own_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def test_a_browser_stays_small_with_100_000_jobs(browser: Browser):
+    env = {"SERVEY_ENV": "prod", "SERVEY_REDIS_URL": "", "SERVEY_NAMESPACE": "large"}
+    with redis_server() as redis, client(app(redis_url=redis.url, namespace="large")) as http:
+        http.portal.call(fill, http.app)
+        token = http.post("/login", data={"username": "root", "password": "open sesame"}).json()["access_token"]
+        env["SERVEY_REDIS_URL"] = redis.url
+        with (
+            serve("tests.console.large:app", factory=True, **env) as server,
+            visiting(browser, server) as visit,
+        ):
+            page = visit.page
+            page.set_extra_http_headers({"Authorization": f"Bearer {token}"})
+            session = page.context.new_cdp_session(page)
+            system = browser.new_browser_cdp_session()
+            session.send("Performance.enable")
+            found = {}
+            for path in PAGES:
+                visit.open(f"/_servey{path}")
+                found[path] = (heap_of(session), memory_of(system))
+            visit.open("/_servey/jobs")
+            expect(page.locator("#live")).to_have_text("live")
+            rows = page.locator("#changes tbody tr")
+            for _ in range(REFRESHES):
+                first = rows.first.get_by_role("checkbox").get_attribute("value")
+                # Another process drops the first job, and the page follows.
+                http.portal.call(http.app.runtime.queue.drop, first)
+                expect(page.locator(f'input[value="{first}"]')).to_have_count(0)
+            found["after many changes"] = (heap_of(session), memory_of(system))
+            print({path: tuple(round(each / 1e6, 1) for each in sizes) for path, sizes in found.items()})
+            assert {path: each for path, each in found.items() if max(each) > MOST_BYTES} == {}
