@@ -9,8 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine
 from types import TracebackType
+from typing import Any
 from weakref import WeakKeyDictionary
+
+from servey.calls.steps import resume_coroutine
+from servey.core.actions import Action
+from servey.core.context import Context
+from servey.core.errors import ActionTimeout, Overloaded
 
 
 class Deadline:
@@ -107,3 +114,31 @@ def _queue_of(loop: asyncio.AbstractEventLoop, timeout: float) -> _Queue:
     if queue is None:
         queue = queues[timeout] = _Queue()
     return queue
+
+
+def over_time(error: TimeoutError, action: Action, context: Context) -> Exception:
+    """Map a TimeoutError inside a call; one that the function raised itself is unchanged."""
+    if context.deadline is None or context.deadline > asyncio.get_running_loop().time():
+        return error
+    if context.holds_resources and context.resources.thread == "waiting":
+        return Overloaded("No worker thread became free in time")
+    return ActionTimeout(action.timeout)
+
+
+async def resume_with_deadline(step: Any, waits_for: Any, action: Action, context: Context) -> Any:
+    """Await a coroutine that has already started, until the call's deadline."""
+    try:
+        with Deadline(action.timeout, context.deadline):
+            return await resume_coroutine(step, waits_for)
+    except TimeoutError as error:
+        raise over_time(error, action, context) from None
+
+
+async def await_with_deadline(awaitable: Coroutine[Any, Any, Any], action: Action, context: Context) -> Any:
+    """Await a coroutine that a plain function returned, until the call's deadline."""
+    try:
+        # It starts long after the call, so it cannot wait in a queue that is sorted by starts.
+        async with asyncio.timeout_at(context.deadline):
+            return await awaitable
+    except TimeoutError as error:
+        raise over_time(error, action, context) from None

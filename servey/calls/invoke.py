@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,20 +20,19 @@ from pydantic import ValidationError
 
 from servey.caching.policy import ResultCachePolicy, policy_of
 from servey.calls.batches import BatchCall, batch_call_of
-from servey.calls.deadline import Deadline
+from servey.calls.deadline import Deadline, over_time, resume_with_deadline
 from servey.calls.dependencies import call_with_dependencies
 from servey.calls.graph import Call
 from servey.calls.injection import Injection, filled_in, injection_of
-from servey.calls.outcomes import ResultError, Stream, checked
-from servey.calls.resources import Resources
+from servey.calls.outcomes import ResultError, Stream, checked, checked_or_error
+from servey.calls.resources import call_in_thread
 from servey.calls.slices import checked_in_slices, is_long
-from servey.calls.steps import resume_coroutine
 from servey.calls.validation_errors import holds_many, readable_errors
 from servey.core.access import ALLOW_ALL, AccessControl, AllOf, allows, looks_at_params, refusal
 from servey.core.actions import Action
 from servey.core.actions.paging import cursor_key, verified
 from servey.core.context import Context, _before_guards, _current, running_context
-from servey.core.errors import ActionTimeout, InvalidParams, Overloaded, Unauthenticated
+from servey.core.errors import InvalidParams, Unauthenticated
 from servey.core.params import Wanted
 
 
@@ -54,6 +54,11 @@ class Plan:
     is_coroutine: bool
     batch: BatchCall | None
     cache_policy: ResultCachePolicy | None
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether a call is one coroutine, without dependencies and without a cache."""
+        return self.is_coroutine and self.injection is None and self.cache_policy is None
 
     @property
     def guarded(self) -> bool:
@@ -124,8 +129,7 @@ async def invoke(action: Action, params: Mapping[str, Any], context: Context) ->
 
     Errors: ActionError for expected failures; anything that the function raises, unchanged.
     """
-    observer = context.runtime.observer
-    if observer is not None:
+    if (observer := context.runtime.observer) is not None:
         return await observer.call(_invoke, action, params, context)
     return await _invoke(action, params, context)
 
@@ -157,17 +161,23 @@ async def authorize(plan: Plan, context: Context) -> None:
 
 
 async def _verify_token(context: Context) -> None:
-    # A bad token is an error only if the action reads `context.authorization`.
-    try:
+    with suppress(Unauthenticated):  # an error only if the action reads `context.authorization`
         await context.authorize()
-    except Unauthenticated:
-        pass
 
 
 async def validate(plan: Plan, params: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Validate the client's input into Python values by parameter name, then run the access control that needs them.
+    """Validate the client's input, then run the access control that needs it. Errors: InvalidParams, Unauthenticated,
+    Forbidden."""
+    values = validated(plan, params, context)
+    if plan.check_with_params is not None:
+        await authorize_with_params(plan.check_with_params, values, context)
+    return values
 
-    Errors: InvalidParams, whose locations begin with the parameter's wire name; Unauthenticated, Forbidden.
+
+def validated(plan: Plan, params: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Validate the client's input into Python values by parameter name.
+
+    Errors: InvalidParams, whose locations begin with the parameter's wire name.
     """
     if (observer := context.runtime.observer) is not None:
         observer.enter(plan.action, context, "validate", params)
@@ -180,8 +190,6 @@ async def validate(plan: Plan, params: Mapping[str, Any], context: Context) -> d
     cursor = plan.action.cursor
     if cursor is not None:
         verified(values[cursor.name], cursor.alias, cursor_key(context.runtime.settings, plan.action.name))
-    if plan.check_with_params is not None:
-        await authorize_with_params(plan.check_with_params, values, context)
     return values
 
 
@@ -191,12 +199,13 @@ async def authorize_with_params(rule: AccessControl, values: dict[str, Any], con
         raise refusal(context.authorization)
 
 
-async def perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
-    """Call the function with its validated parameters and injected values.
+def perform(plan: Plan, values: dict[str, Any], context: Context) -> Coroutine[Any, Any, Any]:
+    """Call the function with its validated parameters and injected values; await what this returns.
 
     Errors: ActionTimeout after the action's timeout, Overloaded without a free thread; anything that it raises.
     """
-    return await _until_success(_perform(plan, values, context), plan, context)
+    run = _perform_plain if plan.is_plain else _perform
+    return _until_success(run(plan, values, context), plan, context)
 
 
 async def _until_success(performed: Coroutine[Any, Any, Any], plan: Plan, context: Context) -> Any:
@@ -211,8 +220,40 @@ async def _until_success(performed: Coroutine[Any, Any, Any], plan: Plan, contex
         with observer.performing(plan.action, context):
             result = await performed
     if not is_nested and not isinstance(result, Stream):  # a stream succeeds when it ends
-        await context.succeed()
+        if context._held:
+            await context.succeed()
+        context._held = ()
     return result
+
+
+async def _perform_plain(plan: Plan, values: dict[str, Any], context: Context) -> Any:
+    """Perform a coroutine function without dependencies and without a cache."""
+    action = plan.action
+    if (observer := context.runtime.observer) is not None:
+        observer.enter(action, context, "function")
+    _fill_in(plan, values, context)
+    context.deadline = asyncio.get_running_loop().time() + action.timeout
+    running = _current.set(context)
+    try:
+        step = action.fn(**values)
+        try:
+            waits_for = step.send(None)
+        except StopIteration as done:
+            result = done.value  # it never waited, so it needs no timer
+        else:
+            result = await resume_with_deadline(step, waits_for, action, context)
+        return await checked_in_slices(action, result) if is_long(action, result) else checked(action, result)
+    except TimeoutError as error:
+        raise over_time(error, action, context) from None
+    finally:
+        _current.reset(running)
+
+
+def _fill_in(plan: Plan, values: dict[str, Any], context: Context) -> None:
+    for name, wanted in plan.authorization:
+        values[name] = filled_in(wanted, context)
+    for name in plan.contexts:
+        values[name] = context
 
 
 async def _perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
@@ -220,10 +261,7 @@ async def _perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
     if observer is not None:
         first = "dependencies" if plan.injection is not None else "function" if plan.cache_policy is None else "cache"
         observer.enter(action, context, first)
-    for name, wanted in plan.authorization:
-        values[name] = filled_in(wanted, context)
-    for name in plan.contexts:
-        values[name] = context
+    _fill_in(plan, values, context)
 
     async def call(injected: Mapping[str, Any]) -> Any:
         # Dependencies run even if the result is cached, since some of them are guards.
@@ -241,31 +279,13 @@ async def _perform(plan: Plan, values: dict[str, Any], context: Context) -> Any:
     before = None if plan.cache_policy is None else _before_guards.get(None) or copy_context()
     try:
         if plan.injection is None:
-            if plan.is_coroutine and plan.cache_policy is None:
-                step = action.fn(**values)
-                try:
-                    waits_for = step.send(None)
-                except StopIteration as done:
-                    result = done.value  # it never waited, so it needs no timer
-                else:
-                    result = await resume_with_deadline(step, waits_for, action, context)
-                return await checked_in_slices(action, result) if is_long(action, result) else checked(action, result)
             with Deadline(action.timeout, context.deadline):
                 return await (_call(action, values, context) if plan.cache_policy is None else call({}))
         return await call_with_dependencies(plan.injection, context, call, timeout=plan.action.timeout)
     except TimeoutError as error:
-        raise _over_time(error, action, context) from None
+        raise over_time(error, action, context) from None
     finally:
         _current.reset(running)
-
-
-def _over_time(error: TimeoutError, action: Action, context: Context) -> Exception:
-    """Map a TimeoutError inside a call; one that the function raised itself is unchanged."""
-    if context.deadline is None or context.deadline > asyncio.get_running_loop().time():
-        return error
-    if context.holds_resources and context.resources.thread == "waiting":
-        return Overloaded("No worker thread became free in time")
-    return ActionTimeout(action.timeout)
 
 
 async def call_injected(plan: Plan, call: Call, context: Context) -> Any:
@@ -274,16 +294,7 @@ async def call_injected(plan: Plan, call: Call, context: Context) -> Any:
     try:
         return await call_with_dependencies(plan.injection, context, call, timeout=plan.action.timeout)
     except TimeoutError as error:
-        raise _over_time(error, plan.action, context) from None
-
-
-async def resume_with_deadline(step: Any, waits_for: Any, action: Action, context: Context) -> Any:
-    """Await a coroutine that has already started, until the call's deadline."""
-    try:
-        with Deadline(action.timeout, context.deadline):
-            return await resume_coroutine(step, waits_for)
-    except TimeoutError as error:
-        raise _over_time(error, action, context) from None
+        raise over_time(error, plan.action, context) from None
 
 
 async def run_in_thread_with_deadline(values: dict[str, Any], action: Action, context: Context) -> Any:
@@ -292,17 +303,7 @@ async def run_in_thread_with_deadline(values: dict[str, Any], action: Action, co
         with Deadline(action.timeout, context.deadline):
             return await in_thread(action, values, context)
     except TimeoutError as error:
-        raise _over_time(error, action, context) from None
-
-
-async def await_with_deadline(awaitable: Coroutine[Any, Any, Any], action: Action, context: Context) -> Any:
-    """Await a coroutine that a plain function returned, until the call's deadline."""
-    try:
-        # It starts long after the call, so it cannot wait in a queue that is sorted by starts.
-        async with asyncio.timeout_at(context.deadline):
-            return await awaitable
-    except TimeoutError as error:
-        raise _over_time(error, action, context) from None
+        raise over_time(error, action, context) from None
 
 
 async def _call(action: Action, values: dict[str, Any], context: Context) -> Any:
@@ -325,25 +326,9 @@ async def _call(action: Action, values: dict[str, Any], context: Context) -> Any
     return await checked_in_slices(action, result) if is_long(action, result) else checked(action, result)
 
 
-async def in_thread(action: Action, values: dict[str, Any], context: Context) -> Any:
-    """Call a plain function in a worker thread."""
-    return await _threaded(lambda: action.fn(**values), context)
-
-
-async def _threaded(call: Callable[[], Any], context: Context) -> Any:
-    resources: Resources = context.resources
-
-    def started() -> None:
-        resources.thread = "running"
-
-    def run() -> Any:
-        try:
-            return call()
-        finally:
-            resources.thread_returned()
-
-    resources.thread = "waiting"
-    return await context.runtime.threads.run(run, started)
+def in_thread(action: Action, values: dict[str, Any], context: Context) -> Coroutine[Any, Any, Any]:
+    """Call a plain function in a worker thread; await what this returns."""
+    return call_in_thread(lambda: action.fn(**values), context)
 
 
 async def perform_batch(plan: Plan, keys: list[Any], arguments: Mapping[str, Any], context: Context) -> list[Any]:
@@ -367,7 +352,7 @@ async def _perform_batch(plan: Plan, keys: list[Any], arguments: Mapping[str, An
         if inspect.iscoroutinefunction(batch.fn) or not action.blocking:
             results = batch.fn(keys, **given, **injected)
         else:
-            results = await _threaded(lambda: batch.fn(keys, **given, **injected), context)
+            results = await call_in_thread(lambda: batch.fn(keys, **given, **injected), context)
         return await results if inspect.isawaitable(results) else results
 
     context.deadline = asyncio.get_running_loop().time() + action.timeout
@@ -379,7 +364,7 @@ async def _perform_batch(plan: Plan, keys: list[Any], arguments: Mapping[str, An
             with Deadline(action.timeout, context.deadline):
                 results = await call({})
     except TimeoutError as error:
-        raise _over_time(error, action, context) from None
+        raise over_time(error, action, context) from None
     finally:
         _current.reset(running)
     results = list(results)
@@ -387,13 +372,4 @@ async def _perform_batch(plan: Plan, keys: list[Any], arguments: Mapping[str, An
         raise ResultError(
             f"the batch of action '{action.name}' ({action.place}) returned {len(results)} results for {len(keys)} keys"
         )
-    return [_item_of(action, result) for result in results]
-
-
-def _item_of(action: Action, result: Any) -> Any:
-    if isinstance(result, Exception):
-        return result
-    try:
-        return checked(action, result)
-    except ResultError as error:
-        return error
+    return [checked_or_error(action, result) for result in results]

@@ -39,6 +39,16 @@ def checked(action: Action, result: Any) -> Any:
     return made
 
 
+def checked_or_error(action: Action, result: Any) -> Any:
+    """Return the validated result of one key of a batch, or its exception."""
+    if isinstance(result, Exception):
+        return result
+    try:
+        return checked(action, result)
+    except ResultError as error:
+        return error
+
+
 class Waiting(NamedTuple):
     """A step of a generator that has begun and waits; `Stream.wait` has to end it."""
 

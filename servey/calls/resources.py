@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope
 
 from servey.compat import fastapi_solver as compat
 from servey.compat.anyio import is_in_cancel_scope
+from servey.core.context import Context
 from servey.core.errors import InvalidParams
 from servey.core.queues import RequestPart
 
@@ -159,6 +160,23 @@ class Resources:
         self.request = request = _empty_request(self)
         # Body fields and files have their defaults; an absent body would make them missing.
         self.scope, self.body = request.scope, {}
+
+
+async def call_in_thread(call: Callable[[], Any], context: Context) -> Any:
+    """Return what a plain ``def`` returns, which runs in a worker thread; the resources of the call know its state."""
+    resources: Resources = context.resources
+
+    def started() -> None:
+        resources.thread = "running"
+
+    def run() -> Any:
+        try:
+            return call()
+        finally:
+            resources.thread_returned()
+
+    resources.thread = "waiting"
+    return await context.runtime.threads.run(run, started)
 
 
 class _ScopeExit:

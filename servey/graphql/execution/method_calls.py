@@ -182,10 +182,11 @@ class MethodCalls:
         try:
             if type(value) is _Raised:
                 raise value.error
-            completed = self._completed(each, index, value)
-            if self._executor.is_awaitable(completed):
-                return self._awaited(place, each, index, completed)
-            self._results[index][each.method.name] = completed  # type: ignore[index]
+            if not self._finish(each, index, value):
+                completed = self._completed(each, index, value)
+                if self._executor.is_awaitable(completed):
+                    return self._awaited(place, each, index, completed)
+                self._results[index][each.method.name] = completed  # type: ignore[index]
         except Exception as error:
             self._fail(place, each, index, error)
         self._count_down(index)
@@ -198,16 +199,22 @@ class MethodCalls:
             self._fail(place, each, index, error)
         self._count_down(index)
 
-    def _completed(self, each: SelectedMethod, index: int, value: Any) -> Any:
+    def _finish(self, each: SelectedMethod, index: int, value: Any) -> bool:
+        """Put a value into the response; return False if graphql-core has to complete it. Errors: LimitExceeded."""
         finish, operation = each.method.finish, self._operation
-        if finish is not None:
-            before = operation.nodes
-            try:
-                return finish(value, operation)
-            except LimitExceeded:
-                raise
-            except Exception:
-                operation.nodes = before
+        if finish is None:
+            return False
+        before = operation.nodes
+        try:
+            self._results[index][each.method.name] = finish(value, operation)  # type: ignore[index]
+        except LimitExceeded:
+            raise
+        except Exception:
+            operation.nodes = before
+            return False
+        return True
+
+    def _completed(self, each: SelectedMethod, index: int, value: Any) -> Any:
         executor, path = self._executor, self._path_of(each, index)
         nodes = [details.node for details in each.details]
         info = executor.build_resolve_info(each.method.field, nodes, self._type, path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from starlette.responses import Response
 
-from servey.calls.invoke import Plan, authorize, perform, validate
+from servey.calls.invoke import Plan, authorize, authorize_with_params, perform, validated
 from servey.calls.outcomes import ResultError
 from servey.compat.graphql import OMITTED
 from servey.core.actions import BatchInvoker
@@ -29,10 +29,10 @@ class ActionField:
             return operation.outcome.take()
         return self.value(operation, sent(arguments))
 
-    async def value(self, operation: Operation, given: dict[str, Any]) -> Any:
-        """Return the function's result."""
+    def value(self, operation: Operation, given: dict[str, Any]) -> Awaitable[Any]:
+        """Call the function; await what this returns."""
         operation.needs_caller |= self._plan.guarded
-        return shown(await called(operation, self._plan, given), self._place)
+        return called(operation, self._plan, given, self._place)
 
 
 class MethodField:
@@ -46,9 +46,9 @@ class MethodField:
         info.context.count_calls(1)
         return self.value(info.context, source, sent(arguments))
 
-    async def value(self, operation: Operation, source: Any, given: dict[str, Any]) -> Any:
-        """Return the method's result for one object."""
-        return shown(await called(operation, self.plan, {**given, "self": source}), self.place)
+    def value(self, operation: Operation, source: Any, given: dict[str, Any]) -> Awaitable[Any]:
+        """Call the method of one object; await what this returns."""
+        return called(operation, self.plan, {**given, "self": source}, self.place)
 
 
 class BatchedField(MethodField):
@@ -81,22 +81,29 @@ class BatchedField(MethodField):
             return error
 
 
-async def called(operation: Operation, plan: Plan, given: dict[str, Any]) -> Any:
-    """Return the result of one call of an action."""
-    if operation.limits_calls:
-        async with operation.slot():
-            return await _called(operation, plan, given)
-    return await _called(operation, plan, given)
+def called(operation: Operation, plan: Plan, given: dict[str, Any], place: Place | None = None) -> Awaitable[Any]:
+    """Call an action; await what this returns for the result, as the value of its field if there is a ``place``."""
+    return (_called_in_turn if operation.limits_calls else _called)(operation, plan, given, place)
 
 
-async def _called(operation: Operation, plan: Plan, given: dict[str, Any]) -> Any:
+async def _called_in_turn(operation: Operation, plan: Plan, given: dict[str, Any], place: Place | None) -> Any:
+    async with operation.slot():
+        return await _called(operation, plan, given, place)
+
+
+async def _called(operation: Operation, plan: Plan, given: dict[str, Any], place: Place | None) -> Any:
     context = operation.start_call(plan)
     try:
         if plan.authorizes:
             await authorize(plan, context)
-        return await perform(plan, await validate(plan, given, context), context)
+        values = validated(plan, given, context)
+        if plan.check_with_params is not None:
+            await authorize_with_params(plan.check_with_params, values, context)
+        result = await perform(plan, values, context)
+        return result if place is None else shown(result, place)
     finally:
-        operation.defer_close(context)
+        if context.holds_resources:
+            operation.defer_close(context)
 
 
 def shown(value: Any, place: Place) -> Any:

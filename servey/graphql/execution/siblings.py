@@ -12,6 +12,7 @@ import types
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextvars import copy_context
+from time import monotonic
 from typing import Any
 
 import anyio
@@ -68,8 +69,7 @@ class Siblings:
         await self._run()
 
     async def _run(self) -> None:
-        now = asyncio.get_running_loop().time
-        until = now() + _SLICE_SECONDS
+        until = monotonic() + _SLICE_SECONDS
         while self._waiting:
             position, call = self._waiting.popleft()
             try:
@@ -77,9 +77,9 @@ class Siblings:
             except BaseException as error:
                 self.errors[position] = error
             self._left -= 1
-            if self._waiting and now() >= until:
+            if self._waiting and monotonic() >= until:
                 await asyncio.sleep(0)
-                until = now() + _SLICE_SECONDS
+                until = monotonic() + _SLICE_SECONDS
         if not self._left and not self._finished.done():
             self._finished.set_result(None)
 

@@ -13,7 +13,7 @@ from typing import Any
 from starlette.responses import Response
 
 from servey.auth.tokens import cached_authorization
-from servey.calls import invoke
+from servey.calls import deadline, invoke
 from servey.calls.ids import new_request_id
 from servey.calls.injection import filled_in
 from servey.calls.outcomes import checked
@@ -196,7 +196,7 @@ class _Writer(InputWriter):
             self._emit_injected_call()
         elif action.is_async:
             # The first step runs without a timer: a function that never awaits does not need one.
-            self._bind(resume_with_deadline=invoke.resume_with_deadline)
+            self._bind(resume_with_deadline=deadline.resume_with_deadline)
             self._emit(
                 "        step = fn(**values)",
                 "        try: waits_for = step.send(None)",
@@ -206,7 +206,7 @@ class _Writer(InputWriter):
         else:
             self._bind(
                 run_in_thread_with_deadline=invoke.run_in_thread_with_deadline,
-                await_with_deadline=invoke.await_with_deadline,
+                await_with_deadline=deadline.await_with_deadline,
             )
             call = "await run_in_thread_with_deadline(values, action, context)" if action.blocking else "fn(**values)"
             self._emit(
