@@ -38,7 +38,7 @@ JSON = {"Content-Type": "application/json"}
 ADA = {"name": "ada", "password": "correct horse"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def database() -> Iterator[str]:
     with postgresql() as url:
         yield url

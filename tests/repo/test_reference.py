@@ -3,11 +3,15 @@
 import ast
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from servey.core.queues import STATES, UNFINISHED
+from servey.core.settings import Settings
+from servey.core.settings.sources import names_of
 from servey.http import close_codes
+from servey.ws.frames import ClientFrameType
 from tests.repo.test_docs import page, table_rows
 from tests.serving import ROOT
 from website import reference
@@ -93,6 +97,44 @@ def test_every_header_is_in_its_table():
     assert (
         listed - header_names() - {"traceparent", "sec-websocket-protocol", "set-cookie", "cookie", "expires"} == set()
     )
+
+
+READ = re.compile(
+    r"""environ(?:\.get\(|\.pop\(|\.setdefault\(|\[)\s*"(\w+)"|getenv\(\s*"(\w+)"|"(\w+)" (?:not )?in os\.environ"""
+)
+BETWEEN_OUR_PROCESSES = {"SERVEY_HOST_FILE"}
+
+
+def test_every_environment_variable_is_in_a_table():
+    read = {
+        name
+        for path in PACKAGE.rglob("*.py")
+        for found in READ.findall(path.read_text(encoding="utf-8"))
+        for name in found
+        if name
+    }
+    settings = {name for key, field in Settings.model_fields.items() for name in names_of(key, field)}
+    rows = table_rows(page("settings.md").partition("## Variables that are no settings")[2], "variable")
+    others = {name for cell, _ in rows for name in re.findall("`(\\w+)`", cell)}
+    assert read - settings - BETWEEN_OUR_PROCESSES == others
+    assert [name for name in settings if f"`{name}`" not in page("settings.md")] == []
+
+
+def test_every_variable_of_ours_in_the_docs_is_one():
+    settings = {name for key, field in Settings.model_fields.items() for name in names_of(key, field)}
+    for path in sorted((ROOT / "docs").rglob("*.md")):
+        if path.name != "from-servey-5.md":
+            named = set(re.findall(r"\bSERVEY_[A-Z0-9_]*[A-Z0-9]\b", path.read_text(encoding="utf-8")))
+            named = {name.removesuffix("_FILE") if name not in settings else name for name in named}
+            assert named - settings == set(), path.name
+
+
+def test_every_frame_is_in_its_table():
+    code = "".join(path.read_text(encoding="utf-8") for path in (PACKAGE / "ws").glob("*.py"))
+    sent = [*re.findall(r'server_frame\(\s*"(\w+)"', code), *re.findall(r'b\'{"type":"(\w+)"', code)]
+    made = {*get_args(ClientFrameType), *sent}
+    rows = re.findall(r"^\| (`\{.+?) \|", page("channels.md"), re.MULTILINE)
+    assert {name for cell in rows for name in re.findall(r'"type": "(\w+)"', cell)} == made
 
 
 def test_every_redis_key_is_in_its_table():
