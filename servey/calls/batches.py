@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from servey.calls.injection import Injection, filled_in, injection_of_batch
+from servey.compat.annotations import written_signature
 from servey.core.actions import Action, BatchInvoker
 from servey.core.context import Context
 from servey.core.params import Param, SignatureProblem, Wanted, is_fastapis_mark, signature_of
@@ -107,7 +108,7 @@ def _params_besides_keys(action: Action, invoker: BatchInvoker) -> tuple[Param, 
 
 def _besides_keys(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
-        parameters = list(inspect.signature(fn).parameters.items())
+        parameters = list(written_signature(fn).parameters.items())
     except (TypeError, ValueError):
         return {}  # a built-in without a signature
     return dict(parameters[1:])

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ForwardRef, TypeVar, Union, get_args, get_origin
 
 from typing_inspection.typing_objects import is_newtype, is_typealiastype
 
+if sys.version_info >= (3, 14):
+    from annotationlib import Format
+
 _MOST_ALIASES = 100
+
+
+def written_annotations(fn: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations of a function as they are written; from Python 3.14, undefined names are forward references."""
+    if sys.version_info >= (3, 14):
+        return inspect.get_annotations(fn, format=Format.FORWARDREF)
+    return inspect.get_annotations(fn)
+
+
+def written_signature(fn: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of a callable without evaluating names in its annotations that are not defined (yet).
+
+    Errors: TypeError, ValueError as for `inspect.signature`. Source: PEP 649.
+    """
+    if sys.version_info >= (3, 14):
+        return inspect.signature(fn, annotation_format=Format.FORWARDREF)
+    return inspect.signature(fn)
 
 
 def expand(annotation: Any, names: Mapping[str, Any] | None = None) -> Any:

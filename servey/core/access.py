@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol, TypeAlias, cast
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from servey.compat.annotations import written_signature
 from servey.core.errors import ConfigError, Forbidden, ServeyError, Unauthenticated
 
 
@@ -238,7 +239,7 @@ def problem_of(rule: Any) -> str | None:
         )
         return f"access_control is {rule!r}; use a rule such as {advice}"
     try:
-        inspect.signature(rule).bind(*(None,) * (2 if looks_at_params(cast(Any, rule)) else 1))
+        written_signature(rule).bind(*(None,) * (2 if looks_at_params(cast(Any, rule)) else 1))
     except TypeError:
         name = getattr(rule, "__name__", None) or repr(rule)
         return f"access_control is {name}, which does not take (authorization) or (authorization, params)"
@@ -271,7 +272,7 @@ def looks_at_params(rule: AccessControl) -> bool:
     if isinstance(rule, AllOf | AnyOf) and _is_combination(rule):
         return any(map(looks_at_params, rule.rules))
     try:
-        signature = inspect.signature(cast(Any, rule))
+        signature = written_signature(cast(Any, rule))
     except (TypeError, ValueError):
         return False
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

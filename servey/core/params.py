@@ -23,7 +23,7 @@ from pydantic import AliasChoices, AliasPath, GetCoreSchemaHandler, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 
-from servey.compat.annotations import expand, metadata_of, nested_metadata, union_members
+from servey.compat.annotations import expand, metadata_of, nested_metadata, union_members, written_annotations
 from servey.core.access import Authorization
 from servey.core.context import Context
 
@@ -161,14 +161,15 @@ def _type_hints(fn: Callable[..., Any], owner: type | None) -> dict[str, Any]:
         if not modules.keys() <= local_names.keys():
             with suppress(Exception):
                 return typing.get_type_hints(fn, localns={**modules, **local_names}, include_extras=True)
-        for name, annotation in inspect.get_annotations(inspect.unwrap(fn)).items():
+        for name, annotation in written_annotations(inspect.unwrap(fn)).items():
             probe = types.SimpleNamespace(__annotations__={name: annotation})
             try:
                 typing.get_type_hints(probe, getattr(fn, "__globals__", {}), local_names, include_extras=True)
             except Exception as error:
                 about = None if name == "return" else name
                 text = "return annotation" if about is None else "annotation"
-                raise SignatureProblem(f"{text} {annotation!r} cannot be resolved: {error}", about) from error
+                shown = getattr(annotation, "__forward_arg__", annotation)
+                raise SignatureProblem(f"{text} {shown!r} cannot be resolved: {error}", about) from error
         raise SignatureProblem(f"annotations cannot be resolved: {whole}") from whole
 
 
@@ -177,7 +178,7 @@ _DOTTED = re.compile(r"(?<![\w.])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\.[A-Za-z_]\w*
 
 def _named_modules(fn: Callable[..., Any]) -> dict[str, Any]:
     """Return the modules of references such as ``ForwardRef("shop.models.Item")``, which need no import of ``shop``."""
-    texts = [text for annotation in inspect.get_annotations(inspect.unwrap(fn)).values() for text in _texts(annotation)]
+    texts = [text for annotation in written_annotations(inspect.unwrap(fn)).values() for text in _texts(annotation)]
     found: dict[str, Any] = {}
     for path in {path for text in texts for path in _DOTTED.findall(text)}:
         top = path.partition(".")[0]

@@ -1,5 +1,7 @@
 """The decorator: what it takes, what it gives, what it refuses."""
 
+import importlib
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -133,6 +135,41 @@ def plain_generator() -> Any:
 def test_a_signature_that_can_not_be_served(fn, problem):
     with pytest.raises(ConfigError, match=rf"action '{fn.__name__}' \(.*test_actions.py:\d+\):.*{problem}"):
         create_app(actions=[action(fn)], settings=DEV)
+
+
+BELOW = """
+from dataclasses import dataclass
+from servey import action
+
+
+def rule(authorization: "Nowhere") -> bool:
+    return True
+
+
+@action(access_control=rule)
+def later(item: "Later") -> "Later":
+    return item
+
+
+@dataclass
+class Later:
+    inner: "Later | None" = None
+
+
+@action
+def lost(a: "Nowhere") -> None: ...
+"""
+
+
+def test_names_that_are_defined_below_their_use_or_nowhere(tmp_path, monkeypatch):
+    text = BELOW.replace('"', "") if sys.version_info >= (3, 14) else BELOW  # PEP 649: no quotes are needed
+    (tmp_path / "defined_below.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("defined_below")
+    create_app(actions=[module.later], settings=DEV)
+    problem = r"action 'lost' \(.*\): parameter 'a' annotation 'Nowhere' cannot be resolved"
+    with pytest.raises(ConfigError, match=problem):
+        create_app(actions=[module.lost], settings=DEV)
 
 
 def test_all_problems_are_listed_together():

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast, overload
 
+from servey.compat.annotations import written_signature
 from servey.core.access import ALLOW_ALL, AccessControl
 from servey.core.actions.checks import invalid_values, unknown_keywords
 from servey.core.actions.examples import BatchInvoker, Example
@@ -134,5 +135,5 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
 def _class_name(fn: Callable[..., Any]) -> str | None:
     """Return the class name of a method, from its qualified name and first parameter, or None for a function."""
     outer = fn.__qualname__.rpartition(".")[0].rpartition(".")[2]
-    takes_self = next(iter(inspect.signature(fn).parameters), None) == "self"
+    takes_self = next(iter(written_signature(fn).parameters), None) == "self"
     return outer if outer and outer != "<locals>" and takes_self else None

@@ -119,7 +119,7 @@ class MethodCalls:
         self._operation: Operation = executor.context_value
         self._selected = selected
         self._sources = sources
-        self._results = results
+        self._results: list[Any] = results  # each is a dict until all of its methods are completed
         self._type = type_
         self._item_type = item_type
         self._details = details
@@ -186,7 +186,7 @@ class MethodCalls:
                 completed = self._completed(each, index, value)
                 if self._executor.is_awaitable(completed):
                     return self._awaited(place, each, index, completed)
-                self._results[index][each.method.name] = completed  # type: ignore[index]
+                self._results[index][each.method.name] = completed
         except Exception as error:
             self._fail(place, each, index, error)
         self._count_down(index)
@@ -194,7 +194,7 @@ class MethodCalls:
 
     async def _awaited(self, place: int, each: SelectedMethod, index: int, completed: Awaitable[Any]) -> None:
         try:
-            self._results[index][each.method.name] = await completed  # type: ignore[index]
+            self._results[index][each.method.name] = await completed
         except Exception as error:
             self._fail(place, each, index, error)
         self._count_down(index)
@@ -206,7 +206,7 @@ class MethodCalls:
             return False
         before = operation.nodes
         try:
-            self._results[index][each.method.name] = finish(value, operation)  # type: ignore[index]
+            self._results[index][each.method.name] = finish(value, operation)
         except LimitExceeded:
             raise
         except Exception:
