@@ -162,7 +162,7 @@ class Metrics:
         values = self._sums.setdefault(metric, {})
         values[labels] = values.get(labels, 0) + amount
         if self._shared is not None:
-            self._shared.add(metric.name, labels, {0: amount}, size=1)
+            self._shared.add(metric.name, labels, amount)
         if self.forward is not None:
             self.forward(metric, amount, labels)
 
@@ -175,7 +175,7 @@ class Metrics:
         buckets[bucket] += 1
         buckets[-1] += seconds
         if self._shared is not None:
-            self._shared.add(metric.name, labels, {bucket: 1, _SIZE - 1: seconds}, size=_SIZE)
+            self._shared.observe(metric.name, labels, seconds, bucket=bucket, size=_SIZE)
         if self.forward is not None:
             self.forward(metric, seconds, labels)
 

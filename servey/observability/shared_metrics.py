@@ -60,13 +60,20 @@ class SharedMetrics:
         self._written = 0  # bytes of names
         self._cells: dict[Series, tuple[memoryview[float], int] | None] = {}
 
-    def add(self, name: str, labels: tuple[str, ...], amounts: Mapping[int, float], *, size: int) -> None:
-        """Add to the numbers of a series, by their places among its ``size`` numbers."""
-        found = self._place(name, labels, size)
+    def add(self, name: str, labels: tuple[str, ...], amount: float) -> None:
+        """Add to a counter."""
+        found = self._cells.get((name, labels)) or self._place(name, labels, 1)
         if found is not None:
             cells, first = found
-            for place, amount in amounts.items():
-                cells[first + place] += amount
+            cells[first] += amount
+
+    def observe(self, name: str, labels: tuple[str, ...], seconds: float, *, bucket: int, size: int) -> None:
+        """Add a duration to a histogram of ``size`` numbers, of which the last is the sum."""
+        found = self._cells.get((name, labels)) or self._place(name, labels, size)
+        if found is not None:
+            cells, first = found
+            cells[first + bucket] += 1
+            cells[first + size - 1] += seconds
 
     def set_gauges(self, name: str, values: Mapping[tuple[str, ...], float]) -> None:
         """Set all values of a gauge of this process, by their labels; they end with the process."""
