@@ -26,6 +26,7 @@ from servey.core.context import running_processes
 from servey.core.errors import ConfigError
 from servey.core.settings import Settings
 from servey.observability.logs import log_as_json
+from servey.runtime.garbage import keep_start_out_of_collections
 from servey.runtime.systemd import READY, STOPPING, notify
 
 IDLE_SECONDS = 60
@@ -151,6 +152,7 @@ class _Serving:
                 self._end = signal.getsignal(signal.SIGTERM)
                 signal.signal(signal.SIGTERM, lambda number, frame: self._on_terminate(loop, number, frame))
                 logger.info("granian serves on %s", self._place)
+                keep_start_out_of_collections()
                 notify(READY)
             elif message["type"] == "lifespan.startup.failed":
                 self._has_failed = True

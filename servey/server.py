@@ -36,6 +36,7 @@ from servey.core.settings.env_file import read_env_file
 from servey.development import colored, refuses_colors, remembering_reloads
 from servey.observability.logs import log_as_json
 from servey.project import load_project
+from servey.runtime.garbage import keep_start_out_of_collections
 from servey.runtime.runtime import Runtime
 from servey.runtime.startup_checks import RedisWatch, list_relaxed_settings, problems_of
 from servey.runtime.systemd import READY, STOPPING, notify
@@ -257,6 +258,7 @@ class GracefulServer(QuietServer):
             self.config.loaded_app = _with_unix_peer(self.config.loaded_app)
         await super().startup(sockets)
         if not self.should_exit:
+            keep_start_out_of_collections()
             notify(READY)
         if threading.current_thread() is threading.main_thread():
             loop = asyncio.get_running_loop()

@@ -49,7 +49,12 @@ async def slow(seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "done"
 
-servey_app = create_app(actions=[version, client_host, port, source, endless, slow])
+@action(triggers=WEB_GET)
+async def frozen() -> int:
+    import gc
+    return gc.get_freeze_count()
+
+servey_app = create_app(actions=[version, frozen, client_host, port, source, endless, slow])
 
 @servey_app.websocket("/echo")
 async def echo(websocket: WebSocket) -> None:
@@ -84,6 +89,9 @@ def test_it_serves_requests_streams_and_websockets(project):
         forwarded = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
         assert httpx.get(f"{server.url}/actions/client-host", headers=forwarded).json() == "203.0.113.9 https"
         assert httpx.get(f"{server.url}/actions/port").json() > 1023
+        assert (
+            httpx.get(f"{server.url}/actions/frozen").json() > 10_000
+        )  # objects of the start, left out of collections
         source = httpx.get(f"{server.url}/actions/source")
         assert source.text == (project / "app.py").read_text(encoding="utf-8")
         assert source.headers["content-encoding"] == "gzip"

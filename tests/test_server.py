@@ -33,6 +33,11 @@ async def endless() -> AsyncIterator[int]:
 @action(triggers=WEB_GET)
 def who(authorization: Authorization | None) -> str | None:
     return authorization.subject_id if authorization else None
+
+@action(triggers=WEB_GET)
+async def frozen() -> int:
+    import gc
+    return gc.get_freeze_count()
 """
 
 
@@ -118,6 +123,8 @@ def test_run_serves_for_production(project):
         assert get(server, "/openapi.json") == 404
         assert get(server, "/health/live") == {"status": "ok"}
         assert get(server, "/health/ready") == {"status": "ok"}
+        # No collection visits what the start has made.
+        assert get(server, "/actions/frozen") > 10_000
 
 
 def listens_at(place):

@@ -39,6 +39,7 @@ from servey.jobs.scheduler import run_schedules
 from servey.jobs.status import status_served
 from servey.jobs.weights import in_turn, parse_weights
 from servey.observability.metrics import JOB_WAIT
+from servey.runtime.garbage import keep_start_out_of_collections
 from servey.runtime.systemd import READY, STOPPING, notify
 
 if TYPE_CHECKING:
@@ -385,6 +386,7 @@ async def work(runtime: Runtime, users_lifespan: Callable[[], AbstractAsyncConte
     served = status_served(runtime, settings.host, settings.worker_port)
     async with users_lifespan(), runtime.lifespan(), served, working(runtime):
         logger.info("working on jobs and schedules of '%s'", settings.namespace)
+        keep_start_out_of_collections()
         notify(READY)
         await stopped
         notify(STOPPING)

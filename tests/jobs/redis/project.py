@@ -32,6 +32,11 @@ def fails() -> None:
     raise RuntimeError("secret text")
 
 @action
+def frozen() -> None:
+    import gc
+    note(gc.get_freeze_count())
+
+@action
 def kills_its_worker() -> None:
     note("kills")
     os.kill(os.getpid(), 9)

@@ -73,6 +73,13 @@ def test_asked_to_end_a_worker_finishes_what_runs(folder, notes, redis_of_jobs):
     assert state(redis_of_jobs.url, job_id).state == "done"
 
 
+def test_collections_leave_out_what_the_start_has_made(folder, notes, redis_of_jobs):
+    enqueue(redis_of_jobs.url, "frozen", {})
+    with worker(folder, redis_of_jobs.url):
+        [[count]] = notes.until(lambda found: len(found) == 1)
+    assert count > 10_000
+
+
 def test_what_does_not_end_in_time_is_given_back(folder, notes, redis_of_jobs):
     job_id = enqueue(redis_of_jobs.url, "long", {"n": 1, "seconds": 60})
     with worker(folder, redis_of_jobs.url, SERVEY_JOB_GRACE="0.2") as process:
