@@ -3,9 +3,10 @@
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, visiting
+from tests.serving import serve
 
 pytestmark = pytest.mark.browser
 
@@ -47,6 +48,16 @@ def test_a_query_runs_in_graphiql(visit: Visit):
     visit.image("graphiql")
 
 
+def test_the_api_docs_list_what_the_readme_shows(browser: Browser):
+    with (
+        serve("servey.server:discovered_app", factory=True, cwd="examples/tour") as tour,
+        visiting(browser, tour) as visit,
+    ):
+        page = visit.open("/docs")
+        expect(page.locator("body")).to_contain_text("/actions/say-hello")
+        visit.image("docs-page")
+
+
 def test_the_studio_receives_what_is_published(visit: Visit):
     page = visit.open("/asyncapi")
     page.locator("button[data-channel=entries]").click()
@@ -56,6 +67,7 @@ def test_the_studio_receives_what_is_published(visit: Visit):
     page.locator("#about textarea").fill('{"name": "Grace", "text": "from the studio"}')
     page.locator("#publish").click()
     expect(page.locator("#events")).to_contain_text("from the studio")
+    visit.image("asyncapi-page")
 
 
 def test_a_form_with_errors_and_then_rightly(visit: Visit):
