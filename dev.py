@@ -41,6 +41,7 @@ PYTHON = os.path.join(VENV, "Scripts", "python.exe") if os.name == "nt" else os.
 REQUIREMENTS = {"run": ("requirements.txt",), "dev": ("requirements-dev.txt", "requirements.txt")}
 OLDEST = (3, 11)
 SHIFTING = ("fastapi", "starlette", "pydantic", "strawberry-graphql")
+TUTORIAL = "tests/examples/test_tutorial.py::test_the_pages_run_from_the_first_to_the_last"
 FAST = "not slow and not drill and not docs and not browser"
 VERSIONED = [
     "tests/contract/test_contract.py",
@@ -122,7 +123,7 @@ def docs(words):
     if {"--serve", "--write"} & set(words):
         return call([PYTHON, "-m", "website"] + words)
     return call([PYTHON, "-m", "website"]) or call(
-        [PYTHON, "-m", "pytest", "-q", "-n", "2", "tests/repo/test_docs.py"] + words
+        [PYTHON, "-m", "pytest", "-q", "-n", "2", "tests/repo/test_docs.py", TUTORIAL] + words
     )
 
 

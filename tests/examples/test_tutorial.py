@@ -69,7 +69,7 @@ def test_it_is_what_the_pages_build():
     assert there - set(built) == set()
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 @pytest.mark.timeout(400)
 def test_the_pages_run_from_the_first_to_the_last(tmp_path, monkeypatch):
     """In one folder, as a reader does: what a page shows depends on what the pages before it have left behind."""
