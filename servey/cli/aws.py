@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from servey.cli.output import AppPlace, fail, progress_line, use_app
+
+if TYPE_CHECKING:
+    from servey.app import Servey
 
 Check = Annotated[bool, typer.Option("--check", help="write nothing; exit with 1 if a file would change")]
 
@@ -34,6 +37,7 @@ def sls(check: Check = False, appsync: Appsync = False, stage: Stage = None, app
     settings = served.runtime.settings
     if appsync:
         settings = served.runtime.settings = settings.model_copy(update={"appsync": True})
+    _warn_if_empty(served)
     stack = build_stack(served, stage or ())
     changed = serverless.changes(serverless.wanted_files(stack, settings.serverless_yml))
     if check and changed:
@@ -41,6 +45,18 @@ def sls(check: Check = False, appsync: Appsync = False, stage: Stage = None, app
     serverless.write(changed)
     for name, text in changed.items():
         print(f"{'removed' if text is None else 'wrote'} {name}", file=sys.stderr)
+
+
+def _warn_if_empty(app: Servey) -> None:
+    if app.runtime.catalog.actions or app.runtime.catalog.channels:
+        return
+    inside = sorted(path.parent.name for path in Path("src").glob("*/actions*") if path.suffix in ("", ".py"))
+    hint = (
+        f"set PYTHONPATH=src and SERVEY_MAIN={inside[0]}"
+        if inside
+        else "name their modules in SERVEY_ACTION_PATH or SERVEY_MAIN"
+    )
+    print(f"warning: the app has no actions; {hint}", file=sys.stderr)
 
 
 def package(
@@ -74,6 +90,7 @@ def package(
         # The app may read its own variables when it starts; a value from elsewhere is not known here.
         os.environ.setdefault(name, value if isinstance(value, str) and "${" not in value else "unknown")
     app = load_project().required
+    _warn_if_empty(app)
     settings = app.runtime.settings
     processor = deployed_as(settings.serverless_yml, known[architecture])
     # These modules are imported on first use.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -40,4 +41,4 @@ def new(
             target = folder / source.relative_to(copied).with_suffix("" if source.suffix == ".txt" else source.suffix)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
-    print(f"Created a project in {folder}. Next:\n  cd {folder}\n  {_NEXT[template]}")
+    print(f"Created a project in {folder}. Next:\n  cd {shlex.quote(str(folder))}\n  {_NEXT[template]}")

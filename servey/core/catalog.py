@@ -210,8 +210,12 @@ def import_modules(paths: Iterable[str], *, required: bool, collected: list[str]
                 continue
             if is_absent:
                 if required:
+                    is_in_src = os.path.isdir(os.path.join("src", path.partition(".")[0]))
+                    hint = (
+                        "it may be in src: set PYTHONPATH=src, or install the project; otherwise " if is_in_src else ""
+                    )
                     problems.append(
-                        f"module '{path}' does not exist below {sys.path[0] or '.'}; "
+                        f"module '{path}' does not exist below {sys.path[0] or '.'}; {hint}"
                         "check SERVEY_ACTION_PATH, SERVEY_EVENT_CHANNEL_PATH, SERVEY_MAIN"
                     )
                 continue
