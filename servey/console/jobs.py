@@ -21,7 +21,7 @@ from servey.runtime.runtime import Runtime
 PER_PAGE = 100
 MOST_READ = 1000
 """How many jobs of each state a page reads, however many the queue has."""
-MOST_CHARTED = 500
+MOST_CHARTED = 250
 """How many jobs of each state the charts count."""
 MOST_CHANGED = 10_000
 MINUTES = 30

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests import browsing
 from tests.serving import ROOT, Server, serve
@@ -37,6 +37,7 @@ class Visit:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=20_000)  # other tests may run beside
     with browsing.browser() as made:
         yield made
 

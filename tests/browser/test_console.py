@@ -1,5 +1,6 @@
 """The console as its users see it: a developer who calls an action, and an operator who repairs failed jobs."""
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -73,6 +74,29 @@ def test_an_action_is_called_as_a_chosen_user(visit: Visit):
     expect(page.locator("#try-answer")).to_have_text('"ada"')
 
 
+def test_a_test_event_is_seen_by_whoever_watches_the_channel(visit: Visit):
+    page = visit.open("/_servey/channels/parcels")
+    expect(page.locator("#live")).to_have_text("live")
+    page.evaluate("window.isMarked = true")
+    other = page.context.new_page()
+    other.goto(f"{visit.url}/_servey/channels/parcels")
+    other.get_by_label("Event as JSON").fill(json.dumps({"parcel": 7, "place": HOSTILE}))
+    other.get_by_role("button", name="Publish").click()
+    expect(other.get_by_role("status").filter(has_text="The event was published.")).to_be_visible()
+    expect(page.locator("#live-content")).to_contain_text(HOSTILE)  # as text
+    expect(page.locator(".tiles li").nth(1)).to_have_text("1published")
+    assert page.evaluate("window.isMarked") is True
+    for place in ("shelf 3", "door 12"):
+        other.get_by_label("Event as JSON").fill(json.dumps({"parcel": 7, "place": place}))
+        other.get_by_role("button", name="Publish").click()
+        expect(page.locator("#live-content")).to_contain_text(place)
+    visit.image("console-channel")
+    page.get_by_role("link", name="Listen to it").click()
+    expect(page.locator("#about h2")).to_have_text("parcels")
+    page.get_by_role("link", name="in the console").click()
+    expect(page).to_have_url(f"{visit.url}/_servey/channels/parcels")
+
+
 def test_links_open_the_action_in_other_tools(visit: Visit):
     page = visit.open("/_servey/actions/weigh")
     page.get_by_role("link", name="in GraphiQL").click()
@@ -103,7 +127,7 @@ def test_an_operator_finds_retries_and_drops_failed_jobs(visit: Visit):
     expect(page.get_by_role("status").filter(has_text="2 jobs dropped")).to_be_visible()
     expect(page.locator("#changes tbody tr")).to_have_count(10)
     httpx.get(visit.url + "/actions/repair")
-    page.get_by_label("all that fit").check()
+    page.get_by_label("all 10 that fit").check()
     page.get_by_role("button", name="Retry chosen").click()
     expect(page.get_by_role("status").filter(has_text="10 jobs enqueued again")).to_be_visible()
     expect(page.locator("main")).to_contain_text("No job waits")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
@@ -17,12 +18,14 @@ TOUR = [
     "/_servey",
     "/_servey/actions/place_order",
     "/_servey/calls",
+    "/_servey/calls/trace?id=a-request",
     "/_servey/jobs",
     "/_servey/schedules",
     "/_servey/channels",
     "/_servey/channels/chat",
     "/_servey/webhooks",
     "/_servey/cache",
+    "/_servey/cache/sales",
     "/_servey/settings",
     "/login",
     "/asyncapi",
@@ -36,6 +39,9 @@ FIRST_VIEW_BYTES = 60_000
 
 @pytest.fixture
 def shop(browser: Browser, tour: Server) -> Iterator[Visit]:
+    # A request whose trace there is to see, with a job.
+    answer = httpx.get(f"{tour.url}/actions/sales", headers={"X-Request-ID": "a-request", "Prefer": "respond-async"})
+    assert answer.status_code == 202
     with visiting(browser, tour) as visit:
         yield visit
 

@@ -26,7 +26,7 @@ def visit(browser: Browser, depot: Server) -> Iterator[Visit]:
 
 
 def call(visit: Visit, action: str) -> None:
-    httpx.post(f"{visit.url}/actions/{action}", timeout=30).raise_for_status()
+    httpx.post(f"{visit.url}/actions/{action}", timeout=60).raise_for_status()
 
 
 def enqueue(visit: Visit, action: str, **params: int) -> str:

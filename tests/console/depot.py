@@ -18,10 +18,11 @@ async def ship(number: int) -> int:
     return number
 
 
-@action(triggers=WEB_POST)
+@action(triggers=WEB_POST, timeout=60)
 async def ship_everything(context: Context) -> None:
     """Enqueue a job for each parcel."""
-    await asyncio.gather(*(context.enqueue(ship, {"number": number}) for number in range(JOBS)))
+    for number in range(JOBS):
+        await context.enqueue(ship, {"number": number})
 
 
 @action(triggers=WEB_POST)

@@ -1,6 +1,7 @@
 """An app with 500 actions, and 100,000 jobs for it: 70,000 wait, the others have ended."""
 
 import asyncio
+import sys
 import time
 
 from servey import WEB_POST, Group, Servey, Settings, TtlCacheControl, create_app, websocket_event_channel
@@ -59,3 +60,13 @@ async def fill(app: Servey) -> None:
         await parcels.publish({"parcel": number})
     depth = await queue.depth()
     assert (depth.queued, depth.dead) == (JOBS - ended, 2 * ENDED_EACH)
+
+
+async def main(url: str, namespace: str) -> None:
+    made = app(redis_url=url, namespace=namespace)
+    async with made.runtime.lifespan():
+        await fill(made)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
