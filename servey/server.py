@@ -228,9 +228,7 @@ def _check(runtime: Runtime, workers: int) -> None:
 
 
 class GracefulServer(QuietServer):
-    """uvicorn's server with a drain time before shutdown, a timeout for request headers, and one for clients that do not
-    read.
-    """
+    """uvicorn's server with a drain time before shutdown, and timeouts for request headers and for clients that stall."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -283,9 +281,12 @@ class GracefulServer(QuietServer):
         loop.call_later(self._settings.drain, self._end, number, None)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop serving."""
+        """Stop listening, read the requests that have arrived, then close idle connections and complete the others."""
         if not self._draining:
             self._say_stopping()
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(0.1)  # uvicorn takes a connection whose request was not read yet for an idle one
         await super().shutdown(sockets)
 
     def _say_stopping(self) -> None:

@@ -25,7 +25,7 @@ class Cluster:
         self.entrances = [f"http://127.0.0.1:{port}" for port in self.ports.values()]
         self.url = self.entrances[0]
         # With what such a folder often contains, and no image may.
-        project = folder / "project"
+        self.project = project = folder / "project"
         shutil.copytree(ROOT / "tests" / "cluster" / "project", project, ignore=shutil.ignore_patterns("__pycache__"))
         for name in (".env", ".git/config", ".venv/pyvenv.cfg", "tests/test_actions.py"):
             (project / name).parent.mkdir(exist_ok=True)
@@ -75,6 +75,13 @@ class Cluster:
             for container in self.containers(service):
                 self.docker("restart", container)
                 self.wait_until_healthy(container)
+
+    def upgrade(self) -> "subprocess.CompletedProcess[str]":
+        """Run docker/upgrade.sh, which replaces the web servers and workers by ones of a new image."""
+        script = ROOT / "docker" / "upgrade.sh"
+        return subprocess.run(
+            [script], cwd=ROOT, env=self.environment, capture_output=True, encoding="utf-8", check=False
+        )
 
     def kill(self, service: str) -> str:
         """Kill every process in one container of a service, as the kernel would; return the container."""

@@ -69,6 +69,54 @@ def test_a_rolling_restart_under_load_loses_nothing(cluster, front):
     assert max(Counter(ticks).values()) == 1
 
 
+def test_an_upgrade_under_load_loses_nothing(cluster, front):
+    place = cluster.project / "actions.py"
+    text = place.read_text(encoding="utf-8")
+    place.write_text(
+        text + "\n\n@action(triggers=WEB_GET)\nasync def added() -> str:\n    return 'new'\n", encoding="utf-8"
+    )
+    old = cluster.containers("web") + cluster.containers("worker")
+
+    async def drill():
+        async with load(front.url, context=front.context) as found:
+            await asyncio.sleep(2)
+            begun = time.monotonic()
+            upgraded = await asyncio.to_thread(cluster.upgrade)
+            took = time.monotonic() - begun
+            await asyncio.sleep(2)
+        return found, upgraded, took, await noted(cluster.url, "done", found.enqueued)
+
+    found, upgraded, took, done = asyncio.run(drill())
+    report("upgrade", seconds=round(took, 1), requests=sum(found.answers.values()), failed=found.failures,
+           slowest=round(found.slowest, 2), events=len(found.published), jobs=len(found.enqueued),
+           closes=dict(found.closes))  # fmt: skip
+    assert upgraded.returncode == 0, upgraded.stderr
+    new = cluster.containers("web") + cluster.containers("worker")
+    assert len(new) == len(old)
+    assert not set(new) & set(old)
+    assert httpx.get(f"{cluster.url}/actions/added").json() == "new"
+    assert found.failures == []
+    assert all(each == found.published for each in found.received)
+    assert set(found.enqueued) <= set(done)
+
+
+def test_an_upgrade_to_a_version_that_does_not_start_changes_nothing(cluster):
+    place = cluster.project / "actions.py"
+    text = place.read_text(encoding="utf-8")
+    old = cluster.containers("web") + cluster.containers("worker")
+    place.write_text("import nothing_such\n" + text, encoding="utf-8")
+    try:
+        upgraded = cluster.upgrade()
+    finally:
+        place.write_text(text, encoding="utf-8")
+    assert upgraded.returncode == 1
+    assert "No module named 'nothing_such'" in upgraded.stderr
+    assert "a new web does not become healthy; the others go on" in upgraded.stderr
+    assert cluster.containers("web") + cluster.containers("worker") == old
+    assert httpx.get(f"{cluster.url}/actions/echo?text=x").json() == "x"
+    assert cluster.upgrade().returncode == 0
+
+
 def test_restarting_the_entrances_one_by_one_loses_no_request(cluster, front):
     """The proxy in front avoids an entrance first, so that no request reaches a port whose nginx is ending."""
 

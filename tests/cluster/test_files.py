@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -66,34 +67,60 @@ class Echo(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+@contextmanager
+def entrance(folder, app_port, hops=""):
+    """Run nginx by the command of its container, with the paths and ports of a test; yield its URL."""
+    port = free_port()
+    text = nginx_configuration(folder).replace("listen 8080;", f"listen 127.0.0.1:{port};")
+    text = text.replace("server web:8000 resolve", f"server 127.0.0.1:{app_port}").replace("/dev/stdout lines", "off")
+    (folder / "nginx.conf").write_text(text, encoding="utf-8")
+    for name in ("real_ip.conf", "hops.conf"):
+        (folder / name).unlink()
+    *_, script = SERVICES["nginx"]["command"]
+    start = f"exec {nginx()} -p {folder} -c {folder / 'nginx.conf'} -e {folder / 'error.log'}"
+    script = script.replace("$$", "$").replace("/tmp/", f"{folder}/").replace("exec nginx", start)
+    process = subprocess.Popen(["sh", "-c", script], env={"TRUSTED_HOPS": hops, "PATH": os.environ["PATH"]})
+    try:
+        wait_for_port(port, process, folder / "error.log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextmanager
+def app(handler):
+    """Run a server of a handler in a thread; yield its port."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 @pytest.mark.parametrize(
     ("hops", "seen"),
     [("127.0.0.1,10.0.0.0/8", "9.9.9.9 https"), ("10.0.0.0/8", "127.0.0.1 http"), ("", "127.0.0.1 http")],
 )
 def test_nginx_keeps_what_a_trusted_proxy_says_of_the_caller(tmp_path, hops, seen):
-    app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    threading.Thread(target=app.serve_forever, daemon=True).start()
-    port = free_port()
-    text = nginx_configuration(tmp_path).replace("listen 8080;", f"listen 127.0.0.1:{port};")
-    text = text.replace("server web:8000 resolve", f"server 127.0.0.1:{app.server_address[1]}")
-    text = text.replace("/dev/stdout lines", "off")
-    (tmp_path / "nginx.conf").write_text(text, encoding="utf-8")
-    for name in ("real_ip.conf", "hops.conf"):
-        (tmp_path / name).unlink()
-    # The command of the container, with the paths of this test.
-    *_, script = SERVICES["nginx"]["command"]
-    start = f"exec {nginx()} -p {tmp_path} -c {tmp_path / 'nginx.conf'} -e {tmp_path / 'error.log'}"
-    script = script.replace("$$", "$").replace("/tmp/", f"{tmp_path}/").replace("exec nginx", start)
-    process = subprocess.Popen(["sh", "-c", script], env={"TRUSTED_HOPS": hops, "PATH": os.environ["PATH"]})
-    try:
-        wait_for_port(port, process, tmp_path / "error.log")
-        headers = {"X-Forwarded-For": "6.6.6.6, 9.9.9.9, 10.1.1.1", "X-Forwarded-Proto": "https"}
-        assert httpx.get(f"http://127.0.0.1:{port}/", headers=headers, timeout=10).text == seen
-    finally:
-        process.terminate()
-        process.wait(10)
-        app.shutdown()
-        app.server_close()
+    headers = {"X-Forwarded-For": "6.6.6.6, 9.9.9.9, 10.1.1.1", "X-Forwarded-Proto": "https"}
+    with app(Echo) as port, entrance(tmp_path, port, hops) as url:
+        assert httpx.get(f"{url}/", headers=headers, timeout=10).text == seen
+
+
+def test_nginx_does_not_send_a_request_again_that_may_have_arrived(tmp_path):
+    arrived = []
+
+    class Breaks(Echo):
+        def do_POST(self):
+            arrived.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.close_connection = True  # without an answer
+
+    with app(Breaks) as port, entrance(tmp_path, port) as url:
+        assert httpx.post(f"{url}/actions/pay", content=b"10", timeout=10).status_code == 502
+    assert arrived == [b"10"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -176,3 +203,19 @@ def test_secrets_are_made_once(tmp_path):
     assert (tmp_path / "one").read_text(encoding="utf-8") == first
     assert len((tmp_path / "two").read_text(encoding="utf-8")) == 64
     assert sorted(each.name for each in tmp_path.iterdir()) == ["one", "two"]
+
+
+@pytest.mark.parametrize("wrong", ["an empty file", "a folder in its place"])
+def test_secrets_that_cannot_be_used_are_one_clear_line(tmp_path, wrong):
+    (tmp_path / "one").mkdir() if wrong.startswith("a folder") else (tmp_path / "one").touch()
+    command = [sys.executable, str(ROOT / "docker" / "make_secrets.py"), str(tmp_path), "one", "two"]
+    done = subprocess.run(command, env=environment(), capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: one in the folder of SECRETS ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_script_for_upgrades_is_executable_and_parses():
+    script = ROOT / "docker" / "upgrade.sh"
+    assert os.access(script, os.X_OK)
+    subprocess.run(["sh", "-n", script], check=True)
