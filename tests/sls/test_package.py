@@ -1,6 +1,7 @@
 """`servey package`, and its zip in Lambda's own runtime client."""
 
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -253,5 +254,5 @@ class TestRuntime:
                     answer = function.invoke(HELLO)
                     assert json.loads(answer.payload["body"]) == "Hello World!"
                     taken.append(function.cpu_seconds())
-        bare, ours = (min(taken) for taken in seconds.values())  # those that other processes disturbed least
-        assert ours <= bare, seconds
+        pairs = zip(*seconds.values(), strict=True)  # whatever disturbs one start disturbs the next one too
+        assert statistics.median(ours / bare for bare, ours in pairs) <= 1, seconds
