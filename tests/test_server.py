@@ -85,7 +85,7 @@ def test_dev_reloads_when_a_source_or_a_template_changes(project):
         log = server.log.read_text(encoding="utf-8")
         assert "Traceback" not in log
         assert f"Serving on http://127.0.0.1:{port}/docs" in log
-        assert "Loaded 4 actions\n" in log and "Loaded 4 actions (changed: version)" in log
+        assert "Loaded 5 actions\n" in log and "Loaded 5 actions (changed: version)" in log
         assert f"The console is at http://127.0.0.1:{port}/_servey" in log
         assert "No JWT_SECRET_KEY is set" in log
         assert server.end() < 5
@@ -237,7 +237,7 @@ def test_production_refuses_a_guarded_action_without_a_key(project):
     done = run("-m", "servey", "run", "--port", str(free_port()), cwd=project)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: action 'guarded' (actions.py:24): is guarded and there is no key to verify tokens with; "
+        "error: action 'guarded' (actions.py:29): is guarded and there is no key to verify tokens with; "
         "set JWT_SECRET_KEY (HS256), SERVEY_JWT_PUBLIC_KEY or SERVEY_JWKS_URL (RS256, ES256)"
     ]
     plain = run("-m", "uvicorn", "--factory", "servey.server:discovered_app", "--port", str(free_port()), cwd=project)
