@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 RARELY = 20
 WARM_UP = 5_000
 """Fills what is bounded: caches, the jobs that have ended, the recorded calls."""
-MOST_NEW, MOST_NEW_BLOCKS = 200, 5_000
+MOST_NEW, MOST_NEW_BLOCKS = 200, 20_000
 """Objects of one type, and blocks of memory, however many calls there were: what is under way differs a little from one
 moment to the next.
 """
