@@ -6,7 +6,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi.routing import APIRoute
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
@@ -164,3 +165,27 @@ def test_a_host_with_a_router_of_its_own_kind_is_left_alone() -> None:
     with client(host) as http:
         assert http.get("/shout").text == "HEY"
         assert http.get("/actions/a").json() == "a"
+
+
+def denied() -> None:
+    raise HTTPException(401)
+
+
+@pytest.mark.parametrize("kind", ["app", "host"])
+@pytest.mark.parametrize("path", ["/own", "/actions/a", "/words/one"])
+def test_a_route_takes_the_place_of_one_that_is_equal_to_it(kind: str, path: str) -> None:
+    app: FastAPI = ours()
+    if kind == "host":
+        servey, app = ours(), FastAPI()
+        servey.install(app)
+    app.add_api_route("/own", lambda: "own")
+    with client(app) as http:
+        assert http.get(path).status_code == 200
+        for place, route in enumerate(app.router.routes):
+            if isinstance(route, APIRoute) and "GET" in route.methods and route.path.partition("{")[0] in path:
+                guard = [Depends(denied)]
+                app.router.routes[place] = APIRoute(
+                    route.path, route.endpoint, methods=route.methods, dependencies=guard
+                )
+                assert app.router.routes[place] == route
+        assert http.get(path).status_code == 401

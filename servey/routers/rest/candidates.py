@@ -31,9 +31,14 @@ class _Node:
 
 
 class Candidates:
-    """The routes of a router by the paths that they match."""
+    """The routes of a router by the paths that they match.
+
+    Shape: ``current`` is the router's own list, in which a route may be replaced by one that is equal to it: one with the
+    same path, function and methods, but for example with dependencies. ``routes`` are those that are known here.
+    """
 
     def __init__(self, routes: list[BaseRoute]) -> None:
+        self.current = routes
         self.routes: list[BaseRoute] = list(routes)
         self._static: dict[str, list[int]] = {}
         self._tree = _Node()
@@ -50,7 +55,7 @@ class Candidates:
             return None
         other = path.rstrip("/") if path.endswith("/") else path + "/"
         found = {place for each in (path, other) for place in self._places(each)}
-        return [self.routes[place] for place in sorted(found)]
+        return [self.current[place] for place in sorted(found)]
 
     def _places(self, path: str) -> Iterator[int]:
         yield from self._static.get(path, ())
@@ -133,7 +138,9 @@ class Narrowed:
 
     def _current(self) -> Candidates:
         routes = self._router.routes
-        if routes != self._candidates.routes:  # compares identities first, so it is fast while nothing changes
+        known = self._candidates
+        # Compares identities first, so it is fast while nothing changes.
+        if routes is not known.current or routes != known.routes:
             self._candidates = Candidates(routes)
         return self._candidates
 

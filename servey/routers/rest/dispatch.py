@@ -46,9 +46,14 @@ class _Node:
 
 
 class Table:
-    """A router's action routes by path and method, valid while the router's routes do not change."""
+    """A router's action routes by path and method, valid while the router's routes do not change.
+
+    Shape: ``current`` is the router's own list, in which a route may be replaced by one that is equal to it; ``routes`` are
+    those that are known here.
+    """
 
     def __init__(self, routes: list[BaseRoute]) -> None:
+        self.current = routes
         self.routes: list[BaseRoute] = list(routes)
         self.count: int = len(routes)
         self._static: dict[str, _Leaf] = {}
@@ -62,15 +67,18 @@ class Table:
         """Return the action's route for a request, or None if the router has to search."""
         leaf = self._static.get(path)
         if leaf is not None and method in leaf.routes:
-            route = leaf.routes[method][1]
-            return None if route is None else (route, ())
+            return self._found(leaf.routes[method], ())
         best: tuple[int, BaseRoute | None] = (self.count, None)
         values: Sequence[str] = ()
         for each, values_of_path in self._with_parameters(path):
             found = each.routes.get(method)
             if found is not None and found[0] < best[0]:
                 best, values = found, values_of_path
-        return None if best[1] is None else (best[1], values)
+        return self._found(best, values)
+
+    def _found(self, known: tuple[int, BaseRoute | None], values: Sequence[str]) -> Found | None:
+        place, route = known
+        return None if route is None or self.current[place] is not route else (route, values)
 
     def methods(self, path: str) -> list[str] | None:
         """Return the methods of a path, an empty list if nothing is there, or None if the router has to search."""
@@ -157,7 +165,9 @@ class Tables:
     def current(self) -> Table:
         """Return the table of the current routes."""
         routes = self._router.routes
-        if routes != self._table.routes:  # compares identities first, so it is fast while nothing changes
+        known = self._table
+        # Compares identities first, so it is fast while nothing changes.
+        if routes is not known.current or routes != known.routes:
             self._table = Table(routes)
         return self._table
 
