@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import chain
+from math import inf
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 from servey.calls.outcomes import checked
 from servey.core.actions import Action
+from servey.core.context import running_context
 
 T = TypeVar("T")
 
@@ -27,6 +29,8 @@ _MOST_ITEMS = 2000
 """The models of a larger slice would live long enough for the garbage collector to visit them, and all objects around."""
 
 _SLICE_SECONDS = 0.004
+_IN_TIME_SECONDS = 0.05
+"""Other tasks run if the call has more time left than this: it must not end with a timeout when its function has ended."""
 
 
 def is_long(action: Action, result: Any) -> bool:
@@ -73,6 +77,9 @@ async def json_in_slices(
 async def _in_slices(values: list[Any], work: Callable[[list[Any]], T | None]) -> list[T] | None:
     """Return what ``work`` returns for each slice, or None as soon as it returns None."""
     made: list[T] = []
+    context = running_context()
+    deadline = inf if context is None or context.deadline is None else context.deadline - _IN_TIME_SECONDS
+    now = asyncio.get_running_loop().time
     start, size = 0, _FIRST_ITEMS
     while start < len(values):
         begun = monotonic()
@@ -86,5 +93,6 @@ async def _in_slices(values: list[Any], work: Callable[[list[Any]], T | None]) -
             size = min(2 * size, _MOST_ITEMS)
         elif seconds > _SLICE_SECONDS:
             size = max(1, size // 2)
-        await asyncio.sleep(0)
+        if now() < deadline:
+            await asyncio.sleep(0)
     return made

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
+from fastapi import Depends
 from pydantic import BaseModel, Field, TypeAdapter, field_validator
 from typing_extensions import TypedDict
 
@@ -155,3 +156,24 @@ async def test_a_list_that_changes_meanwhile_is_answered_whole():
         await clear()
         answer = await answering
     assert [each["id"] for each in answer.json()] == list(range(COUNT))
+
+
+async def nothing() -> None: ...
+
+
+@pytest.mark.parametrize("headers", [{}, {"prefer": "wait=1"}])
+@pytest.mark.parametrize("kind", ["dependency", "plain"])
+async def test_a_function_that_ended_in_time_is_answered_also_if_its_result_takes_longer(kind, headers):
+    items = [{"id": number, "place": "a"} for number in range(20_000)]
+
+    async def with_dependency(needed: Annotated[None, Depends(nothing)]) -> list[Reading]:
+        return items
+
+    def plain() -> list[Reading]:
+        return items
+
+    fn: Any = with_dependency if kind == "dependency" else plain
+    made = action(triggers=WEB_GET, name="late", timeout=0.005, blocking=kind == "dependency")(fn)
+    app = create_app(actions=[made], settings=Settings(env="dev"))
+    async with app.router.lifespan_context(app):
+        assert (await get(app, "late", **headers)).status_code == 200
