@@ -180,7 +180,7 @@ class BodyWriter:
             assert self.start is not None
             self._later, self._context = asyncio.Queue(), copy_context()
             self._task = self.start(self._write_queued(self._later), self._context)
-        if self._unsent:
+        if self._unsent or self._lock.locked():  # a ping may be on its way
             self._queue(chunk)
             return
         sending = self._send(_message(chunk))

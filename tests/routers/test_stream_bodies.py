@@ -243,3 +243,45 @@ def test_a_generator_that_is_closed_early_runs_in_its_call():
 
     asyncio.run(stream_of("flood", send, disconnected))
     assert LOG == ["same"]
+
+
+@pytest.mark.anyio
+async def test_an_item_waits_for_a_ping_that_is_being_sent():
+    pinging, yielded = asyncio.Event(), asyncio.Event()
+
+    @action(triggers=WEB_GET)
+    async def pinged() -> AsyncIterator[str]:
+        yield "first"
+        await pinging.wait()
+        yield "second"
+        yielded.set()
+        await asyncio.sleep(0)
+        yield "third"
+
+    sent: list[bytes] = []
+    sending = 0
+
+    async def send(message):
+        nonlocal sending
+        assert sending == 0, "another send has not ended"
+        sending += 1
+        if message.get("body", b"").startswith(b":") and not pinging.is_set():
+            pinging.set()
+            await yielded.wait()
+            for _ in range(10):
+                await asyncio.sleep(0)
+        sending -= 1
+        sent.append(message.get("body", b""))
+
+    async def receive():
+        if not sent:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await asyncio.Event().wait()
+
+    app = create_app(actions=[pinged], settings=Settings(env="dev", channel_ping=0.01))
+    headers = [(b"accept", b"text/event-stream")]
+    scope = {"type": "http", "method": "GET", "path": "/actions/pinged", "query_string": b"", "headers": headers}
+    async with app.router.lifespan_context(app), asyncio.timeout(5):
+        await app({**scope, "http_version": "1.1", "client": ("127.0.0.1", 1)}, receive, send)
+    body = b"".join(each for each in sent if not each.startswith(b":"))
+    assert body == b"".join(b'data: "%b"\n\n' % each for each in (b"first", b"second", b"third"))
