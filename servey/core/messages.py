@@ -104,7 +104,9 @@ class LocalBus(Bus, Protocol):
 
 def local_bus(bus: Bus) -> LocalBus | None:
     """The bus if publishing on it never waits, else None."""
-    return cast(LocalBus, bus) if getattr(bus, "is_local", False) else None
+    # Not an attribute that a wrapper passes on, since the wrapper may publish and subscribe in its own way.
+    is_able = hasattr(type(bus), "is_local")
+    return cast(LocalBus, bus) if is_able and cast(LocalBus, bus).is_local else None
 
 
 class Submitted(Generic[T]):

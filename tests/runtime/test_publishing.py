@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from functools import partial
 
 import httpx
@@ -345,3 +346,34 @@ def test_each_of_two_running_apps_gets_the_events_of_its_own_channels():
     one, other = websocket_event_channel("one", int), websocket_event_channel("other", int)
     with TestClient(a_host(one)) as first, TestClient(a_host(other)) as second:
         assert [each.post(path).json() for each in (first, second) for path in ("/awaited", "/plain")] == ["done"] * 4
+
+
+class Wrapper:
+    """A bus around another one, which passes on everything but what it does itself."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.arrived = []
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    @asynccontextmanager
+    async def subscribe(self, channel):
+        async with self.inner.subscribe(channel) as arrivals:
+            yield self.noted(arrivals)
+
+    async def noted(self, arrivals):
+        async for arrival in arrivals:
+            self.arrived.append(arrival.payload)
+            yield arrival
+
+
+async def test_a_bus_around_the_bus_in_memory_is_not_passed_by():
+    bus = Wrapper(MemoryBus())
+    app = create_app(channels=[news], settings=Settings(env="dev"), parts=Parts(bus=lambda settings: bus))
+    async with app.runtime.lifespan(), asyncio.timeout(5):
+        subscription = await open_subscription(app.runtime, "news", None)
+        await news.publish(1)
+        assert (await anext(subscription)).value == 1
+    assert bus.arrived == [b"1"]
