@@ -71,7 +71,7 @@ def print_explanations(served: Servey, name: str) -> None:
         if reason is not None:
             print(f"  generic: {reason}")
             continue
-        print(f"  compiled; generic for HEAD, for requests with {headers}, and for those with invalid input")
+        print(f"  compiled; generic for requests with {headers}, and for those with invalid input")
         if route.spec.plan.cache_policy is not None:
             why = why_not_kept(route.spec)
             print("  cached results: " + ("kept as bytes" if why is None else f"encoded for each request: {why}"))

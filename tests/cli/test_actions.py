@@ -66,7 +66,7 @@ async def count() -> AsyncIterator[int]:
     yield 1
 """
 
-FORM = "  compiled; generic for HEAD, for requests with Prefer, and for those with invalid input\n"
+FORM = "  compiled; generic for requests with Prefer, and for those with invalid input\n"
 
 
 @pytest.mark.parametrize(

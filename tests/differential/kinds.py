@@ -259,5 +259,6 @@ KINDS = (
     ),
     Kind("GET", "/actions/maybe", (), guarded=True, twin=False),
     Kind("GET", "/actions/injected", (query("number", "1", bad=("x",), optional=False),), twin=False),
+    Kind("GET", "/actions/hashed", (query("name", "a", "b" * 3000, optional=False),), twin=False),
     Kind("GET", "/actions/stream", (query("count", "0", "2", bad=("x",), optional=False),), twin=False),
 )

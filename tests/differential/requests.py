@@ -83,6 +83,8 @@ def _request(random: Random, kind: Kind, known: dict[str, str]) -> Sent:
         comparable = False
         odd = random.choice(ODDITIES[1:] if body else ODDITIES)
         method, path, query, body, headers = odd(random, method, path, query, body, headers)
+    if method == "GET" and random.random() < 0.1:
+        comparable, method = False, "HEAD"
     return Sent(method, path, query, tuple(headers), body, comparable)
 
 
@@ -135,6 +137,7 @@ def _odd_headers(random: Random, method: str, path: str, query: bytes, body: byt
             [(b"content-length", b"9999999999")],
             [(b"accept-encoding", b"gzip")],
             [(b"origin", b"https://example.org")],
+            [(b"if-none-match", b"*")],
         )
     )
     names = {name for name, _ in more}

@@ -27,6 +27,7 @@ from servey import (
     Forbidden,
     NotFound,
     ScopeAccessControl,
+    SecureHashCacheControl,
     WebTrigger,
     action,
 )
@@ -362,6 +363,12 @@ async def stream(count: int) -> AsyncIterator[int]:
     saw("stream", count)
     for number in range(count):
         yield number
+
+
+@action(triggers=WEB_GET, cache_control=SecureHashCacheControl())
+async def hashed(name: str) -> str:
+    saw("hashed", name)
+    return name
 
 
 ACTIONS: list[Callable[..., Any]] = [

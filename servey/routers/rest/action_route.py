@@ -241,7 +241,7 @@ class ActionRoute(RequestDecoder, APIRoute):
         if (
             FALLBACK not in scope
             and not is_followed
-            and method == self.served.trigger.method
+            and (method == self.served.trigger.method or (method == "HEAD" and "GET" in self._methods))
             and not is_included(scope)
         ):
             serve = self._compiled()

@@ -153,8 +153,13 @@ class _Writer(InputWriter):
             f"{indent}status, fields, body = found",
             f"{indent}await send({{'type': 'http.response.start', 'status': status, 'headers': [",
             f"{indent}  *fields, (b'x-request-id', request_id.encode('latin-1'))]}})",
-            f"{indent}await send({{'type': 'http.response.body', 'body': body}})",
+            f"{indent}await send({{'type': 'http.response.body', 'body': {self._sent_body}}})",
         )
+
+    @property
+    def _sent_body(self) -> str:
+        """The code of the body that is sent: a HEAD request gets the headers of the GET route only."""
+        return "b'' if scope['method'] == 'HEAD' else body" if self.spec.method in ("GET", "HEAD") else "body"
 
     # ---------------------------------------------------------------------------------------------- the call
 
@@ -321,7 +326,7 @@ class _Writer(InputWriter):
                 f"      await send({{'type': 'http.response.start', 'status': {status}, 'headers': [",
                 "        (b'content-length', b'%d' % len(body)), JSON_TYPE,",
                 "        (b'x-request-id', request_id.encode('latin-1'))]})",
-                "      await send({'type': 'http.response.body', 'body': body})",
+                f"      await send({{'type': 'http.response.body', 'body': {self._sent_body}}})",
             )
         self._emit(
             "      if context._resources is not None: await context.resources.close(None)",

@@ -121,6 +121,8 @@ class Table:
             return
         action_route = route if is_action_route else None
         methods: set[str] = route.methods  # type: ignore[attr-defined]
+        if is_action_route and "GET" in methods:
+            methods = {*methods, "HEAD"}
         if "{" in path:
             node = self._tree
             for part in parts:
