@@ -61,17 +61,17 @@ def print_sources(served: Servey, name: str) -> None:
 
 def print_explanations(served: Servey, name: str) -> None:
     """Print which form serves each REST route of an action, and why."""
-    from servey.routers.rest.fallback import GENERIC_ONLY_HEADERS, why_generic
+    from servey.routers.rest.fallback import why_generic
     from servey.routers.rest.kept import why_not_kept
 
-    headers = ", ".join(sorted(each.decode().title() for each in GENERIC_ONLY_HEADERS))
     for route in _routes_of(served, name):
         reason = why_generic(route.spec)
         print(f"{route.served.trigger.method.value} {route.path}")
         if reason is not None:
             print(f"  generic: {reason}")
             continue
-        print(f"  compiled; generic for requests with {headers}, and for those with invalid input")
+        later = "Prefer: respond-async, and for " if route.spec.may_be_later else ""
+        print(f"  compiled; generic for {later}requests with invalid input")
         if route.spec.plan.cache_policy is not None:
             why = why_not_kept(route.spec)
             print("  cached results: " + ("kept as bytes" if why is None else f"encoded for each request: {why}"))

@@ -52,6 +52,7 @@ EXPLAINED = """
 from collections.abc import AsyncIterator
 from fastapi import Depends
 from servey import WEB_GET, WEB_POST, TtlCacheControl, action
+from starlette.responses import Response
 
 @action(triggers=(WEB_GET, WEB_POST), cache_control=TtlCacheControl(60))
 async def kept(n: int = 0) -> int:
@@ -62,11 +63,15 @@ async def guarded(n: int = Depends(lambda: 1)) -> int:
     return n
 
 @action(triggers=WEB_GET)
+async def whole() -> Response:
+    return Response()
+
+@action(triggers=WEB_GET)
 async def count() -> AsyncIterator[int]:
     yield 1
 """
 
-FORM = "  compiled; generic for requests with Prefer, and for those with invalid input\n"
+FORM = "  compiled; generic for Prefer: respond-async, and for requests with invalid input\n"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +87,7 @@ FORM = "  compiled; generic for requests with Prefer, and for those with invalid
             f"GET /actions/guarded\n{FORM}"
             "  cached results: encoded for each request: it has dependencies, which run for each request\n",
         ),
+        ("whole", "GET /actions/whole\n  compiled; generic for requests with invalid input\n"),
         ("count", "GET /actions/count\n  generic: it is a stream\n"),
     ],
 )

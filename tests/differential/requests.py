@@ -138,6 +138,7 @@ def _odd_headers(random: Random, method: str, path: str, query: bytes, body: byt
             [(b"accept-encoding", b"gzip")],
             [(b"origin", b"https://example.org")],
             [(b"if-none-match", b"*")],
+            [(b"prefer", b"return=minimal, wait=10")],
         )
     )
     names = {name for name, _ in more}

@@ -302,6 +302,22 @@ def test_thousands_beside_fastapi():
     assert not found, f"{len(found)} differences, the first of them:\n" + "\n".join(found[:3])
 
 
+@pytest.mark.parametrize(
+    ("prefer", "path", "replayed"),
+    [
+        (b"return=minimal, wait=10", "/actions/text", 0),
+        (b"respond-async", "/actions/injected", 0),  # an action that cannot be a job
+        (b"respond-async;x=1", "/actions/text", 1),
+        (b"wait=10 ,Respond-Async", "/actions/text", 1),
+        (b"handling=lenient", "/actions/injected", 1),
+    ],
+)
+def test_only_preferences_that_have_an_effect_need_the_generic_form(prefer, path, replayed):
+    app, counts = build("plain", generic=False)
+    asyncio.run(answers(app, [Sent("GET", path, b"name=x&number=1", ((b"prefer", prefer),), b"", False)]))
+    assert (counts["reached"], counts["replayed"]) == (1, replayed)
+
+
 def test_every_kind_of_parameter_is_there():
     places = {part.where for kind in KINDS for part in kind.parts}
     assert places == {"query", "body", "path"}

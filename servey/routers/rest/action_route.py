@@ -177,6 +177,7 @@ class ActionRoute(RequestDecoder, APIRoute):
             status=self.served.status,
             located=self._located,
             provider=self.dependency_overrides_provider,
+            may_be_later=self._may_be_later,
         )
 
     @cached_property

@@ -25,8 +25,8 @@ from servey.core.errors import ActionError, InvalidParams
 from servey.http.encode import encoder_of
 from servey.http.web import JSON, Answer, bearer_token, has_body, replay, request_id_of
 from servey.routers.rest.compiled_input import InputWriter
+from servey.routers.rest.deferred import needs_generic_form
 from servey.routers.rest.fallback import (
-    GENERIC_ONLY_HEADERS,
     ResponseStarted,
     RouteSpec,
     Serve,
@@ -68,13 +68,15 @@ class _Writer(InputWriter):
             new_request_id=new_request_id,
             request_id_of=request_id_of,
             bearer_token=bearer_token,
+            needs_generic_form=needs_generic_form,
         )
         self._bind_serialization()
-        generic_only = " or ".join(f"{name!r} in headers" for name in sorted(GENERIC_ONLY_HEADERS))
         self._emit(
             "async def serve(scope, receive, send, path, generic, request_id=None):",
             "  headers = dict(scope['headers'])",
-            "  if in_flight.count >= in_flight.limit or len(headers) != len(scope['headers']) or " + generic_only + ":",
+            "  if in_flight.count >= in_flight.limit or len(headers) != len(scope['headers']) or (",
+            "    b'prefer' in headers and"
+            f" needs_generic_form(headers[b'prefer'], may_be_later={self.spec.may_be_later})):",
             "    return await fall_back_to_generic(scope, receive, send, generic)",
             "  if request_id is None:",
             "    request_id = request_id_of(scope) if b'x-request-id' in headers else new_request_id()",

@@ -24,15 +24,29 @@ from servey.core.errors import ActionError
 from servey.core.queues import ONE_TRY, Job, JobState, RequestPart
 from servey.http.web import json_response
 
+_LATER = b"respond-async"
+_GENERIC = b"handling=lenient"
+"""The preference that makes the generic form serve a request, to debug the compiled one."""
+
 
 def prefers_later(scope: Scope) -> bool:
     """Whether a request prefers to be answered now and processed later."""
     for name, value in scope["headers"]:
-        if name == b"prefer":
-            preferences = (each.partition(b";")[0].strip().lower() for each in value.split(b","))
-            if b"respond-async" in preferences:
-                return bool(scope["method"] != "HEAD")
+        if name == b"prefer" and _LATER in _preferences(value):
+            return bool(scope["method"] != "HEAD")
     return False
+
+
+def needs_generic_form(prefer: bytes, *, may_be_later: bool) -> bool:
+    """Whether a request with this ``Prefer`` header needs the generic form; ``may_be_later`` says that its call can be a
+    job.
+    """
+    preferences = _preferences(prefer)
+    return _GENERIC in preferences or (may_be_later and _LATER in preferences)
+
+
+def _preferences(prefer: bytes) -> list[bytes]:
+    return [each.partition(b";")[0].strip().lower() for each in prefer.split(b",")]
 
 
 async def accepted(

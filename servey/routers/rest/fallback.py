@@ -36,9 +36,6 @@ Serve = Callable[[Scope, Receive, Send, Sequence[str], Generic, str | None], Cor
 FALLBACK = "servey.fallback"
 """The scope key that marks a request as a replay."""
 
-GENERIC_ONLY_HEADERS = frozenset({b"prefer"})
-"""Request headers that only the generic form supports."""
-
 
 @dataclass(frozen=True)
 class Fallback:
@@ -57,6 +54,7 @@ class RouteSpec:
 
     Shape: ``path_names`` in the order of the path; ``known_in_query`` and ``known_in_body`` are the names that a strict
     schema accepts; ``status`` is the status code of a success; ``provider`` has the app's ``dependency_overrides``;
+    ``may_be_later`` says that ``Prefer: respond-async`` makes a call a job;
     ``located`` adds the part of the request to the locations of errors.
     """
 
@@ -74,6 +72,7 @@ class RouteSpec:
     status: int
     located: Callable[[InvalidParams], InvalidParams]
     provider: Any
+    may_be_later: bool
 
 
 def why_generic(spec: RouteSpec) -> str | None:
