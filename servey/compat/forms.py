@@ -18,6 +18,7 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
+from starlette.types import Receive, Scope
 
 _requests: Any = starlette.requests
 
@@ -30,6 +31,14 @@ if not hasattr(_requests, "MultiPartParser"):
         f"starlette {starlette.__version__} changed its form parser; "
         "install a version of starlette that this version of servey supports"
     )
+
+
+def request_with_form(scope: Scope, receive: Receive, form: FormData) -> Request:
+    """Return a request whose URL-encoded body was read as this form, as it is after `Request.form`."""
+    request = Request(scope, receive)
+    request._form = form
+    request._stream_consumed = True
+    return request
 
 
 async def parsed_multipart(request: Request) -> FormData:

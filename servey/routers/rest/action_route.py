@@ -168,6 +168,7 @@ class ActionRoute(RequestDecoder, APIRoute):
             method=self.served.trigger.method.value,
             places=self.places,
             query_shapes=self._query_shapes,
+            body_shapes=self._body_shapes,
             path_names=tuple(self.param_convertors),
             reads_body=self._has_body or (self._strict and self.served.takes_body),
             known_in_query=frozenset(self._known_in_query),
@@ -270,7 +271,8 @@ class ActionRoute(RequestDecoder, APIRoute):
         if fallback is not None and fallback.error is not None:
             if fallback.raw is not None:
                 remember_body(request, fallback.raw)
-                scope[PARSED_BODY] = parsed_or_text(fallback.raw)
+                if PARSED_BODY not in scope:  # the compiled form has parsed a form only
+                    scope[PARSED_BODY] = parsed_or_text(fallback.raw)
             raise fallback.error
         after_response: AsyncExitStack = scope["fastapi_inner_astack"]
         async with AsyncExitStack() as stack:

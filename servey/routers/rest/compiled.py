@@ -80,7 +80,7 @@ class _Writer(InputWriter):
             "    return await fall_back_to_generic(scope, receive, send, generic)",
             "  if request_id is None:",
             "    request_id = request_id_of(scope) if b'x-request-id' in headers else new_request_id()",
-            "  answer = context = raw = None",
+            f"  answer = context = raw = {'form = ' if self.spec.takes_form else ''}None",
             "  in_flight.count += 1",
             "  try:",
         )
@@ -104,7 +104,9 @@ class _Writer(InputWriter):
             "      return",
             "  except (Exception, CancelledError) as error:",
             "    return await failed(spec, error, scope, receive, send, generic, request_id, context, answer, raw)",
-            "  finally: in_flight.count -= 1",
+            "  finally:",
+            "    in_flight.count -= 1",
+            *(["    if form is not None: await form.close()"] if self.spec.takes_form else []),
             "  await fall_back_to_generic(scope, receive, send, generic, context, request_id, raw)",
         )
         return self.lines, self.names
@@ -248,9 +250,18 @@ class _Writer(InputWriter):
         if spec.plan.injection is None:
             return
         self._bind(Resources=Resources, provider=spec.provider, replay=replay)
+        if spec.takes_form:
+            self._emit(
+                f"{indent}resources = context.resources = Resources(app=provider, request=request)",
+                f"{indent}resources.close_form(form.close)",
+                f"{indent}resources.body, form = form, None",
+            )
+        else:
+            self._emit(
+                f"{indent}resources = context.resources = Resources(",
+                f"{indent}  app=provider, scope=scope, receive=receive if raw is None else replay(raw, receive))",
+            )
         self._emit(
-            f"{indent}resources = context.resources = Resources(",
-            f"{indent}  app=provider, scope=scope, receive=receive if raw is None else replay(raw, receive))",
             f"{indent}resources.headers = headers  # each name comes once",
         )
 

@@ -11,7 +11,8 @@ from servey.calls.validation_errors import holds_many
 from servey.compat import pydantic as compat
 from servey.core.actions import Action
 from servey.http.bodies import whole_body
-from servey.routers.rest.decode import check_json_type
+from servey.http.handlers import PARSED_BODY
+from servey.routers.rest.decode import check_json_type, read_form
 from servey.routers.rest.fallback import RouteSpec, invalid
 from servey.routers.rest.query import nest, parse_query, unquote
 
@@ -49,7 +50,9 @@ class InputWriter:
                 "    raw = await whole_body(receive, length=length, limit_bytes=limit, timeout=seconds)",
             )
         self._emit("    try:")
-        if spec.reads_body:
+        if spec.takes_form:
+            self._emit_form()
+        elif spec.reads_body:
             self._emit_body(validates_bytes=validates_bytes)
         self._emit_query()
         self._emit_path()
@@ -69,7 +72,7 @@ class InputWriter:
     def _validates_bytes(self) -> bool:
         """Whether the body is the only input and pydantic can validate its bytes directly."""
         spec = self.spec
-        only_body = spec.reads_body and not (spec.places.query or spec.path_names or spec.strict)
+        only_body = spec.reads_body and not (spec.takes_form or spec.places.query or spec.path_names or spec.strict)
         return only_body and compat.same_in_json(self.action.params.core_schema)
 
     def _emit_body(self, *, validates_bytes: bool) -> None:
@@ -92,6 +95,18 @@ class InputWriter:
             "      given = from_json(raw, allow_inf_nan=False) if raw else {}",
             f"      if type(given) is not dict or len(raw) > {_MAX_JSON_BYTES} and holds_many(given): raise ValueError",
         )
+        self._emit_own_fields()
+
+    def _emit_form(self) -> None:
+        self._bind(read_form=read_form, PARSED_BODY=PARSED_BODY, nest=nest, body_shapes=self.spec.body_shapes)
+        self._emit(
+            "      request, form = await read_form(scope, receive, raw, headers.get(b'content-type'))",
+            "      scope[PARSED_BODY] = form",
+            "      given = nest(form.multi_items(), body_shapes)",
+        )
+        self._emit_own_fields()
+
+    def _emit_own_fields(self) -> None:
         if self.spec.strict:
             self._bind(known_in_body=self.spec.known_in_body)
             self._emit("      if not known_in_body.issuperset(given): raise ValueError")

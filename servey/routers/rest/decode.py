@@ -10,10 +10,10 @@ from urllib.parse import unquote_to_bytes
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.types import Scope
+from starlette.types import Receive, Scope
 
 from servey.calls.invoke import Plan
-from servey.compat.forms import parsed_multipart
+from servey.compat.forms import parsed_multipart, request_with_form
 from servey.compat.starlette import remember_body
 from servey.core.context import Context
 from servey.core.errors import InvalidParams, UnsupportedMediaType
@@ -21,7 +21,16 @@ from servey.core.triggers import BODY_METHODS, WebTrigger
 from servey.http.bodies import check_charset, parse_json, whole_body
 from servey.http.handlers import PARSED_BODY
 from servey.http.web import JSON, replay
-from servey.routers.rest.query import Places, checked_text, flatten, nest, parse_query, refuse_unknown, structures_of
+from servey.routers.rest.query import (
+    Places,
+    checked_text,
+    flatten,
+    nest,
+    parse_plain_form,
+    parse_query,
+    refuse_unknown,
+    structures_of,
+)
 from servey.routers.rest.shapes import Shape
 from servey.runtime.runtime import Runtime
 
@@ -53,6 +62,24 @@ def check_form_type(content_type: str | None) -> str:
         raise UnsupportedMediaType(media_type, " or ".join(FORMS))
     check_charset(content_type)
     return media_type
+
+
+async def read_form(scope: Scope, receive: Receive, raw: bytes, content_type: bytes | None) -> tuple[Request, FormData]:
+    """Return the form in a body, and the request that has read it.
+
+    Errors: ValueError, UnsupportedMediaType and InvalidParams for a body that `RequestDecoder` has to read.
+    """
+    if content_type == b"application/x-www-form-urlencoded":
+        form = FormData([*parse_plain_form(raw)])
+        return request_with_form(scope, receive, form), form
+    media_type = check_form_type(None if content_type is None else content_type.decode("latin-1"))
+    if not raw or not media_type.startswith("multipart/"):
+        raise ValueError
+    request = Request(scope, replay(raw, receive))
+    try:
+        return request, await parsed_multipart(request)
+    except (HTTPException, KeyError) as error:
+        raise ValueError from error
 
 
 class RequestDecoder:

@@ -63,6 +63,7 @@ class RouteSpec:
     method: str
     places: Places
     query_shapes: Mapping[str, Shape]
+    body_shapes: Mapping[str, Shape]
     path_names: tuple[str, ...]
     reads_body: bool
     known_in_query: frozenset[str]
@@ -73,6 +74,12 @@ class RouteSpec:
     located: Callable[[InvalidParams], InvalidParams]
     provider: Any
     may_be_later: bool
+
+    @property
+    def takes_form(self) -> bool:
+        """Whether its body is a form."""
+        injection = self.plan.injection
+        return injection is not None and injection.takes_form
 
 
 def why_generic(spec: RouteSpec) -> str | None:
@@ -89,7 +96,7 @@ def why_generic(spec: RouteSpec) -> str | None:
     if spec.runtime.job_owner is not None:
         return "the owner of its jobs is asked of the host, which needs the whole request"
     injection = spec.plan.injection
-    if injection is not None and (injection.in_body or injection.takes_form):
+    if injection is not None and injection.in_body and not injection.takes_form:
         return "FastAPI injects parts of its body"
     if spec.places.flat is not None:
         return "its query parameters are the fields of a model"

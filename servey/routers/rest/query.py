@@ -20,6 +20,10 @@ from servey.routers.rest.shapes import Shape
 MAX_KEY_DEPTH = 64
 """Maximum number of parts of a key (``a.b.c``): each makes a nested object, and readers of nested objects are recursive."""
 
+_PLAIN_FORM_BYTES = 1 << 16
+_PLAIN_FORM_FIELDS = 1000
+"""Starlette's parser refuses more fields, and longer ones than the longest plain form."""
+
 
 def shapes_of(action: Action) -> dict[str, Shape]:
     """Return the shape of each client parameter by wire name.
@@ -138,6 +142,25 @@ def parse_query(query: bytes, where: str = "query") -> list[tuple[str, str]]:
         if part:
             key, _, value = part.partition(b"=")
             pairs.append((_text(key, where), _text(value, where)))
+    return pairs
+
+
+def parse_plain_form(raw: bytes) -> list[tuple[str, str]]:
+    """Return the keys and values of a URL-encoded form in which every part has a key and one ``=``, as browsers send it.
+
+    Errors: ValueError for a form that Starlette's parser has to read: others, large ones, and those that are not ASCII.
+    InvalidParams for text that is not UTF-8, and for NUL characters.
+    """
+    if len(raw) > _PLAIN_FORM_BYTES or raw.count(b"&") >= _PLAIN_FORM_FIELDS or b";" in raw or b"\0" in raw:
+        raise ValueError
+    pairs = []
+    for part in raw.decode("ascii").split("&"):
+        name, _, value = part.partition("=")
+        if not name or part.count("=") != 1:
+            raise ValueError
+        if "%" in part or "+" in part:
+            name, value = unquote(name), unquote(value)
+        pairs.append((name, value))
     return pairs
 
 
