@@ -168,8 +168,9 @@ def sample_of(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: 
     if "$ref" in schema:
         return sample_of(definitions.get(str(schema["$ref"]).rpartition("/")[2], {}), definitions, depth + 1)
     for name in ("examples", "enum"):
-        if schema.get(name):
-            return schema[name][0]
+        found = schema.get(name)
+        if found and isinstance(found, list):  # OpenAPI's examples by name are written there too
+            return found[0]
     for name in ("default", "const"):
         if name in schema:
             return schema[name]

@@ -77,11 +77,12 @@ async def change_jobs(console: Console, request: Request, caller: Authorization 
     if form.get("all"):
         found, _ = await jobs.matching(console.runtime, query, jobs.MOST_CHANGED)
         chosen = [each.job.id for each in found if (each.state in jobs.RETRIED) == (change != "cancel")]
-    done = await jobs.change_jobs(console.runtime, change, chosen)
-    for job_id in done:
+    changed = 0
+    async for job_id in jobs.change_jobs(console.runtime, change, chosen):
         audit(request, caller, f"{change} of a job", job_id)
+        changed += 1
     kept = {name: value for name, value in query.items() if value}
-    return see(console, request, "jobs", {**kept, "change": change, "changed": str(len(done))})
+    return see(console, request, "jobs", {**kept, "change": change, "changed": str(changed)})
 
 
 async def change_queue(console: Console, request: Request, caller: Authorization | None) -> Response:
@@ -159,7 +160,8 @@ async def send_again(console: Console, request: Request, caller: Authorization |
     job_id = str((await read_form(request)).get("id", ""))
     state = await console.runtime.queue.state(job_id)
     is_delivery = state is not None and state.job.channel is not None
-    done = await jobs.change_jobs(console.runtime, "retry", [job_id] if is_delivery else [])
-    for each in done:
+    sent = 0
+    async for each in jobs.change_jobs(console.runtime, "retry", [job_id] if is_delivery else []):
         audit(request, caller, "another delivery of a webhook", each)
-    return see(console, request, "webhooks", {"sent": str(len(done))})
+        sent += 1
+    return see(console, request, "webhooks", {"sent": str(sent)})

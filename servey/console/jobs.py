@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from servey.calls.enqueue import enqueue
@@ -24,6 +24,8 @@ MOST_READ = 1000
 MOST_CHARTED = 250
 """How many jobs of each state the charts count."""
 MOST_CHANGED = 10_000
+MOST_OF_REASON = 200
+"""How many characters of an error distinguish it, since its link and the answers to changes contain them."""
 MINUTES = 30
 _RUNNING: tuple[State, ...] = ("running",)
 _ENDED: tuple[State, ...] = ("done", "failed", "dead")
@@ -39,7 +41,7 @@ class Listing:
     """One page of the jobs that fit the filters.
 
     Shape: ``is_cut`` if the queue has more jobs than were read; ``given_up`` counts dead and failed jobs, ``reasons`` are
-    the most frequent errors of the matching jobs, with their numbers.
+    the beginnings of the most frequent errors of the matching jobs, with their numbers.
     """
 
     shown: Sequence[JobState]
@@ -130,7 +132,7 @@ async def listing_of(runtime: Runtime, query: Mapping[str, str]) -> Listing:
     pages = max(1, -(-len(found) // PER_PAGE))
     number = query.get("page", "1")
     page = min(max(1, int(number) if number.isascii() and number.isdigit() and len(number) < 7 else 1), pages)
-    reasons = Counter(text_of_error(each.error) for each in found if each.error is not None)
+    reasons = Counter(text_of_error(each.error)[:MOST_OF_REASON] for each in found if each.error is not None)
     return Listing(
         shown=found[(page - 1) * PER_PAGE : page * PER_PAGE],
         matching=len(found),
@@ -152,11 +154,13 @@ async def job_of(runtime: Runtime, job_id: str) -> JobState:
     return found
 
 
-async def change_jobs(runtime: Runtime, change: str, job_ids: Iterable[str]) -> list[str]:
-    """Retry, drop or cancel jobs; return the ids of those that were. Errors: Overloaded."""
+async def change_jobs(runtime: Runtime, change: str, job_ids: Iterable[str]) -> AsyncIterator[str]:
+    """Retry, drop or cancel jobs; yield the id of each that was, at once. Errors: Overloaded."""
     queue = runtime.queue
     apply = {"retry": queue.retry, "drop": queue.drop, "cancel": queue.cancel}[change]
-    return [job_id for job_id in job_ids if await apply(job_id)]
+    for job_id in job_ids:
+        if await apply(job_id):
+            yield job_id
 
 
 async def schedule_rows(runtime: Runtime) -> list[ScheduleRow]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
+
+_SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+"""What may not be on a line: forms change line ends, and terminals obey control characters."""
 
 
 def text_of_error(error: Mapping[str, Any] | None) -> str:
@@ -15,4 +19,5 @@ def text_of_error(error: Mapping[str, Any] | None) -> str:
     if error is None:
         return ""
     detail = error["detail"] if "detail" in error else {name: each for name, each in error.items() if name != "code"}
-    return detail if isinstance(detail, str) else json.dumps(detail, default=str)
+    text = detail if isinstance(detail, str) else json.dumps(detail, default=str)
+    return _SPACE.sub(" ", text).strip()
