@@ -265,9 +265,14 @@ async def _totals(shared: SharedMetrics) -> dict[Metric, dict[Labels, list[float
     totals: dict[Metric, dict[Labels, list[float]]] = {}
     for (name, labels), numbers in read.items():
         metric = _KNOWN.get(name)
-        if metric is not None:
+        # An older version may have counted with other labels or buckets.
+        if metric is not None and (len(labels), len(numbers)) == (len(metric.labels), _size(metric)):
             totals.setdefault(metric, {})[labels] = numbers
     return totals
+
+
+def _size(metric: Metric) -> int:
+    return _SIZE if metric.kind == "histogram" else 1
 
 
 def _values(totals: Mapping[Metric, Mapping[Labels, Sequence[float]]], kind: Kind) -> dict[Metric, Values]:

@@ -8,6 +8,7 @@ its counters and histograms to ``ended.json`` and deletes its files.
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import logging
 import mmap
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
+from weakref import WeakSet
 
 from servey.core.errors import ConfigError
 from servey.core.settings import Settings
@@ -59,6 +61,7 @@ class SharedMetrics:
         self._used = 0  # cells
         self._written = 0  # bytes of names
         self._cells: dict[Series, tuple[memoryview[float], int] | None] = {}
+        _open_here().add(self)
 
     def add(self, name: str, labels: tuple[str, ...], amount: float) -> None:
         """Add to a counter."""
@@ -131,8 +134,26 @@ class SharedMetrics:
             self._used = start // _CELL_BYTES
         first, self._used = self._used, self._used + size
         line = json.dumps([kind, *series, first, size]).encode() + b"\n"
-        self._written += os.pwrite(self._names, line, self._written)
+        # Otherwise the next line would continue the beginning of this one.
+        if os.pwrite(self._names, line, self._written) < len(line):
+            raise OSError("no space left")
+        self._written += len(line)
         return self._chunks[-1], first % per_chunk
+
+
+@functools.cache
+def _open_here() -> WeakSet[SharedMetrics]:
+    """The parts of this process. A child that is forked from it, as by multiprocessing, closes them: it must not write where
+    its parent does, nor keep the lock that says that its parent lives.
+    """
+    found: WeakSet[SharedMetrics] = WeakSet()
+
+    def close() -> None:
+        for each in list(found):
+            each.close()
+
+    os.register_at_fork(after_in_child=close)
+    return found
 
 
 @contextmanager
@@ -160,6 +181,7 @@ def shared_by_processes(settings: Settings) -> Iterator[None]:
     try:
         yield
     finally:
+        os.environ.pop("SERVEY_METRICS_DIR", None)
         shutil.rmtree(folder, ignore_errors=True)
         os.close(owner)
 
@@ -190,14 +212,13 @@ def _locked(folder: Path) -> Iterator[None]:
 def _merge_ended(folder: Path) -> Totals:
     """Add the counters of ended processes to ``ended.json``, delete their files, and return what is in it."""
     kept = folder / "ended.json"
-    rows = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {"totals": [], "merged": []}
-    totals: Totals = {(name, tuple(labels)): numbers for name, labels, numbers in rows["totals"]}
+    totals, known = _read_ended(kept)
     ended = [names for names in folder.glob("*.names") if _has_ended(names)]
     if not ended:
         return totals
     for names in ended:
         # A process may have been killed between writing the sums and deleting the files.
-        if names.name not in rows["merged"]:
+        if names.name not in known:
             _add(totals, _read(names), gauges=False)
     merged = {
         "totals": [[*series, numbers] for series, numbers in totals.items()],
@@ -212,6 +233,24 @@ def _merge_ended(folder: Path) -> Totals:
     return totals
 
 
+def _read_ended(kept: Path) -> tuple[Totals, set[str]]:
+    """Return the counters of ended processes, and the names of the last that were added.
+
+    Counters begin again at zero, as after a restart, if the file was damaged: a full disk or a power failure must not keep
+    servers from starting.
+    """
+    try:
+        rows = json.loads(kept.read_text(encoding="utf-8"))
+        totals: Totals = {(name, tuple(labels)): list(map(float, numbers)) for name, labels, numbers in rows["totals"]}
+        return totals, set(rows["merged"])
+    except FileNotFoundError:
+        return {}, set()
+    except (ValueError, TypeError, KeyError):
+        logger.error("%s was damaged; the counters of ended processes begin again at zero", kept)
+        kept.unlink()
+        return {}, set()
+
+
 def _has_ended(names: Path) -> bool:
     file = os.open(names, os.O_RDWR)
     try:
@@ -224,15 +263,21 @@ def _has_ended(names: Path) -> bool:
 
 
 def _read(names: Path) -> Iterator[tuple[bool, Series, Sequence[float]]]:
-    """Yield the series of a process: whether it is a gauge, its name and labels, its numbers."""
+    """Yield the series of a process: whether it is a gauge, its name and labels, its numbers.
+
+    What is damaged is left out: a power failure may have lost parts of the files.
+    """
     lines = names.read_bytes().split(b"\n")[:-1]  # a line without its end is not complete
     numbers = array("d")
-    values = names.with_suffix(".values")
-    if lines:
-        numbers.frombytes(values.read_bytes())
+    with suppress(FileNotFoundError):
+        content = names.with_suffix(".values").read_bytes() if lines else b""
+        numbers.frombytes(content[: len(content) - len(content) % _CELL_BYTES])
     for line in lines:
-        kind, name, labels, first, size = json.loads(line)
-        yield kind == _GAUGE, (name, tuple(labels)), numbers[first : first + size]
+        with suppress(ValueError, TypeError):
+            kind, name, labels, first, size = json.loads(line)
+            found = numbers[first : first + size]
+            if len(found) == size:
+                yield kind == _GAUGE, (name, tuple(labels)), found
 
 
 def _add(totals: Totals, series: Iterator[tuple[bool, Series, Sequence[float]]], *, gauges: bool) -> None:
