@@ -74,8 +74,7 @@ def _log_and_count(observer: Observer, record: RequestRecord, scope: Scope, star
         observer.metrics.observe(CALL_SECONDS, (record.answered or ended) - started, action, "rest")
     observer.metrics.add(HTTP_REQUESTS, method, template, str(status))
     if observer.writer is not None:
-        served = getattr(route, "served", None)
-        message = f"{method} {shown_path(scope, None if served is None else served.action)} {status}"
+        message = f"{method} {shown_path(scope, route)} {status}"
         seconds = ended - started
         write_access_line(
             observer.writer, record, message, status=status, seconds=seconds, method=method, route=template

@@ -47,19 +47,23 @@ def shown_params(action: Action, params: Any, most: int = MOST_VALUES) -> str:
         return hidden_params(params)
 
 
-def shown_path(scope: Scope, action: Action | None) -> str:
-    """Return the path of a request without secrets: see `without_secrets`.
+def shown_path(scope: Scope, route: Any) -> str:
+    """Return the path of a request to a route, if any, without secrets: see `without_secrets`.
 
-    Without a route nothing is known of its parts, so long ones, which may be tokens, are hidden.
+    Middleware, or a redirect to the path with or without a slash at its end, may have answered before the request reached
+    a route; then the path is that of the route which has secrets there. Without a route nothing is known of its parts, so
+    long ones, which may be tokens, are hidden.
     """
     path: str = scope["path"]
-    route = scope.get("route")
     template: str | None = getattr(route, "path", None)
     if template is None:
+        template = _template_with_secrets(scope)
+        if template is not None:
+            return template
         return "/".join(part if len(part) < _LONG_PART else HIDDEN for part in path[:MAX_PATH].split("/"))
     if "{" not in template:
         return path[:MAX_PATH]
-    secret = _secret_places(action, template)
+    secret = _secret_places(_action_of(route), template)
     if not secret:
         return path[:MAX_PATH]
     below = get_route_path(scope)
@@ -71,6 +75,23 @@ def shown_path(scope: Scope, action: Action | None) -> str:
     for first, last in sorted((found.span(name) for name in secret), reverse=True):
         path = path[: start + first] + HIDDEN + path[start + last :]
     return path[:MAX_PATH]
+
+
+def _template_with_secrets(scope: Scope) -> str | None:
+    """Return the path of the first route of the app that has secrets and that a request without a route would reach."""
+    below = get_route_path(scope)
+    for route in getattr(scope.get("app"), "routes", ()):
+        template, pattern = getattr(route, "path", None), getattr(route, "path_regex", None)
+        is_secret = bool(template and "{" in template and _secret_places(_action_of(route), template))
+        if is_secret and pattern is not None and any(map(pattern.match, (below, below.rstrip("/"), f"{below}/"))):
+            path: str = scope["path"]
+            return f"{path[: len(path) - len(below)]}{template}"
+    return None
+
+
+def _action_of(route: Any) -> Action | None:
+    served = getattr(route, "served", None)
+    return None if served is None else served.action
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from fastapi import Path
 from pydantic import SecretStr
+from starlette.responses import Response
 
 from servey import WebTrigger, WebTriggerMethod, action, create_app, websocket_event_channel
 from servey.core.settings import Settings
@@ -85,6 +86,27 @@ def test_secrets_in_a_path_or_a_query_are_hidden(log, prefix):
                 assert line["msg"].split(" ")[1] == prefix + shown, path
             if path.startswith("/users"):
                 assert (line["action"], line["route"]) == ("reset", "/users/{user_id}/resets/{reset_token}")
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"])
+def test_secrets_are_hidden_if_the_request_does_not_reach_its_route(log, prefix):
+    app = create_app(actions=[reset, unlock], channels=[news], settings=Settings(env="prod", root_path=prefix))
+
+    @app.middleware("http")
+    async def closed(request, call_next):
+        return Response(status_code=401) if "closed" in request.url.query else await call_next(request)
+
+    with client(app) as http:
+        for path, shown in (
+            ("/unlock/pin123/", "/unlock/{code} 307"),
+            ("/unlock/pin123?closed", "/unlock/{code} 401"),
+            ("/users/7/resets/pin123?closed", "/users/{user_id}/resets/{reset_token} 401"),
+            ("/subscription/news/pin123/", "/subscription/{channel}/{subscriber_id} 307"),
+            ("/actions/length/?closed", "/actions/length/ 401"),
+        ):
+            del log[:]
+            http.get(path, follow_redirects=False)
+            assert log[0]["msg"] == f"GET {prefix}{shown}"
 
 
 PROJECT = """
