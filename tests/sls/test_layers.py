@@ -71,3 +71,10 @@ def test_the_command_names_it_too(tmp_path):
     done = run("-m", "servey", "package", "--layer", "absent.zip", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("error: --layer absent.zip is neither a zip file nor a folder")
+
+
+def test_what_an_interrupted_installation_left_in_a_layer_is_no_distribution(tmp_path, scratch):
+    folder = tmp_path / "layer" / "python"
+    unpacked(tmp_path, "shared", folder)
+    (folder / "~hared-0.9.dist-info").mkdir()
+    assert read_layers([tmp_path / "layer"], scratch).names == {"shared"}

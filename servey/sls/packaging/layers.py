@@ -58,7 +58,10 @@ def read_layers(places: Collection[Path], scratch: Path) -> Layers:
             )
         folders += found
     paths = [str(folder) for folder in folders]
-    names = frozenset(normalized(each.name) for each in importlib.metadata.distributions(path=paths))
+    installed = importlib.metadata.distributions(path=paths)
+    # An installation that was interrupted leaves a folder that says nothing.
+    known = [each for each in installed if each.read_text("METADATA") or each.read_text("PKG-INFO")]
+    names = frozenset(normalized(each.name) for each in known)
     modules = frozenset(path.name.partition(".")[0] for folder in folders for path in folder.iterdir())
     size = sum(path.stat().st_size for path in scratch.glob("layer-*/**/*") if path.is_file())
     return Layers(tuple(folders), names, modules, size)
