@@ -70,7 +70,7 @@ def test_what_is_no_layer_is_named(tmp_path, scratch):
 def test_the_command_names_it_too(tmp_path):
     done = run("-m", "servey", "package", "--layer", "absent.zip", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: --layer absent.zip is neither a zip file nor a folder")
+    assert done.stderr.splitlines()[-1].startswith("error: --layer absent.zip is neither a zip file nor a folder")
 
 
 def test_what_an_interrupted_installation_left_in_a_layer_is_no_distribution(tmp_path, scratch):
