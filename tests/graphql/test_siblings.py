@@ -309,6 +309,18 @@ async def test_methods_that_wait_run_at_once():
     assert [each["meets"] for each in data["cells"]] == [*range(30)]
 
 
+async def test_many_methods_wait_at_once_also_in_eager_tasks():
+    PARTIES.append(asyncio.Barrier(600))
+    async with asyncio.timeout(20), opened() as (_, http):
+        # Python 3.12 and newer have it.
+        asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory", None))
+        try:
+            data, _ = await ask(http, "{ cells(count: 600) { meets } }")
+        finally:
+            asyncio.get_running_loop().set_task_factory(None)
+    assert sorted(each["meets"] for each in data["cells"]) == [*range(600)]
+
+
 async def test_a_response_keeps_the_order_of_its_selection():
     async with opened() as (_, http):
         data, _ = await ask(http, "{ cells(count: 2) { impatient id __typename ownContext again: id } }")

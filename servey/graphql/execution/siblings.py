@@ -33,6 +33,7 @@ class Siblings:
         self._waiting = deque(enumerate(calls))
         self._left = len(self._waiting)
         self._starting = 0
+        self._creates = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.results: list[Any] = [None] * self._left
@@ -60,11 +61,15 @@ class Siblings:
     def _start(self, count: int) -> None:
         for _ in range(min(count, len(self._waiting))):
             self._starting += 1
+            self._creates = True
             task = asyncio.create_task(self._run_new())
+            self._creates = False
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _run_new(self) -> None:
+        if self._creates:
+            await asyncio.sleep(0)  # eager tasks would start one inside of the other
         self._starting -= 1
         await self._run()
 
