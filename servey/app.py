@@ -41,6 +41,7 @@ from servey.routers.rest.describe import valid_in_3_1
 from servey.routers.rest.dispatch import Dispatch, Tables, add_match
 from servey.routers.rest.fallback import Serve
 from servey.routers.statics import Nothing, fallback_app
+from servey.runtime.garbage import without_collections
 from servey.runtime.job_owners import job_owner_of
 from servey.runtime.parts import Parts, has_key
 from servey.runtime.runtime import Runtime
@@ -75,7 +76,8 @@ class Servey(FastAPI):
         self._settings_inside_host = settings_inside_host() if settings is None else None
         self._own_problem: ConfigError | None = None
         try:
-            self._build(settings or Settings(), actions, channels, parts, dict(fastapi_kwargs))
+            with without_collections():
+                self._build(settings or Settings(), actions, channels, parts, dict(fastapi_kwargs))
         except ConfigError as error:
             if self._settings_inside_host is None:
                 raise
@@ -153,7 +155,7 @@ class Servey(FastAPI):
         hosts_own = set(map(id, api.router.routes))
         problems = Problems()
         self.runtime.shipped.clear()
-        with more_dependencies(api.router, self.router.dependencies):
+        with without_collections(), more_dependencies(api.router, self.router.dependencies):
             self._fields, self._offers = mount_shared(api.router, self.runtime, prefix, self._login, problems)
             mount_all_pages(api.router, self.runtime, prefix, self._login, problems)
         problems.check()

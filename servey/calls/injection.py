@@ -87,20 +87,20 @@ def _problem_of(seen: compat.Seen, what: str) -> SignatureProblem:
     return SignatureProblem(f"dependency '{name}': parameter '{seen.name}' {what}")
 
 
-def fill_route(dependant: compat.Dependant) -> None:
+def fill_route(dependant: compat.Dependant, done: Sequence[compat.Dependant] = ()) -> None:
     """The same for a route of an app or its host. Errors: ConfigError."""
     try:
-        fill(dependant)
+        fill(dependant, done)
     except SignatureProblem as problem:
         raise ConfigError(problem.message) from problem
 
 
-def fill(dependant: compat.Dependant) -> None:
-    """Give every `Authorization` and `Context` in a tree of dependencies a provider, in place.
+def fill(dependant: compat.Dependant, done: Sequence[compat.Dependant] = ()) -> None:
+    """Give every `Authorization` and `Context` in a tree of dependencies a provider, in place, except for those in ``done``.
 
     Errors: SignatureProblem for one that a client could give a value.
     """
-    compat.fill(dependant, _filler, _provider_of)
+    compat.fill(dependant, _filler, _provider_of, done)
     for name, schema in compat.schemas_of(dependant):
         for cls in instance_checks(schema):
             if issubclass(cls, (Authorization, Context)):
@@ -275,7 +275,7 @@ def injection_of(action: Action) -> Injection | None:
 
 def _injection(action: Action, call: Callable[..., Any], guards: Sequence[Any]) -> Injection:
     try:
-        dependant = compat.dependant_of(call, guards=guards)
+        dependant = compat.dependant_of_injected(call, guards)
         fill(dependant)
         return Injection(dependant, len(guards))
     except Exception as error:
@@ -300,12 +300,16 @@ def injection_of_batch(action: Action, params: Sequence[Param]) -> Injection:
     return _injection(action, of_batch, [*action.dependencies, Depends(of_action)])
 
 
-def injection_of_route(dependant: compat.Dependant, scheme: Any, action: Action) -> Injection | None:
+def injection_of_route(
+    dependant: compat.Dependant, scheme: Any, action: Action, known: Injection | None
+) -> Injection | None:
     """Return what FastAPI injects for a route of an action: its dependencies and the host's own around it.
+
+    Shape: ``known`` is what it injects into the action, and may share dependencies with the route.
 
     Errors: ConfigError for a dependency of the host that a client could give an `Authorization` or a `Context`.
     """
-    fill_route(dependant)
+    fill_route(dependant, known.dependant.dependencies if known is not None else ())
     wanted = dataclasses.replace(
         dependant, dependencies=[each for each in dependant.dependencies if each.call is not scheme]
     )

@@ -38,6 +38,8 @@ def expand(annotation: Any, names: Mapping[str, Any] | None = None) -> Any:
 
     ``names`` is the namespace of forward references; one that cannot be resolved is returned as it is.
     """
+    if type(annotation) is type:
+        return annotation  # most of them
     for _ in range(_MOST_ALIASES):
         origin = get_origin(annotation)
         if isinstance(annotation, str | ForwardRef):

@@ -8,15 +8,21 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from keyword import iskeyword
+from types import FunctionType
+from typing import Annotated, Any, ForwardRef, TypeVar, get_args, get_origin
 
 import fastapi
 from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_dependant, get_parameterless_sub_dependant, get_typed_signature
+from fastapi.params import Depends
 from fastapi.security.base import SecurityBase
 from pydantic import BaseModel
 from typing_inspection.typing_objects import is_typealiastype
+
+from servey.compat.annotations import written_annotations
 
 T = TypeVar("T")
 
@@ -35,13 +41,92 @@ for _function, _parameters in _NEEDED.items():
         )
 
 
-def dependant_of(call: Callable[..., Any], path: str = "/", guards: Sequence[Any] = ()) -> Dependant:
-    """Return what FastAPI reads from a callable's signature; ``guards`` are ``Depends`` that run before it."""
-    made = get_dependant(path=path, call=call)
-    made.dependencies[:0] = [get_parameterless_sub_dependant(depends=each, path=path) for each in guards]
+def dependant_of(call: Callable[..., Any]) -> Dependant:
+    """Return what FastAPI reads from a callable's signature."""
+    return get_dependant(path="/", call=call)
+
+
+def dependant_of_injected(call: Callable[..., Any], guards: Sequence[Any] = ()) -> Dependant:
+    """Return the same for a callable with a ``__signature__``, with ``guards``, which are ``Depends`` that run before it."""
+    parameters = inspect.signature(call).parameters.values()
+    known = {each.name: found for each in parameters if (found := _without_inputs(each)) is not None}
+    if known:
+        made = get_dependant(path="/", call=_with_signature([each for each in parameters if each.name not in known]))
+        made.call = call
+        known |= {str(each.name): each for each in made.dependencies}
+        made.dependencies = [known[each.name] for each in parameters if each.name in known]
+    else:
+        made = get_dependant(path="/", call=call)
+    made.dependencies[:0] = [get_parameterless_sub_dependant(depends=each, path="/") for each in guards]
     return made
 
 
+def _without_inputs(parameter: inspect.Parameter) -> Dependant | None:
+    """Return the dependency that gives a parameter its value, if it is a function without parameters, or None.
+
+    FastAPI would read its signature twice and find nothing.
+    """
+    depends = parameter.default
+    if get_origin(parameter.annotation) is Annotated:
+        metadata = get_args(parameter.annotation)[1:]
+        if len(metadata) != 1 or depends is not inspect.Parameter.empty:
+            return None
+        depends = metadata[0]
+    if type(depends) is not Depends or not _takes_nothing(depends.dependency):
+        return None
+    return Dependant(
+        call=depends.dependency,
+        name=parameter.name,
+        path="/",
+        use_cache=depends.use_cache,
+        scope=depends.scope,
+        concurrency=depends._concurrency,
+        own_oauth_scopes=[],
+        parent_oauth_scopes=[],
+    )
+
+
+def _takes_nothing(call: Any) -> bool:
+    """Whether a callable is a function without parameters and without annotations that may be wrong."""
+    if type(call) is not FunctionType or vars(call):
+        return False  # `__wrapped__` and `__signature__` are attributes
+    code = call.__code__
+    if code.co_argcount or code.co_kwonlyargcount or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+        return False
+    return all(
+        each.isidentifier() and not iskeyword(each) if isinstance(each, str) else not isinstance(each, ForwardRef)
+        for each in written_annotations(call).values()
+    )
+
+
+@contextmanager
+def without_parameters(endpoint: Any) -> Iterator[None]:
+    """Let FastAPI read no parameters of an endpoint that has a ``__signature__``."""
+    signature = endpoint.__signature__
+    endpoint.__signature__ = inspect.Signature()
+    try:
+        yield
+    finally:
+        endpoint.__signature__ = signature
+
+
+def take_parameters(dependant: Dependant, read: Dependant) -> None:
+    """Add everything that was read from the parameters of the same function to the dependant of an endpoint, in place."""
+    for name in _OF_PARAMETERS:
+        setattr(dependant, name, getattr(read, name))
+    for kind in _FIELDS:
+        setattr(dependant, kind, list(getattr(read, kind)))
+    dependant.dependencies += [each for each in read.dependencies if each.name is not None]
+
+
+_OF_PARAMETERS = (
+    "request_param_name",
+    "websocket_param_name",
+    "http_connection_param_name",
+    "response_param_name",
+    "background_tasks_param_name",
+    "security_scopes_param_name",
+)
 _FIELDS = ("path_params", "query_params", "header_params", "cookie_params", "body_params")
 
 
@@ -62,13 +147,20 @@ Filler = Callable[[Seen], Callable[..., Any] | inspect.Parameter | None]
 """Decides about one parameter: a callable that provides its value, another form of it for FastAPI to read, or None."""
 
 
-def fill(dependant: Dependant, filler: Filler, provider_of: Callable[[Any], Callable[..., Any] | None]) -> None:
+def fill(
+    dependant: Dependant,
+    filler: Filler,
+    provider_of: Callable[[Any], Callable[..., Any] | None],
+    done: Sequence[Dependant] = (),
+) -> None:
     """Change a dependant and its dependencies in place, so that some parameters get their values from providers.
 
-    ``provider_of`` returns the provider that replaces a whole dependency, or None.
+    ``provider_of`` returns the provider that replaces a whole dependency, or None; ``done`` are dependencies of the dependant
+    that are changed already.
     """
+    known = set(map(id, done))
     for sub in dependant.dependencies:
-        if provider_of(sub.call) is None:
+        if id(sub) not in known and provider_of(sub.call) is None:
             fill(sub, filler, provider_of)
     dependant.dependencies = [
         sub if (provider := provider_of(sub.call)) is None else _provided(provider, sub.name, sub.path)
@@ -86,7 +178,7 @@ def fill(dependant: Dependant, filler: Filler, provider_of: Callable[[Any], Call
         if not isinstance(decided, inspect.Parameter):
             dependant.dependencies.insert(0, _provided(decided, name, dependant.path))
             continue
-        read = get_dependant(path=dependant.path or "/", call=_alone(decided))
+        read = get_dependant(path=dependant.path or "/", call=_with_signature([decided]))
         fill(read, filler, provider_of)
         dependant.dependencies += read.dependencies
         for kind in _FIELDS:
@@ -97,17 +189,19 @@ def _provided(provider: Callable[..., Any], name: str | None, path: str | None) 
     return Dependant(call=provider, name=name, path=path)
 
 
-def _alone(parameter: inspect.Parameter) -> Callable[..., Any]:
-    """Return a callable with one parameter, for FastAPI to read."""
+def _with_signature(parameters: Sequence[inspect.Parameter]) -> Callable[..., Any]:
+    """Return a callable with these parameters, for FastAPI to read."""
 
     def read(**values: Any) -> None:
         raise AssertionError("only its signature is used")
 
-    read.__signature__ = inspect.Signature([parameter])  # type: ignore[attr-defined]
+    read.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return read
 
 
 def _parameters_of(call: Any) -> dict[str, inspect.Parameter]:
+    if _takes_nothing(call):
+        return {}
     try:
         found = get_typed_signature(call).parameters.values() if call is not None else ()
     except ValueError:

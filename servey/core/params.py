@@ -16,7 +16,7 @@ import typing
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AliasChoices, AliasPath, GetCoreSchemaHandler, TypeAdapter
@@ -30,17 +30,12 @@ from servey.core.context import Context
 Filling = Literal["client", "authorization", "context", "fastapi"]
 """Where a parameter's value comes from: the client's input, the call itself, or FastAPI's dependency injection."""
 
-_DEPENDS = {"Depends", "Security"}
-_FASTAPI_MARKS = {"Depends", "Security", "Header", "Cookie", "Form", "File"}
-_FASTAPI_TYPES = {
-    "Request",
-    "Response",
-    "BackgroundTasks",
-    "HTTPConnection",
-    "WebSocket",
-    "UploadFile",
-    "SecurityScopes",
-}
+_DEPENDS = frozenset({"Depends", "Security"})
+_FASTAPI_MARKS = frozenset({"Depends", "Security", "Header", "Cookie", "Form", "File"})
+_FASTAPI_TYPES = frozenset(
+    {"Request", "Response", "BackgroundTasks", "HTTPConnection", "WebSocket", "UploadFile", "SecurityScopes"}
+)
+_RESPONSE = frozenset({"Response"})
 _STREAMS = (AsyncIterator, AsyncGenerator, AsyncIterable)
 
 
@@ -269,7 +264,8 @@ def _subclass(member: Any, base: type) -> type | None:
 
 def hides_depends(annotation: Any) -> bool:
     """Return whether ``Depends`` is inside a type, e.g. in a union member, where FastAPI does not see it."""
-    return any(_comes_from_fastapi(type(mark), _DEPENDS) for mark in nested_metadata(annotation))
+    is_plain = type(annotation) is type
+    return not is_plain and any(_comes_from_fastapi(type(mark), _DEPENDS) for mark in nested_metadata(annotation))
 
 
 def is_fastapis_mark(mark: Any) -> bool:
@@ -287,7 +283,8 @@ def _is_fastapis(annotation: Any, default: Any) -> bool:
     return False
 
 
-def _comes_from_fastapi(cls: type, names: set[str]) -> bool:
+@lru_cache(2048)
+def _comes_from_fastapi(cls: type, names: frozenset[str]) -> bool:
     # Compared by name, so that FastAPI is not imported for projects that do not use its markers.
     return any(
         base.__name__ in names and base.__module__.partition(".")[0] in ("fastapi", "starlette") for base in cls.__mro__
@@ -372,4 +369,4 @@ def result_adapter(returns: Any) -> TypeAdapter[Any] | None:
 
 def is_response(member: Any) -> bool:
     """Whether an annotation is a Starlette response."""
-    return isinstance(member, type) and _comes_from_fastapi(member, {"Response"})
+    return isinstance(member, type) and _comes_from_fastapi(member, _RESPONSE)

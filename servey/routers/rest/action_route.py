@@ -27,7 +27,7 @@ from servey.calls.injection import injected_part, injection_of_route
 from servey.calls.invoke import authorize, perform, validate
 from servey.calls.outcomes import Stream
 from servey.calls.slices import is_long, json_in_slices
-from servey.compat.fastapi import ModelField
+from servey.compat.fastapi import ModelField, take_parameters, without_parameters
 from servey.compat.fastapi_routes import (
     REQUEST_PARAMETER,
     app_of,
@@ -112,6 +112,7 @@ class ActionRoute(RequestDecoder, APIRoute):
 
     body_field: Any = describe.OnDemand(describe.body_of_route)
     openapi_extra: Any = describe.OnDemand(describe.extra_of_route)
+    response_field: Any = describe.OnDemand(describe.response_of_route)
     response_fields: dict[int | str, ModelField]
     transport: Transport = "rest"
 
@@ -119,9 +120,17 @@ class ActionRoute(RequestDecoder, APIRoute):
         answers: dict[int | str, dict[str, Any]] = kwargs.pop("responses", None) or {}
         shared = {code: each["model"] for code, each in answers.items() if each.get("model") in describe.ERROR_MODELS}
         own = {code: each for code, each in answers.items() if code not in shared}
+        model = kwargs.pop("response_model", None)
         self.served = served
-        super().__init__(path, endpoint, **kwargs, responses=own)
-        self.responses = answers
+        injection = served.runtime.plan(served.action).injection
+        if injection is None or injection.in_body or "{" in path:
+            super().__init__(path, endpoint, **kwargs, responses=own, response_model=None)
+        else:
+            # Without parameters in the path and a body, FastAPI reads the same again as for the plan.
+            with without_parameters(endpoint):
+                super().__init__(path, endpoint, **kwargs, responses=own, response_model=None)
+            take_parameters(self.dependant, injection.dependant)
+        self.responses, self.response_model = answers, model
         self.response_fields |= {code: describe.error_field(model) for code, model in shared.items()}
         self._methods = self.methods or set()
         self._own_app = self.app
@@ -139,7 +148,7 @@ class ActionRoute(RequestDecoder, APIRoute):
     def _inject(self, dependant: Any) -> None:
         """Compute what depends on what FastAPI injects into the call."""
         plan = self.served.runtime.plan(self.served.action)
-        injection = injection_of_route(dependant, self.served.scheme, self.served.action)
+        injection = injection_of_route(dependant, self.served.scheme, self.served.action, plan.injection)
         self._plan = dataclasses.replace(plan, injection=injection)
         hides_later = "respond-async" in self.served.action.hidden
         self._may_be_later = not hides_later and why_no_job(plan, has_request=True) is None

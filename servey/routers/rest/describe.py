@@ -118,6 +118,13 @@ def body_of_route(route: Any) -> Any:
     return body_of(action, route.places.body, route.served.runtime.plan(action).injection)
 
 
+def response_of_route(route: Any) -> Any:
+    """Return the field of a result in FastAPI's document, or None if it shows none."""
+    if not route.response_model:
+        return None
+    return create_model_field(name=f"Response_{route.unique_id}", type_=route.response_model, mode="serialization")
+
+
 def extra_of_route(route: Any) -> dict[str, Any] | None:
     """Return the parts of the operation that FastAPI does not generate itself."""
     action = route.served.action
