@@ -118,10 +118,20 @@ class Injection:
     dependant: compat.Dependant
     own_guards: int = 0
 
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function with the parameters that FastAPI injects."""
+        assert self.dependant.call is not None
+        return self.dependant.call
+
+    @cached_property
+    def _tree(self) -> tuple[compat.Dependant, ...]:
+        return tuple(compat.tree(self.dependant))
+
     @cached_property
     def wanted(self) -> tuple[Wanted, ...]:
         """What its dependencies, at any depth, receive from the call itself."""
-        return tuple(each.call.wanted for each in compat.tree(self.dependant) if isinstance(each.call, Provider))
+        return tuple(each.call.wanted for each in self._tree if isinstance(each.call, Provider))
 
     @cached_property
     def schemes(self) -> tuple[str, ...]:
@@ -148,7 +158,7 @@ class Injection:
     def in_body(self) -> tuple[Param, ...]:
         """The parameters that come from the request body, by wire name; a form model counts as its fields."""
         found: dict[str, Param] = {}
-        for each in compat.tree(self.dependant):
+        for each in self._tree:
             for field in each.body_params:
                 for param in _parts(field):
                     found.setdefault(param.alias, param)
@@ -158,7 +168,7 @@ class Injection:
     def takes_form(self) -> bool:
         """Whether the body has to be a form."""
         return any(
-            isinstance(field.field_info, Form) for each in compat.tree(self.dependant) for field in each.body_params
+            isinstance(field.field_info, Form) for each in self._tree for field in each.body_params
         )
 
     @cached_property
@@ -166,7 +176,7 @@ class Injection:
         """The names of the parameters that come from the path and the query string."""
         return frozenset(
             param.alias
-            for each in compat.tree(self.dependant)
+            for each in self._tree
             for field in (*each.path_params, *each.query_params)
             for param in _parts(field)
         )

@@ -167,6 +167,9 @@ def fill(
         for sub in dependant.dependencies
     ]
     injected = {sub.name for sub in dependant.dependencies}
+    declared = getattr(dependant.call, "__signature__", None)
+    if isinstance(declared, inspect.Signature) and declared.parameters.keys() <= injected:
+        return
     for name, parameter in _parameters_of(dependant.call).items():
         if name in injected:
             continue

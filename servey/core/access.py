@@ -227,6 +227,8 @@ AccessControl: TypeAlias = AccessRule | AllOf | AnyOf
 
 def problem_of(rule: Any) -> str | None:
     """Return why something cannot be an access rule and what to write instead, or None if it can."""
+    if rule is ALLOW_ALL:
+        return None  # the default; reading signatures takes time at the start
     if isinstance(rule, type):
         return f"access_control is the class {rule.__name__}; use an instance of it, such as {rule.__name__}(...)"
     if _is_combination(rule):

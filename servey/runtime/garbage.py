@@ -29,4 +29,8 @@ def without_collections() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            if not gc.get_freeze_count():
+                # To the oldest generation at once: the next collection would visit everything here, and find nothing.
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()

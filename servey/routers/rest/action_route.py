@@ -94,7 +94,8 @@ RESPOND = "servey.respond"
 def endpoint_of(served: Served) -> Callable[..., Any]:
     """Return the endpoint of a route: FastAPI reads its signature, and its handler calls it with the request."""
     action = served.action
-    signature = inspect.signature(injected_part(action))
+    injection = served.runtime.plan(action).injection
+    signature = inspect.signature(injection.function if injection is not None else injected_part(action))
 
     async def endpoint(**given: Any) -> Any:
         request = given[REQUEST_PARAMETER]
