@@ -101,7 +101,7 @@ def fill(dependant: compat.Dependant, done: Sequence[compat.Dependant] = ()) -> 
     Errors: SignatureProblem for one that a client could give a value.
     """
     compat.fill(dependant, _filler, _provider_of, done)
-    for name, schema in compat.schemas_of(dependant):
+    for name, schema in compat.schemas_of(dependant, done):
         for cls in instance_checks(schema):
             if issubclass(cls, (Authorization, Context)):
                 raise SignatureProblem(f"the parameter '{name}' of a dependency {filled_inside(cls.__name__)}")
@@ -167,9 +167,7 @@ class Injection:
     @cached_property
     def takes_form(self) -> bool:
         """Whether the body has to be a form."""
-        return any(
-            isinstance(field.field_info, Form) for each in self._tree for field in each.body_params
-        )
+        return any(isinstance(field.field_info, Form) for each in self._tree for field in each.body_params)
 
     @cached_property
     def in_address(self) -> frozenset[str]:

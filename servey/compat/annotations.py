@@ -20,7 +20,7 @@ def written_annotations(fn: Callable[..., Any]) -> dict[str, Any]:
     """Return the annotations of a function as they are written; from Python 3.14, undefined names are forward references."""
     if sys.version_info >= (3, 14):
         return inspect.get_annotations(fn, format=Format.FORWARDREF)
-    return inspect.get_annotations(fn)
+    return fn.__annotations__ if type(fn) is types.FunctionType else inspect.get_annotations(fn)
 
 
 def written_signature(fn: Callable[..., Any]) -> inspect.Signature:
@@ -93,6 +93,8 @@ def _substituted(alias: Any, arguments: tuple[Any, ...]) -> Any:
 
 def union_members(annotation: Any) -> tuple[Any, ...]:
     """Return the members of a union, or the annotation itself if it is no union; ``Annotated`` is unwrapped."""
+    if type(annotation) is type:
+        return (annotation,)
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, types.UnionType):
@@ -102,7 +104,8 @@ def union_members(annotation: Any) -> tuple[Any, ...]:
 
 def metadata_of(annotation: Any) -> tuple[Any, ...]:
     """Return the metadata of an ``Annotated`` type, or nothing for any other annotation."""
-    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    is_plain = type(annotation) is type
+    return get_args(annotation)[1:] if not is_plain and get_origin(annotation) is Annotated else ()
 
 
 def nested_metadata(annotation: Any) -> Iterator[Any]:

@@ -155,17 +155,20 @@ def fill(
 ) -> None:
     """Change a dependant and its dependencies in place, so that some parameters get their values from providers.
 
-    ``provider_of`` returns the provider that replaces a whole dependency, or None; ``done`` are dependencies of the dependant
-    that are changed already.
+    ``provider_of`` returns the provider that replaces a whole dependency, or None; ``done`` are dependencies that were
+    changed before.
     """
     known = set(map(id, done))
+    dependencies = []
     for sub in dependant.dependencies:
-        if id(sub) not in known and provider_of(sub.call) is None:
+        if id(sub) in known or _takes_nothing(sub.call):
+            dependencies.append(sub)
+        elif (provider := provider_of(sub.call)) is not None:
+            dependencies.append(_provided(provider, sub.name, sub.path))
+        else:
             fill(sub, filler, provider_of)
-    dependant.dependencies = [
-        sub if (provider := provider_of(sub.call)) is None else _provided(provider, sub.name, sub.path)
-        for sub in dependant.dependencies
-    ]
+            dependencies.append(sub)
+    dependant.dependencies = dependencies
     injected = {sub.name for sub in dependant.dependencies}
     declared = getattr(dependant.call, "__signature__", None)
     if isinstance(declared, inspect.Signature) and declared.parameters.keys() <= injected:
@@ -218,12 +221,15 @@ def _parameters_of(call: Any) -> dict[str, inspect.Parameter]:
     }
 
 
-def schemas_of(dependant: Dependant) -> Iterator[tuple[str, Any]]:
-    """Yield the name and the core schema of every parameter that a client gives."""
-    for each in tree(dependant):
-        for kind in _FIELDS:
-            for field in getattr(each, kind):
-                yield field.name, field._type_adapter.core_schema
+def schemas_of(dependant: Dependant, done: Sequence[Dependant] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the core schema of every parameter that a client gives, except for those of ``done``."""
+    known = set(map(id, done))
+    for kind in _FIELDS:
+        for field in getattr(dependant, kind):
+            yield field.name, field._type_adapter.core_schema
+    for each in dependant.dependencies:
+        if id(each) not in known:
+            yield from schemas_of(each)
 
 
 def tree(dependant: Dependant) -> Iterator[Dependant]:
