@@ -14,10 +14,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from servey.building import Problems, build_runtime, settings_inside_host
+from servey.building import Problems, build_runtime, creation, settings_inside_host
 from servey.compat.fastapi import is_bare
 from servey.compat.fastapi_routes import is_unwrapped
-from servey.compat.pydantic_v1 import only_imported_v1
 from servey.compat.starlette import is_wrapped
 from servey.core.actions import Action
 from servey.core.channels import EventChannel
@@ -42,7 +41,6 @@ from servey.routers.rest.describe import valid_in_3_1
 from servey.routers.rest.dispatch import Dispatch, Tables, add_match
 from servey.routers.rest.fallback import Serve
 from servey.routers.statics import Nothing, fallback_app
-from servey.runtime.garbage import without_collections
 from servey.runtime.job_owners import job_owner_of
 from servey.runtime.parts import Parts, has_key
 from servey.runtime.runtime import Runtime
@@ -77,7 +75,7 @@ class Servey(FastAPI):
         self._settings_inside_host = settings_inside_host() if settings is None else None
         self._own_problem: ConfigError | None = None
         try:
-            with without_collections(), only_imported_v1():
+            with creation():
                 self._build(settings or Settings(), actions, channels, parts, dict(fastapi_kwargs))
         except ConfigError as error:
             if self._settings_inside_host is None:
@@ -156,7 +154,7 @@ class Servey(FastAPI):
         hosts_own = set(map(id, api.router.routes))
         problems = Problems()
         self.runtime.shipped.clear()
-        with without_collections(), only_imported_v1(), more_dependencies(api.router, self.router.dependencies):
+        with creation(), more_dependencies(api.router, self.router.dependencies):
             self._fields, self._offers = mount_shared(api.router, self.runtime, prefix, self._login, problems)
             mount_all_pages(api.router, self.runtime, prefix, self._login, problems)
         problems.check()

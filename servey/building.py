@@ -11,12 +11,14 @@ from typing import Any
 from servey.auth.tokens import NoKeyAuthorizer
 from servey.calls.enqueue import why_no_job
 from servey.calls.invoke import plan_of
+from servey.compat.pydantic_v1 import only_imported_v1
 from servey.core.actions import Action
 from servey.core.catalog import Catalog, build_catalog, find_actions, find_channels
 from servey.core.channels import BackgroundActionChannel, EventChannel
 from servey.core.errors import ConfigError, extras_named
 from servey.core.settings import Settings
 from servey.core.settings.sources import names_without_prefix
+from servey.runtime.garbage import without_collections
 from servey.runtime.parts import Parts, load_plugins, parts_of
 from servey.runtime.runtime import Runtime
 
@@ -43,6 +45,13 @@ class Problems:
         """Raise ConfigError if there is any problem."""
         if self.found:
             raise ConfigError(dict.fromkeys(self.found))
+
+
+@contextmanager
+def creation() -> Iterator[None]:
+    """Create an app or its routes with less work: no garbage collections, and no import that only FastAPI's checks need."""
+    with without_collections(), only_imported_v1():
+        yield
 
 
 def build_runtime(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from keyword import iskeyword
 from types import FunctionType
 from typing import Annotated, Any, ForwardRef, TypeVar, get_args, get_origin
@@ -99,34 +98,6 @@ def _takes_nothing(call: Any) -> bool:
     )
 
 
-@contextmanager
-def without_parameters(endpoint: Any) -> Iterator[None]:
-    """Let FastAPI read no parameters of an endpoint that has a ``__signature__``."""
-    signature = endpoint.__signature__
-    endpoint.__signature__ = inspect.Signature()
-    try:
-        yield
-    finally:
-        endpoint.__signature__ = signature
-
-
-def take_parameters(dependant: Dependant, read: Dependant) -> None:
-    """Add everything that was read from the parameters of the same function to the dependant of an endpoint, in place."""
-    for name in _OF_PARAMETERS:
-        setattr(dependant, name, getattr(read, name))
-    for kind in _FIELDS:
-        setattr(dependant, kind, list(getattr(read, kind)))
-    dependant.dependencies += [each for each in read.dependencies if each.name is not None]
-
-
-_OF_PARAMETERS = (
-    "request_param_name",
-    "websocket_param_name",
-    "http_connection_param_name",
-    "response_param_name",
-    "background_tasks_param_name",
-    "security_scopes_param_name",
-)
 _FIELDS = ("path_params", "query_params", "header_params", "cookie_params", "body_params")
 
 

@@ -5,8 +5,10 @@ Source: fastapi/routing.py, 0.163 to 0.165; starlette/routing.py, 1.0 to 1.10.
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
@@ -33,6 +35,40 @@ def handler_of(endpoint: Callable[..., Any], path: str) -> Handler:
     dependant = Dependant(call=endpoint, path=path, request_param_name=REQUEST_PARAMETER)
     handler: Handler = fastapi.routing.get_request_handler(dependant=dependant)
     return handler
+
+
+@contextmanager
+def without_parameters(endpoint: Any) -> Iterator[None]:
+    """Let FastAPI read no parameters of an endpoint that has a ``__signature__``."""
+    signature = endpoint.__signature__
+    endpoint.__signature__ = inspect.Signature()
+    try:
+        yield
+    finally:
+        endpoint.__signature__ = signature
+
+
+def take_parameters(dependant: Dependant, read: Dependant) -> None:
+    """Add everything that was read from the parameters of the same function to the dependant of an endpoint, in place."""
+    for name in _OF_PARAMETERS:
+        found = getattr(read, name)
+        setattr(dependant, name, list(found) if isinstance(found, list) else found)
+    dependant.dependencies += [each for each in read.dependencies if each.name is not None]
+
+
+_OF_PARAMETERS = (
+    "path_params",
+    "query_params",
+    "header_params",
+    "cookie_params",
+    "body_params",
+    "request_param_name",
+    "websocket_param_name",
+    "http_connection_param_name",
+    "response_param_name",
+    "background_tasks_param_name",
+    "security_scopes_param_name",
+)
 
 
 def including_context(route: APIRoute) -> Any:

@@ -16,7 +16,7 @@ import typing
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AliasChoices, AliasPath, GetCoreSchemaHandler, TypeAdapter
@@ -283,7 +283,6 @@ def _is_fastapis(annotation: Any, default: Any) -> bool:
     return False
 
 
-@lru_cache(2048)
 def _comes_from_fastapi(cls: type, names: frozenset[str]) -> bool:
     # Compared by name, so that FastAPI is not imported for projects that do not use its markers.
     return any(

@@ -27,7 +27,7 @@ from servey.calls.injection import injected_part, injection_of_route
 from servey.calls.invoke import authorize, perform, validate
 from servey.calls.outcomes import Stream
 from servey.calls.slices import is_long, json_in_slices
-from servey.compat.fastapi import ModelField, take_parameters, without_parameters
+from servey.compat.fastapi import ModelField
 from servey.compat.fastapi_routes import (
     REQUEST_PARAMETER,
     app_of,
@@ -35,6 +35,8 @@ from servey.compat.fastapi_routes import (
     including_context,
     is_included,
     is_unwrapped,
+    take_parameters,
+    without_parameters,
 )
 from servey.compat.starlette import remember_body
 from servey.core.actions import Action
