@@ -65,7 +65,7 @@ def build_runtime(
 
     What is invalid is left out and added to ``problems``. Errors: ConfigError if nothing can be built.
     """
-    parts = load_plugins(parts or parts_of(settings), settings)
+    parts = load_plugins(parts_of(settings, parts), settings)
     found = problems.found
     # If either is given, nothing is searched for.
     if actions is None and channels is None:

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from html import escape
 from pathlib import Path
@@ -113,9 +113,14 @@ def summary_of(runtime: Runtime) -> str:
     kinds = (FixedRateTrigger, CronTrigger)
     schedules = sum(1 for kind in kinds for _ in catalog.triggered_by(kind))
     counts = {"action": len(list(catalog)), "channel": len(list(catalog.channels)), "schedule": schedules}
-    return "Loaded " + ", ".join(
-        f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count
-    )
+    loaded = {name: count for name, count in counts.items() if count}
+    hint = "no actions; write one in actions.py, or name their modules in SERVEY_ACTION_PATH"
+    return f"Loaded {counted(loaded) or hint}"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return how many there are of each kind, e.g. ``1 action, 2 channels``."""
+    return ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
 
 
 def problems_app(problems: Sequence[str]) -> ASGIApp:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +33,14 @@ class Finding:
 def findings(folder: Path) -> list[Finding]:
     """Return what to change in the files below a folder, by file and line."""
     found: list[Finding] = []
-    texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in sorted(_files(folder))}
+    texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in files_of(folder)}
     if (folder / _MAIN).is_dir() and not any("SERVEY_MAIN" in text for text in texts.values()):
         what = f"set SERVEY_MAIN={_MAIN}: the actions of this package are found only if it is named"
         found.append(Finding(Path(_MAIN), 1, what))
     for path, text in texts.items():
         place = path.relative_to(folder)
         if path.suffix == ".py":
-            found += _in_python(place, text)
+            found += _in_python(place, path.read_bytes())
         elif path.suffix == ".j2":
             found += _in_template(place, text)
         else:
@@ -47,11 +48,18 @@ def findings(folder: Path) -> list[Finding]:
     return sorted(set(found))
 
 
+def files_of(folder: Path) -> list[Path]:
+    """Return the files below a folder that are read, in order."""
+    return sorted(_files(folder))
+
+
 def _files(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
         if path.is_dir():
             if path.name not in _SKIPPED and not path.name.startswith("."):
                 yield from _files(path)
+        elif not path.is_file():
+            continue  # a link to nothing, as editors make them to lock a file, or a pipe
         elif path.suffix in {".py", ".j2", *_TEXTS} or path.name in _NAMES or path.name.startswith(".env"):
             yield path
 
@@ -97,11 +105,16 @@ _ATTRIBUTES = {
 }
 
 
-def _in_python(path: Path, text: str) -> Iterator[Finding]:
+def _in_python(path: Path, source: bytes) -> Iterator[Finding]:
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings(action="ignore"):  # those of Python about the project's code
+            tree = ast.parse(source)  # bytes, since the file says how it is encoded
     except SyntaxError as error:
         yield Finding(path, error.lineno or 1, f"Python cannot read this file: {error.msg}")
+        return
+    except (ValueError, MemoryError, RecursionError) as error:
+        # A NUL, or brackets that are nested too deeply for the parser.
+        yield Finding(path, 1, f"Python cannot read this file: {str(error) or 'it is nested too deeply'}")
         return
     if path.name == "__init__.py" and path.parent.name.startswith(("injecty_config_", "marshy_config_")):
         yield Finding(path, 1, f"{path.parent.name} is not read any more. {_LIBRARIES['injecty']}")

@@ -108,3 +108,22 @@ def test_a_folder_that_is_none(tmp_path):
 def test_projects_of_this_version_have_nothing_to_change():
     for example in ("tour", "conduit", "tutorial", "end_to_end"):
         assert [each for each in findings(ROOT / "examples" / example) if each.is_error] == []
+
+
+def test_files_are_read_as_python_reads_them(tmp_path):
+    (tmp_path / "bom.py").write_bytes(b"\xef\xbb\xbfx = 1\r\n")
+    (tmp_path / "latin.py").write_bytes(b"# -*- coding: latin-1 -*-\nx = '\xe9'\n")
+    (tmp_path / "nul.py").write_bytes(b"a\0b")
+    (tmp_path / "deep.py").write_text("-" * 100_000 + "1", encoding="utf-8")
+    (tmp_path / "coding.py").write_text("# -*- coding: nope -*-\n", encoding="utf-8")
+    (tmp_path / ".#locked.py").symlink_to("nowhere")
+    done = run("-m", "servey", "migrate5", str(tmp_path))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.count("Python cannot read this file") == 3
+    assert "bom.py" not in done.stdout
+    assert "latin.py" not in done.stdout
+
+
+def test_a_folder_without_files_of_a_project(tmp_path):
+    done = run("-m", "servey", "migrate5", str(tmp_path))
+    assert (done.returncode, done.stderr) == (2, f"error: {tmp_path} has no files of a project for servey 5\n")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from servey.cli.output import AppPlace, fail, progress_line, use_app
-
-if TYPE_CHECKING:
-    from servey.app import Servey
+from servey.cli.output import AppPlace, fail, progress_line, use_app, warn_if_empty
+from servey.core.errors import ConfigError
 
 Check = Annotated[bool, typer.Option("--check", help="write nothing; exit with 1 if a file would change")]
 
@@ -37,7 +37,7 @@ def sls(check: Check = False, appsync: Appsync = False, stage: Stage = None, app
     settings = served.runtime.settings
     if appsync:
         settings = served.runtime.settings = settings.model_copy(update={"appsync": True})
-    _warn_if_empty(served)
+    warn_if_empty(served)
     stack = build_stack(served, stage or ())
     changed = serverless.changes(serverless.wanted_files(stack, settings.serverless_yml))
     if check and changed:
@@ -47,16 +47,16 @@ def sls(check: Check = False, appsync: Appsync = False, stage: Stage = None, app
         print(f"{'removed' if text is None else 'wrote'} {name}", file=sys.stderr)
 
 
-def _warn_if_empty(app: Servey) -> None:
-    if app.runtime.catalog.actions or app.runtime.catalog.channels:
-        return
-    inside = sorted(path.parent.name for path in Path("src").glob("*/actions*") if path.suffix in ("", ".py"))
-    hint = (
-        f"set PYTHONPATH=src and SERVEY_MAIN={inside[0]}"
-        if inside
-        else "name their modules in SERVEY_ACTION_PATH or SERVEY_MAIN"
-    )
-    print(f"warning: the app has no actions; {hint}", file=sys.stderr)
+@contextmanager
+def _hinting_at(unknown: Sequence[str]) -> Iterator[None]:
+    """Add to the problems of an app that does not start which of its own variables have no value here."""
+    try:
+        yield
+    except ConfigError as error:
+        if not unknown:
+            raise
+        hint = f"pyproject.toml takes the value of {', '.join(unknown)} from elsewhere; if that is why, set it here"
+        raise ConfigError([*error.problems, hint]) from None
 
 
 def package(
@@ -86,11 +86,15 @@ def package(
     if architecture not in known:
         fail("--architecture must be arm64 or x86_64", 2)
     use_app(named)
+    unknown = []
     for name, value in read_own(Path.cwd()).environment.items():
         # The app may read its own variables when it starts; a value from elsewhere is not known here.
-        os.environ.setdefault(name, value if isinstance(value, str) and "${" not in value else "unknown")
-    app = load_project().required
-    _warn_if_empty(app)
+        is_known = name in os.environ or (isinstance(value, str) and "${" not in value)
+        os.environ.setdefault(name, str(value) if is_known else "unknown")
+        unknown += [] if is_known else [name]
+    with _hinting_at(unknown):
+        app = load_project().required
+    warn_if_empty(app)
     settings = app.runtime.settings
     processor = deployed_as(settings.serverless_yml, known[architecture])
     # These modules are imported on first use.
@@ -103,7 +107,7 @@ def package(
     wanted = Wanted(
         processor, settings.aws_handler, needed, group or (), extra or (), streams, not no_check, layer or ()
     )
-    with progress_line() as progress:
+    with progress_line() as progress, _hinting_at(unknown):
         built = build_package(output, wanted, progress)
     for entry in sorted(built.entries, key=lambda entry: entry.name) if explain else ():
         reason = entry.reason if isinstance(entry, Included) else f"left out: {entry.reason}"

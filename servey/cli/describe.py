@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from servey.cli.output import AppPlace, Output, fail, print_table, use_app, write
+from servey.cli.output import AppPlace, Output, fail, print_table, use_app, warn_if_empty, write
 
 if TYPE_CHECKING:
     from servey.app import Servey
@@ -38,6 +38,7 @@ def actions(
     if as_json:
         print(json.dumps([row.as_json() for row in rows], indent=2))
         return
+    warn_if_empty(served)
     table = [("ACTION", "EXPOSED AT", "ACCESS", "CACHE", "SUMMARY")]
     for row in rows:
         first, *others = [*row.places, *(f"({reason})" for reason in row.absences)] or ["-"]

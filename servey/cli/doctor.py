@@ -35,9 +35,10 @@ def doctor(app: AppPlace = None) -> None:
 
 async def _part_rows(runtime: Runtime) -> tuple[list[tuple[str, ...]], bool]:
     from servey.console.diagnosis import part_problems
+    from servey.development import counted
 
     catalog = runtime.catalog
-    found: dict[str, str | None] = {f"{len(catalog.actions)} actions, {len(catalog.channels)} channels": None}
+    found: dict[str, str | None] = {counted({"action": len(catalog.actions), "channel": len(catalog.channels)}): None}
     found |= await part_problems(runtime)
     rows: list[tuple[str, ...]] = [(name, f"error: {problem}" if problem else "ok") for name, problem in found.items()]
     return rows, not any(found.values())

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from servey.cli.output import fail
-from servey.migrate5 import findings
+from servey.migrate5 import files_of, findings
 
 
 def migrate5(folder: Annotated[Path, typer.Argument(help="the folder of a project for servey 5")]) -> None:
@@ -20,6 +20,8 @@ def migrate5(folder: Annotated[Path, typer.Argument(help="the folder of a projec
     """
     if not folder.is_dir():
         fail(f"{folder} is not a folder", 2)
+    if not files_of(folder):
+        fail(f"{folder} has no files of a project for servey 5", 2)
     found = findings(folder)
     for path, group in groupby(found, key=lambda finding: finding.path):
         print(path)

@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from servey.app import Servey
 
 Output = Annotated[str, typer.Option("--output", "-o", help="file to write; - for standard output")]
 
@@ -27,6 +30,19 @@ def use_app(place: str | None) -> None:
     """Select the app for this process and its child processes."""
     if place:
         os.environ["SERVEY_APP"] = place
+
+
+def warn_if_empty(app: Servey) -> None:
+    """Say where actions are looked for, if the app has neither actions nor channels."""
+    if app.runtime.catalog.actions or app.runtime.catalog.channels:
+        return
+    inside = sorted(path.parent.name for path in Path("src").glob("*/actions*") if path.suffix in ("", ".py"))
+    hint = (
+        f"set PYTHONPATH=src and SERVEY_MAIN={inside[0]}"
+        if inside
+        else "name their modules in SERVEY_ACTION_PATH or SERVEY_MAIN"
+    )
+    print(f"warning: the app has no actions; {hint}", file=sys.stderr)
 
 
 def fail(text: str, code: int) -> NoReturn:

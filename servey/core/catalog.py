@@ -8,10 +8,12 @@ import os
 import pkgutil
 import re
 import sys
+import sysconfig
 import traceback
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, is_dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -280,10 +282,17 @@ def import_problems(module: str, error: BaseException) -> list[str]:
     else:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_machinery(f.filename)]
         if frames:
-            place = f" ({relative_path(frames[-1].filename)}:{frames[-1].lineno})"
+            # The last line of the project's own, unless the error is inside a package from beginning to end.
+            last = ([frame for frame in frames if not _is_library(frame.filename)] or frames)[-1]
+            place = f" ({relative_path(last.filename)}:{last.lineno})"
     if isinstance(error, ConfigError):
         return [problem if re.search(r"\.py:\d", problem) else f"{problem}{place}" for problem in error.problems]
     return [f"module '{module}' cannot be imported{place}: {type(error).__name__}: {error}"]
+
+
+def _is_library(filename: str) -> bool:
+    installed = {"site-packages", "dist-packages"} & set(Path(filename).parts)
+    return bool(installed) or filename.startswith(sysconfig.get_path("stdlib") + os.sep)
 
 
 def _is_machinery(filename: str) -> bool:

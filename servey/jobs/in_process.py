@@ -43,7 +43,7 @@ async def run_jobs(queue: MemoryQueue, runtime: Runtime) -> AsyncIterator[None]:
         await asyncio.wait(ending)
         if queue.unfinished:
             logger.warning(
-                "%d jobs are lost with this process; with SERVEY_REDIS_URL they would be kept", queue.unfinished
+                "jobs that are lost with this process: %d; with SERVEY_REDIS_URL they would be kept", queue.unfinished
             )
 
 

@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from weakref import ref
@@ -122,14 +123,15 @@ class PartMaker:
         return self._shared[name]
 
 
-def parts_of(settings: Settings) -> Parts:
-    """The parts that the settings select."""
-    parts = Parts()
-    if settings.kms_key_id:
+def parts_of(settings: Settings, own: Parts | None = None) -> Parts:
+    """The parts of an app's own, beside those that the settings select."""
+    parts = Parts() if own is None else copy(own)
+    # What an app replaces stays; an app that replaces one part still needs the queue of Lambda.
+    if settings.kms_key_id and parts.authorizer == Parts.authorizer:
         parts.authorizer = "servey.aws.keys:authorizer_of"
-    if settings.queue_url:
+    if settings.queue_url and parts.queue == Parts.queue:
         parts.queue = "servey.aws.queue:queue_of"
-    if settings.websocket_endpoint:
+    if settings.websocket_endpoint and parts.bus == Parts.bus:
         parts.bus = "servey.aws.bus:bus_of"
     return parts
 

@@ -89,7 +89,10 @@ def build_package(target: Path, wanted: Wanted, progress: Callable[[str], None])
     progress("starting the project")
     started = start_here(wanted.handler)
     if wanted.check and started["error"] is not None:
-        raise ConfigError(f"the function does not start: {started['error']}")
+        # Our own errors say what to do.
+        is_ours = started["error"].startswith("ConfigError: ")
+        hint = "" if is_ours else "; --no-check is for a start that needs what only AWS can reach"
+        raise ConfigError(f"the function does not start: {started['error']}{hint}")
     loaded: Mapping[str, str] = started["modules"]
     with TemporaryDirectory() as scratch:
         root = Path(scratch, "task")

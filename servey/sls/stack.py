@@ -191,7 +191,8 @@ def _environment(settings: Settings) -> dict[str, Any]:
 
 _NOT_DEPLOYED = frozenset(
     {
-        "env", "host", "port", "debug", "redis_url", "serverless_yml", "aws_router_for_all", "aws_action", "aws_handler",
+        "env", "env_file", "host", "port", "debug", "redis_url", "serverless_yml", "aws_router_for_all", "aws_action",
+        "aws_handler",
         "aws_domain", "aws_certificate_arn", "kms_key_id", "queue_url", "dead_queue_url", "connection_table",
         "websocket_endpoint", "appsync", "aws_streaming", "appsync_key_expires",
     }

@@ -85,6 +85,21 @@ def test_new_makes_a_project_that_runs_and_whose_tests_pass(servey, tmp_path):
     assert (code, errors) == (1, "error: shop exists and is not an empty folder\n")
 
 
+def test_new_in_this_folder_beside_a_virtual_environment(servey, tmp_path):
+    (tmp_path / ".venv").mkdir()
+    code, output, _ = servey(tmp_path, "new", ".")
+    assert (code, "cd " in output, (tmp_path / "actions.py").exists()) == (0, False, True)
+
+
+def test_actions_of_an_empty_folder_says_where_they_are_looked_for(servey, tmp_path):
+    code, _, errors = servey(tmp_path, "actions")
+    assert (code, errors.startswith("warning: the app has no actions; name their modules")) == (0, True)
+
+
+def test_the_list_of_commands_cuts_no_sentence(servey, tmp_path):
+    assert "..." not in servey(tmp_path, "--help")[1].partition("Commands:")[2]
+
+
 @pytest.mark.slow  # its own pytest, and argon2
 def test_new_makes_a_project_with_a_database(servey, tmp_path):
     code, output, _ = servey(tmp_path, "new", "--template", "database", "notes")

@@ -135,4 +135,4 @@ async def test_jobs_that_are_due_are_finished_at_the_end(caplog, dev):
         await enqueued(runtime, note, {"what": "now"})
         await enqueued(runtime, note, {"what": "later"}, delay=60)
     assert [what for what, *_ in SEEN] == ["now"]
-    assert "1 jobs are lost with this process; with SERVEY_REDIS_URL they would be kept" in caplog.text
+    assert "jobs that are lost with this process: 1; with SERVEY_REDIS_URL they would be kept" in caplog.text

@@ -4,7 +4,7 @@ import pytest
 
 from servey import WEB_GET, Authorization, ConfigError, ScopeAccessControl, Settings, action, create_app
 from servey.core.access import AuthorizationError
-from servey.runtime.parts import Parts
+from servey.runtime.parts import Parts, parts_of
 from servey.testing import client
 from tests.serving import run
 
@@ -71,3 +71,21 @@ def test_a_plugin_that_is_not_there(place, problem):
 def test_a_part_that_does_not_fit():
     with pytest.raises(ConfigError, match=r"the part 'authorizer' made .*, which has no method authorize\(\)"):
         create_app(actions=[who], settings=DEV, parts=Parts(authorizer=lambda settings: object()))
+
+
+def test_an_app_that_replaces_one_part_keeps_those_that_the_settings_select():
+    settings = Settings(
+        kms_key_id="arn:aws:kms:us-east-1:123456789012:key/none",
+        queue_url="https://sqs.example/jobs",
+        websocket_endpoint="https://ws.example",
+    )
+    own = Parts(password_authenticator=lambda settings: object())
+    made = parts_of(settings, own)
+    assert (made.authorizer, made.queue, made.bus) == (
+        "servey.aws.keys:authorizer_of",
+        "servey.aws.queue:queue_of",
+        "servey.aws.bus:bus_of",
+    )
+    assert made.password_authenticator is own.password_authenticator
+    assert own.queue == Parts.queue, "the parts of an app may serve another app too"
+    assert parts_of(settings, Parts(queue=print)).queue is print

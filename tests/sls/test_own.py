@@ -92,3 +92,17 @@ def test_the_stage_of_serverless_yml_is_checked(project):
     file = project.folder / "serverless.yml"
     file.write_text(file.read_text(encoding="utf-8").replace("stage: dev", "stage: a_b"), encoding="utf-8")
     assert "stage 'a_b' must consist of" in run("sls")[2]
+
+
+def test_a_package_that_lacks_a_variable_says_which(project):
+    app = "import os\nif os.environ['STRIPE_KEY'] == 'unknown':\n    raise ValueError('not a key')\n"
+    code, _, errors = project(HELLO | {"actions.py": app, "pyproject.toml": OWN})("package")
+    assert code == 1
+    assert "(actions.py:3): ValueError: not a key" in errors
+    assert "pyproject.toml takes the value of STRIPE_KEY, ORDERS from elsewhere; if that is why, set it here" in errors
+
+
+def test_the_file_of_variables_is_of_this_machine(project):
+    run = project(HELLO | {"mine.env": "SERVEY_LOG_LEVEL=DEBUG\n"})
+    assert run("sls", SERVEY_ENV_FILE="mine.env")[0] == 0
+    assert loaded(project.folder, "environment") == {"SERVEY_ENV": "prod", "SERVEY_LOG_LEVEL": "DEBUG"}
