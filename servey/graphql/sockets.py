@@ -222,11 +222,15 @@ class _Connection:
         except ActionError as error:
             raise _Closed(close_codes.BAD_MESSAGE, str(error.detail)) from None
         task = asyncio.create_task(self._run_operation(number, request))
-        self._operations[number] = task
+        if not task.done():  # an eager task may have ended
+            self._operations[number] = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _run_operation(self, number: str, request: GraphQLRequest) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._operations[number] = task
         try:
             try:
                 with self._engine.runtime.in_flight.count_call() as release:
@@ -239,7 +243,7 @@ class _Connection:
                 )
                 ended = {"id": number, "type": "error", "payload": request_failure(known)["errors"]}
             # Release the id first: the client may reuse it as soon as it receives the message.
-            if self._operations.get(number) is asyncio.current_task():
+            if self._operations.get(number) is task:
                 del self._operations[number]
                 await self._send(ended)
         except _Disconnected:

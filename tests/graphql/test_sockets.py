@@ -1,5 +1,6 @@
 """graphql-transport-ws: every message type, violations of the protocol, origins, tokens."""
 
+import asyncio
 import time
 from contextlib import nullcontext
 
@@ -193,3 +194,18 @@ def test_tokens_in_the_header_or_in_connection_init(app, http):
         socket.init(Authorization=f"Bearer {token_for(app, BOSS)}")
         socket.subscribe("subscription { secretCount(upto: 2) }")
         assert socket.all_of() == [{"data": {"secretCount": 0}}, {"data": {"secretCount": 1}}]
+
+
+def test_an_operation_that_ends_at_once_is_answered_also_by_eager_tasks(http):
+    async def use(factory):
+        asyncio.get_running_loop().set_task_factory(factory)
+
+    http.portal.call(use, getattr(asyncio, "eager_task_factory", None))  # Python 3.12 and newer have it
+    try:
+        with connected(http) as socket:
+            socket.init()
+            for _ in range(2):
+                socket.subscribe("{ who }")
+                assert socket.all_of() == [{"data": {"who": None}}]
+    finally:
+        http.portal.call(use, None)
