@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import AsyncIterator, Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 from starlette.responses import Response
@@ -49,11 +49,8 @@ def checked_or_error(action: Action, result: Any) -> Any:
         return error
 
 
-class Waiting(NamedTuple):
-    """A step of a generator that has begun and waits; `Stream.wait` has to end it."""
-
-    step: Any
-    waits_for: Any
+Waiting = tuple[Any, Any]
+"""A step of a generator that has begun, and what it waits for; `Stream.wait` has to end it."""
 
 
 class Stream:
@@ -114,7 +111,7 @@ class Stream:
                     if not take(done.value):
                         return None
                 else:
-                    return Waiting(step, waits_for)
+                    return step, waits_for
         finally:
             _current.reset(running)
 
@@ -122,7 +119,7 @@ class Stream:
         """Return the item of a step, not validated. Errors: as `take_ready`."""
         running = _current.set(self._context)
         try:
-            return await resume_coroutine(waiting.step, waiting.waits_for)
+            return await resume_coroutine(*waiting)
         finally:
             _current.reset(running)
 

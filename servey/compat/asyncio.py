@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import tasks
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
@@ -18,15 +18,25 @@ except AttributeError:
     raise ImportError("asyncio has no _enter_task() in this version of Python, which Servey does not support") from None
 
 
-def step_as(task: asyncio.Task[Any], context: Context, step: Coroutine[Any, Any, Any]) -> Any:
-    """Run the first step of a coroutine in the current task, in which `asyncio.current_task` is another ``task``, which has
-    to run the rest. Errors: those of the coroutine; StopIteration if it is finished.
+Step = Callable[[Coroutine[Any, Any, Any]], Any]
+"""Runs the first step of a coroutine, and returns what it waits for. Errors: those of the coroutine; StopIteration if it is
+finished.
+"""
+
+
+def steps_as(task: asyncio.Task[Any], context: Context) -> Step:
+    """Return what the current task runs first steps with on behalf of another ``task``, which has to run the rest: in them,
+    `asyncio.current_task` is that task.
     """
-    loop, here = task.get_loop(), asyncio.current_task()
-    _leave(loop, here)
-    _enter(loop, task)
-    try:
-        return context.run(step.send, None)
-    finally:
-        _leave(loop, task)
-        _enter(loop, here)
+    loop, here, run = task.get_loop(), asyncio.current_task(), context.run
+
+    def step_as(step: Coroutine[Any, Any, Any]) -> Any:
+        _leave(loop, here)
+        _enter(loop, task)
+        try:
+            return run(step.send, None)
+        finally:
+            _leave(loop, task)
+            _enter(loop, here)
+
+    return step_as

@@ -14,7 +14,7 @@ import anyio
 from starlette.types import Receive, Send
 
 from servey.calls.steps import resume_coroutine
-from servey.compat.asyncio import step_as
+from servey.compat.asyncio import Step, steps_as
 
 SSE_PING = b": ping\n\n"
 """A comment that keeps an event stream alive; clients ignore it. Source: WHATWG HTML section 9.2.7."""
@@ -145,25 +145,22 @@ class _Watchers:
 class BodyWriter:
     """Writes the body of one response.
 
-    Shape: ``start`` runs a task that ends with the body; ``is_open`` says whether the body goes on, ``is_read`` whether the
+    Shape: ``start`` runs a task that ends with the body; ``unsent`` is how many chunks that `write_later` was given are not
+    sent yet; ``is_open`` says whether the body goes on, ``is_read`` whether the
     client reads it.
     """
 
     start: Callable[[Coroutine[Any, Any, object], Context], asyncio.Task[object]] | None = None
+    _step_later: Step
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._later: asyncio.Queue[bytes | Awaitable[None]] | None = None
-        self._unsent = 0
+        self.unsent: int = 0
         self._lock = asyncio.Lock()
         self._is_idle = True
         self.is_open: bool = True
         self.is_read: bool = True
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether something that `write_later` was given is not sent yet."""
-        return self._unsent > 0
 
     def close(self) -> None:
         """Write no more chunks."""
@@ -174,19 +171,22 @@ class BodyWriter:
         return await self.written() and await self._write(chunk)
 
     def write_later(self, chunk: bytes) -> None:
-        """Send a chunk on behalf of another task; the body ends if the client does not read it in time."""
+        """Send a chunk on behalf of another task; the body ends if the client does not read it in time.
+
+        The task that writes the body calls it.
+        """
         self._is_idle = False
         if self._later is None:
             assert self.start is not None
-            self._later, self._context = asyncio.Queue(), copy_context()
-            self._task = self.start(self._write_queued(self._later), self._context)
-        if self._unsent or self._lock.locked():  # a ping may be on its way
+            self._later, context = asyncio.Queue(), copy_context()
+            self._step_later = steps_as(self.start(self._write_queued(self._later), context), context)
+        if self.unsent or self._lock.locked():  # a ping may be on its way
             self._queue(chunk)
             return
         sending = self._send(_message(chunk))
         if isinstance(sending, CoroutineType):
             try:
-                waits_for = step_as(self._task, self._context, sending)
+                waits_for = self._step_later(sending)
             except StopIteration:
                 return  # most sends do not wait, and the other task has nothing to do
             except Exception as error:
@@ -197,12 +197,12 @@ class BodyWriter:
 
     def _queue(self, item: bytes | Awaitable[None]) -> None:
         assert self._later is not None
-        self._unsent += 1
+        self.unsent += 1
         self._later.put_nowait(item)
 
     async def written(self) -> bool:
         """Wait until what `write_later` was given is sent, and return whether the client read it in time."""
-        if self._unsent and self.is_open:
+        if self.unsent and self.is_open:
             assert self._later is not None
             await self._later.join()
         return self.is_open
@@ -212,7 +212,7 @@ class BodyWriter:
         while is_read:
             item = await items.get()
             is_read = await (self._write(item) if isinstance(item, bytes) else self._finish(item))
-            self._unsent -= 1
+            self.unsent -= 1
             items.task_done()
 
     async def _write(self, chunk: bytes) -> bool:

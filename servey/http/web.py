@@ -149,13 +149,13 @@ class Answer:
         self._send = with_request_id(send, request_id)
         self._is_head = scope["method"] == "HEAD"
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Send one ASGI message."""
         if message["type"] == "http.response.start":
             self.started = True
         elif self._is_head and message["type"] == "http.response.body":
             message = {**message, "body": b""}
-        await self._send(message)
+        return self._send(message)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

@@ -138,10 +138,17 @@ class _Items:
 
     async def write(self, writer: BodyWriter) -> None:
         """Write all items, and the error that ends them early, until the client does not read."""
-        waiting: Waiting | None = None
+        # In one piece, since each call would cost as much as a part of an item.
+        stream, waiting = self._stream, None
         while writer.is_open:
             try:
-                waiting = await self._advance(writer, waiting)
+                if waiting is not None:
+                    item = await (stream.wait(waiting) if self._expires == inf else self._wait(waiting))
+                    if not (await writer.written() if writer.unsent else writer.is_open):
+                        return
+                    self._until = monotonic() + TURN_SECONDS
+                    self._take(item)
+                waiting = stream.take_ready(self._take)
             except StopAsyncIteration:
                 await self._flush(writer)
                 await self._succeed(writer)
@@ -152,22 +159,13 @@ class _Items:
                 return
             if waiting is not None:
                 # A timeout inside the generator runs already. It cancels what this task waits for: the step, not a send.
-                self._flush_later(writer)
+                if self._held:
+                    writer.write_later(self._chunk())
             else:
                 await self._flush(writer)
                 # Neither items that are ready nor a send to a disconnected client yield to the event loop.
                 await asyncio.sleep(0)
                 self._until = monotonic() + TURN_SECONDS
-
-    async def _advance(self, writer: BodyWriter, waiting: Waiting | None) -> Waiting | None:
-        """Hold the item of the step that waits, if there is one, and those that are ready after it."""
-        if waiting is not None:
-            item = await (self._stream.wait(waiting) if self._expires == inf else self._wait(waiting))
-            if not (await writer.written() if writer.is_behind else writer.is_open):
-                return None
-            self._until = monotonic() + TURN_SECONDS
-            self._take(item)
-        return self._stream.take_ready(self._take)
 
     async def _succeed(self, writer: BodyWriter) -> None:
         try:
@@ -199,14 +197,10 @@ class _Items:
         if self._held:
             await writer.write(self._chunk())
 
-    def _flush_later(self, writer: BodyWriter) -> None:
-        if self._held:
-            writer.write_later(self._chunk())
-
     def _chunk(self) -> bytes:
         """Return what is held as one chunk, and hold nothing."""
-        chunk = (b"\n\ndata: " if self._is_sse else b"\n").join(self._held)
-        self._held.clear()
+        held, self._held = self._held, []
+        chunk = held[0] if len(held) == 1 else (b"\n\ndata: " if self._is_sse else b"\n").join(held)
         self._size = 0
         return b"data: %b\n\n" % chunk if self._is_sse else chunk + b"\n"
 
