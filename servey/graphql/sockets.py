@@ -82,7 +82,8 @@ class _Connection:
         self._settings = engine.runtime.settings
         self._token = caller_token(websocket.scope, engine.runtime)
         self._headers: list[tuple[bytes, bytes]] = list(websocket.scope["headers"])
-        self._operations: dict[str, asyncio.Task[None]] = {}
+        self._operations: dict[str, asyncio.Task[Any]] = {}
+        self._begun: asyncio.Task[Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_ready = False
         self._closing: asyncio.Future[_Closed] = asyncio.get_running_loop().create_future()
@@ -222,7 +223,7 @@ class _Connection:
         except ActionError as error:
             raise _Closed(close_codes.BAD_MESSAGE, str(error.detail)) from None
         task = asyncio.create_task(self._run_operation(number, request))
-        if not task.done():  # an eager task may have ended
+        if self._begun is not task:  # an eager task has begun, and perhaps released its id
             self._operations[number] = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -230,7 +231,7 @@ class _Connection:
     async def _run_operation(self, number: str, request: GraphQLRequest) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._operations[number] = task
+        self._operations[number] = self._begun = task
         try:
             try:
                 with self._engine.runtime.in_flight.count_call() as release:

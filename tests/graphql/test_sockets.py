@@ -204,8 +204,9 @@ def test_an_operation_that_ends_at_once_is_answered_also_by_eager_tasks(http):
     try:
         with connected(http) as socket:
             socket.init()
-            for _ in range(2):
-                socket.subscribe("{ who }")
-                assert socket.all_of() == [{"data": {"who": None}}]
+            socket.subscribe("{ nope }")
+            assert socket.all_of()[0][0]["extensions"]["code"] == "invalid_document"
+            socket.subscribe("{ who }")
+            assert socket.all_of() == [{"data": {"who": None}}]
     finally:
         http.portal.call(use, None)
