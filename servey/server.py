@@ -255,13 +255,13 @@ class GracefulServer(QuietServer):
         if UNIX_PEER in self.config.forwarded_allow_ips:
             self.config.loaded_app = _with_unix_peer(self.config.loaded_app)
         await super().startup(sockets)
-        if not self.should_exit:
-            keep_start_out_of_collections()
-            notify(READY)
         if threading.current_thread() is threading.main_thread():
             loop = asyncio.get_running_loop()
             self._end = signal.getsignal(signal.SIGTERM)
             signal.signal(signal.SIGTERM, lambda number, frame: self._asked_to_end(loop, number, frame))
+        if not self.should_exit:
+            keep_start_out_of_collections()
+            notify(READY)
 
     def _asked_to_end(self, loop: asyncio.AbstractEventLoop, number: int, frame: FrameType | None) -> None:
         if self._draining or self._settings.drain == 0:
