@@ -99,7 +99,7 @@ def show(
         print_table(rows)
 
 
-@jobs.command()
+@jobs.command(short_help="Enqueue dead or cancelled jobs again, some or all.")
 def retry(
     ids: Ids = None, all_dead: AllDead = False, action: ActionName = None, since: Since = None, as_json: AsJson = False
 ) -> None:
@@ -116,7 +116,7 @@ def retry(
     )
 
 
-@jobs.command()
+@jobs.command(short_help="Delete jobs that do not run, some or all dead ones.")
 def drop(
     ids: Ids = None,
     all_dead: AllDead = False,
@@ -161,7 +161,7 @@ def watch(action: ActionName = None, queue: QueueName = None, as_json: AsJson = 
         _run(main)
 
 
-@jobs.command()
+@jobs.command(short_help="List the queues: what waits, runs and is paused.")
 def queues(as_json: AsJson = False) -> None:
     """List the queues, how many jobs wait and run in each, and which are paused."""
     found = _run(lambda opened: opened.queues())

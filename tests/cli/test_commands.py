@@ -96,8 +96,9 @@ def test_actions_of_an_empty_folder_says_where_they_are_looked_for(servey, tmp_p
     assert (code, errors.startswith("warning: the app has no actions; name their modules")) == (0, True)
 
 
-def test_the_list_of_commands_cuts_no_sentence(servey, tmp_path):
-    assert "..." not in servey(tmp_path, "--help")[1].partition("Commands:")[2]
+@pytest.mark.parametrize("group", [(), ("jobs",), ("dashboard",)])
+def test_the_list_of_commands_cuts_no_sentence(servey, tmp_path, group):
+    assert "..." not in servey(tmp_path, *group, "--help")[1].partition("Commands:")[2]
 
 
 @pytest.mark.slow  # its own pytest, and argon2
