@@ -12,7 +12,7 @@ from servey.compat import pydantic as compat
 from servey.core.actions import Action
 from servey.http.bodies import whole_body
 from servey.http.handlers import PARSED_BODY
-from servey.routers.rest.decode import check_json_type, read_form
+from servey.routers.rest.decode import check_json_type, request_and_form
 from servey.routers.rest.fallback import RouteSpec, invalid
 from servey.routers.rest.query import nest, parse_query, unquote
 
@@ -98,9 +98,11 @@ class InputWriter:
         self._emit_own_fields()
 
     def _emit_form(self) -> None:
-        self._bind(read_form=read_form, PARSED_BODY=PARSED_BODY, nest=nest, body_shapes=self.spec.body_shapes)
+        self._bind(
+            request_and_form=request_and_form, PARSED_BODY=PARSED_BODY, nest=nest, body_shapes=self.spec.body_shapes
+        )
         self._emit(
-            "      request, form = await read_form(scope, receive, raw, headers.get(b'content-type'))",
+            "      request, form = await request_and_form(scope, receive, raw, headers.get(b'content-type'))",
             "      scope[PARSED_BODY] = form",
             "      given = nest(form.multi_items(), body_shapes)",
         )

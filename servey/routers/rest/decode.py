@@ -64,22 +64,34 @@ def check_form_type(content_type: str | None) -> str:
     return media_type
 
 
-async def read_form(scope: Scope, receive: Receive, raw: bytes, content_type: bytes | None) -> tuple[Request, FormData]:
-    """Return the form in a body, and the request that has read it.
-
-    Errors: ValueError, UnsupportedMediaType and InvalidParams for a body that `RequestDecoder` has to read.
-    """
-    if content_type == b"application/x-www-form-urlencoded":
-        form = FormData([*parse_plain_form(raw)])
-        return request_with_form(scope, receive, form), form
-    media_type = check_form_type(None if content_type is None else content_type.decode("latin-1"))
-    if not raw or not media_type.startswith("multipart/"):
-        raise ValueError
-    request = Request(scope, replay(raw, receive))
+async def parsed_form(request: Request, raw: bytes) -> FormData:
+    """Return the form in the body ``raw``, which the request repeats. Errors: UnsupportedMediaType, InvalidParams."""
+    is_multipart = check_form_type(request.headers.get("content-type")).startswith("multipart/")
+    if not is_multipart:
+        parse_query(raw, "body")  # rejects invalid text
     try:
-        return request, await parsed_multipart(request)
-    except (HTTPException, KeyError) as error:
-        raise ValueError from error
+        return await (parsed_multipart(request) if is_multipart else request.form())
+    except (HTTPException, KeyError, ValueError) as error:
+        reason = str(error.detail) if isinstance(error, HTTPException) else "The form is malformed"
+        raise InvalidParams([{"type": "form_invalid", "loc": ["body"], "msg": reason, "input": None}]) from None
+
+
+async def request_and_form(
+    scope: Scope, receive: Receive, raw: bytes, content_type: bytes | None
+) -> tuple[Request, FormData]:
+    """Return the form in a body, and a request that has read it, for the compiled form of a route.
+
+    Errors: those of `parsed_form`; ValueError for an empty body.
+    """
+    if not raw:
+        raise ValueError
+    if content_type == b"application/x-www-form-urlencoded":
+        fields = parse_plain_form(raw)
+        if fields is not None:
+            form = FormData([*fields])
+            return request_with_form(scope, receive, form), form
+    request = Request(scope, replay(raw, receive))
+    return request, await parsed_form(request, raw)
 
 
 class RequestDecoder:
@@ -170,14 +182,7 @@ class RequestDecoder:
         if not raw:
             context.resources.body = request.scope[PARSED_BODY] = FormData()
             return {}
-        is_multipart = check_form_type(request.headers.get("content-type")).startswith("multipart/")
-        if not is_multipart:
-            parse_query(raw, "body")  # rejects invalid text
-        try:
-            form: FormData = await (parsed_multipart(request) if is_multipart else request.form())
-        except (HTTPException, KeyError, ValueError) as error:
-            reason = str(error.detail) if isinstance(error, HTTPException) else "The form is malformed"
-            raise InvalidParams([{"type": "form_invalid", "loc": ["body"], "msg": reason, "input": None}]) from None
+        form = await parsed_form(request, raw)
         context.resources.close_form(form.close)
         context.resources.body = request.scope[PARSED_BODY] = form
         given = nest(form.multi_items(), self._body_shapes)

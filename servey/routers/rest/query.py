@@ -145,19 +145,25 @@ def parse_query(query: bytes, where: str = "query") -> list[tuple[str, str]]:
     return pairs
 
 
-def parse_plain_form(raw: bytes) -> list[tuple[str, str]]:
-    """Return the keys and values of a URL-encoded form in which every part has a key and one ``=``, as browsers send it.
+def parse_plain_form(raw: bytes) -> list[tuple[str, str]] | None:
+    """Return the keys and values of a URL-encoded form in which every part has a key and one ``=``, as browsers send it, or
+    None for others and for large ones, which Starlette's parser has to read.
 
-    Errors: ValueError for a form that Starlette's parser has to read: others, large ones, and those that are not ASCII.
-    InvalidParams for text that is not UTF-8, and for NUL characters.
+    Errors: InvalidParams for encoded text that is not UTF-8, and for NUL characters.
     """
-    if len(raw) > _PLAIN_FORM_BYTES or raw.count(b"&") >= _PLAIN_FORM_FIELDS or b";" in raw or b"\0" in raw:
-        raise ValueError
+    if (
+        len(raw) > _PLAIN_FORM_BYTES
+        or raw.count(b"&") >= _PLAIN_FORM_FIELDS
+        or not raw.isascii()
+        or b";" in raw
+        or b"\0" in raw
+    ):
+        return None
     pairs = []
     for part in raw.decode("ascii").split("&"):
         name, _, value = part.partition("=")
         if not name or part.count("=") != 1:
-            raise ValueError
+            return None
         if "%" in part or "+" in part:
             name, value = unquote(name), unquote(value)
         pairs.append((name, value))
