@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ from servey.core.channels import BackgroundActionChannel, EventChannel
 from servey.core.errors import ConfigError, extras_named
 from servey.core.settings import Settings
 from servey.core.settings.sources import names_without_prefix
-from servey.runtime.garbage import without_collections
 from servey.runtime.parts import Parts, load_plugins, parts_of
 from servey.runtime.runtime import Runtime
 
@@ -49,9 +49,23 @@ class Problems:
 
 @contextmanager
 def creation() -> Iterator[None]:
-    """Create an app or its routes with less work: no garbage collections, and no import that only FastAPI's checks need."""
-    with without_collections(), only_imported_v1():
-        yield
+    """Create an app or its routes with less work.
+
+    No garbage is collected meanwhile, since almost everything that is created stays: that takes a fifth of the start of an
+    app of 1,000 actions. And nothing is imported that only FastAPI's checks need.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with only_imported_v1():
+            yield
+    finally:
+        if collects:
+            if not gc.get_freeze_count():
+                # To the oldest generation at once: the next collection would visit everything here, and find nothing.
+                gc.freeze()
+                gc.unfreeze()
+            gc.enable()
 
 
 def build_runtime(
