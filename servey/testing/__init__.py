@@ -14,8 +14,8 @@ try:
     from servey.testing.examples import ExampleCase, example_cases
     from servey.testing.outcomes import Outcome
     from servey.testing.recorders import Enqueued, enqueued, published
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(why_missing(error) or str(error), name=error.name) from error
+except ModuleNotFoundError as _error:
+    raise ModuleNotFoundError(why_missing(_error) or str(_error), name=_error.name) from _error
 
 __all__ = [
     "Enqueued",

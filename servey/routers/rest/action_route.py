@@ -133,7 +133,8 @@ class ActionRoute(RequestDecoder, APIRoute):
             with without_parameters(endpoint):
                 super().__init__(path, endpoint, **kwargs, responses=own, response_model=None)
             take_parameters(self.dependant, injection.dependant)
-        self.responses, self.response_model = answers, model
+        self.responses: dict[int | str, dict[str, Any]] = answers
+        self.response_model: Any = model
         self.response_fields |= {code: describe.error_field(model) for code, model in shared.items()}
         self._methods = self.methods or set()
         self._own_app = self.app
