@@ -18,7 +18,7 @@ from fastapi import FastAPI
 
 from servey.aws.calls import CallFailed, call, call_directly, within
 from servey.aws.claims import GatewayAuthorizer
-from servey.aws.events import Kind, kind_of
+from servey.aws.events import Kind, direct_call, kind_of
 from servey.aws.http import Requests, StreamSink, seconds_left
 from servey.core.actions import Action
 from servey.core.errors import ConfigError
@@ -152,7 +152,8 @@ class LambdaHandler:
         return self._requests(event, lambda_context)
 
     def _direct(self, event: Any, lambda_context: Any, request_id: str) -> Any:
-        return self.run(within(seconds_left(lambda_context), call_directly(self.runtime, event["servey"], request_id)))
+        wanted = direct_call(event) or {}
+        return self.run(within(seconds_left(lambda_context), call_directly(self.runtime, wanted, request_id)))
 
     def _params(self, event: Any, lambda_context: Any, request_id: str) -> Any:
         assert self.action is not None

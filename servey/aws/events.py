@@ -60,13 +60,23 @@ def kind_of(event: Any, *, plain_params: bool = False) -> Kind:
         return "sqs"
     # Direct calls and plain parameters are trusted. An event that may come from a service is neither, since strangers
     # can write parts of it.
-    if set(event) == {"servey"} and isinstance(event["servey"], Mapping):
+    if direct_call(event) is not None and not (plain_params and "servey" not in event):
         return "direct"
     if _is_warmup(event):
         return "warmup"
     if plain_params and "servey" not in event and not _may_be_from_a_service(event):
         return "params"
     raise UnknownEvent(event)
+
+
+def direct_call(event: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the direct call that an event is, as ``{"action": NAME, "params": {...}}``, or None."""
+    if set(event) == {"servey"} and isinstance(event["servey"], Mapping):
+        call: Mapping[str, Any] = event["servey"]
+        return call
+    if set(event) == {"action_name", "params"} and isinstance(event["params"], Mapping):  # of servey 5
+        return {"action": event["action_name"], "params": event["params"]}
+    return None
 
 
 def _is_warmup(event: Mapping[str, Any]) -> bool:

@@ -18,6 +18,15 @@ def test_a_direct_call_is_trusted(handler):
     assert direct(handler, "numbers", upto=3) == [0, 1, 2]
 
 
+def test_a_direct_call_of_servey_5_is_one_too(handler):
+    assert handler({"action_name": "double", "params": {"number": 4}}, LambdaContext()) == 8
+    with pytest.raises(CallFailed, match="there is no action 'nothing'"):
+        handler({"action_name": "nothing", "params": {}}, LambdaContext())
+    for event in ({"action_name": "double"}, {"action_name": "double", "params": {}, "authorization": {}}):
+        with pytest.raises(UnknownEvent):
+            handler(event, LambdaContext())
+
+
 def test_a_request_can_not_make_a_direct_call(handler):
     body = json.dumps({"servey": {"action": "how", "params": {}}}).encode()
     request = Request("POST", "/actions/how", (("content-type", "application/json"),), body)
