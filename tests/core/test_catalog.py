@@ -53,8 +53,9 @@ def test_folders_without_init_are_walked_too(tmp_path):
     assert listed(tmp_path) == (0, ["create"], "")
 
 
-def test_no_actions_at_all_is_fine(tmp_path):
-    assert listed(tmp_path) == (0, [], "")
+def test_no_actions_at_all_is_a_warning(tmp_path):
+    code, names, problem = listed(tmp_path)
+    assert (code, names, problem.startswith("warning: the app has no actions")) == (0, [], True)
 
 
 def test_where_to_look(tmp_path):

@@ -144,7 +144,8 @@ async def test_a_limit_per_caller_counts_each_caller_apart(dev):
             async with runtime.context("test", authorization=caller) as context:
                 ids.append(await context.enqueue(once_a_caller, {"what": what}))
         await until(lambda: len(SEEN) == 3)
-        assert SEEN == [("begin", "a1"), ("begin", "g1"), ("begin", "n1")]
+        # One of each caller; jobs of the same millisecond start in any order.
+        assert sorted(what[0] for _, what in SEEN) == ["a", "g", "n"]
         for job_id in reversed(ids):
             await runtime.queue.cancel(job_id)
             await ended(runtime.queue, job_id)
