@@ -21,7 +21,7 @@ import httpx
 
 from tests.serving import CommandLine, Server, free_port, run, started
 
-BLOCK = re.compile(r"^(?:<!-- (?P<mark>.+?) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^(?:<!-- (?P<mark>[^\n]+?) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 KINDS = {"python", "console", "text"}
 ASSIGNMENT = re.compile(r"[A-Z_]+=")
 KEPT = re.compile(r"([A-Z]+)=\$\((.+) \| tr -d '\"'\)")
