@@ -149,7 +149,6 @@ made = lambda *actions, **more: create_app(actions=actions, **more)
 told(lambda: made(due))
 told(lambda: made(page))
 told(lambda: made(cached))
-told(lambda: made(channels=[websocket_event_channel("news", str)]))
 told(lambda: made(channels=[webhook_event_channel("hook", "https://x.example", str)]))
 told(lambda: asyncio.run(started(made(settings=Settings(env="dev", redis_url="redis://127.0.0.1:1")))))
 told(lambda: __import__("servey.testing"))
@@ -161,7 +160,7 @@ def test_without_an_extra_each_feature_names_it(python):
     done = python("", "-c", REFUSED)
     assert done.returncode == 0, done.stderr
     named = [re.search(r'extra "(\w+)"', line)[1] for line in done.stdout.splitlines()]
-    assert named == ["standard"] * 5 + ["jobs", "standard", "aws"], done.stdout
+    assert named == ["standard"] * 4 + ["jobs", "standard", "aws"], done.stdout
 
 
 CACHES = """
@@ -177,6 +176,26 @@ with client(create_app(actions=[cached], settings=Settings(env="dev"))) as http:
 """
 
 
+CHANNELS = """
+import asyncio
+from servey import Settings, create_app, websocket_event_channel
+
+news = websocket_event_channel("news", str)
+
+async def publish():
+    app = create_app(actions=[], channels=[news], settings=Settings(env="dev"))
+    async with app.router.lifespan_context(app):
+        await news.publish("a")
+
+asyncio.run(publish())
+"""
+
+
+def test_channels_need_no_extra(python):
+    done = python("", "-c", CHANNELS)
+    assert done.returncode == 0, done.stderr
+
+
 def test_standard_caches_results_in_memory(python):
     done = python("standard", "-c", CACHES)
     assert done.stdout == "1\n", done.stderr
@@ -190,7 +209,7 @@ def test_aws_has_a_handler(python):
 
 def test_the_readmes_output_is_that_of_its_own_install(python):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    extras = re.search(r"pip install '\.\[([\w,]+)\]'", text)[1]
+    extras = re.search(r"pip install '\.\./servey\[([\w,]+)\]'", text)[1]
     shown = next(
         shown
         for block in blocks_of(ROOT / "README.md")

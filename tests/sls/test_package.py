@@ -159,7 +159,14 @@ class TestExplained:
         assert line in (packaged / ".servey" / "x86_64.txt").read_text(encoding="utf-8").splitlines()
 
     def test_what_does_not_start_is_not_written(self, tmp_path):
-        (tmp_path / "actions.py").write_text("import sqlalchemy\nimport argon2\n", encoding="utf-8")
+        lines = (
+            "import sqlalchemy",
+            "import argon2",
+            "from servey import action",
+            "@action",
+            "def one() -> int: return 1",
+        )
+        (tmp_path / "actions.py").write_text("\n".join(lines), encoding="utf-8")
         done = run("-m", "servey", "package", "--architecture", "x86_64", cwd=tmp_path, timeout=400)
         assert done.returncode == 1
         assert done.stderr.splitlines() == [
