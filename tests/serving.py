@@ -126,6 +126,12 @@ def wait_for_port(port: int, process: "subprocess.Popen[str]", log: Path) -> Non
     raise AssertionError(f"the server did not listen within {DEADLINE_SECONDS} s:\n{log.read_text(encoding='utf-8')}")
 
 
+def listens_at(place: Path) -> bool:
+    """Whether a server accepts connections at a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(place)) == 0
+
+
 def wait_until(happened: "object", what: str, within: float = DEADLINE_SECONDS) -> None:
     """Waits for something that becomes true by itself; fails when it does not."""
     assert callable(happened)

@@ -10,7 +10,7 @@ from websockets.sync.client import connect
 
 from servey import granian_server
 from servey.core.errors import ConfigError
-from tests.serving import free_port, launched, run, started, wait_until
+from tests.serving import free_port, launched, listens_at, run, started, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -143,7 +143,7 @@ def test_it_listens_on_a_unix_socket_below_a_path(project):
     place = project / "web.sock"
     command = ["-m", "servey", "run", "app:servey_app", "--server", "granian"]
     with launched([*command, "--uds", str(place), "--root-path", "/shop"], cwd=project) as server:
-        wait_until(lambda: place.exists(), "the socket")
+        wait_until(lambda: listens_at(place), "the socket")
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(place)), base_url="http://shop") as http:
             assert [http.get(path).status_code for path in ("/actions/version", "/shop/actions/version")] == [200, 200]
             # A client can send the first address; the last one is the proxy's own.

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from servey.runtime.systemd import READY, notify
-from tests.serving import environment, free_port, launched, run, started, wait_until
+from tests.serving import environment, free_port, launched, listens_at, run, started, wait_until
 
 ACTIONS = """
 import asyncio
@@ -125,11 +125,6 @@ def test_run_serves_for_production(project):
         assert get(server, "/health/ready") == {"status": "ok"}
         # No collection visits what the start has made.
         assert get(server, "/actions/frozen") > 10_000
-
-
-def listens_at(place):
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(place)) == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -60,7 +60,8 @@ class Notes:
         self.path.touch()
 
     def read(self) -> list[Any]:
-        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        whole, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")  # a last line may not be whole yet
+        return [json.loads(line) for line in whole.splitlines()]
 
     def until(self, enough: Callable[[list[Any]], Any], within: float = 30) -> list[Any]:
         end = time.monotonic() + within
