@@ -132,7 +132,7 @@ def browser(words):
     if words[:1] == ["images"]:
         os.environ["TAKE_SCREENSHOTS"] = "1"
         words = words[1:]
-    return call([PYTHON, "-m", "pytest", "-p", "no:randomly", "tests/browser", "-m", "browser"] + words)
+    return call([PYTHON, "-m", "pytest", "-p", "no:randomly", "tests/browser", "-m", "browser and not drill"] + words)
 
 
 def oldest(words):

@@ -55,7 +55,7 @@ SEARCHES = {
     "pytest": "docs/testing.html",
     "environment variables": "docs/settings.html",
     "exception handler": "docs/errors.html",
-    "lifespan": "docs/mounting.html",
+    "lifespan": "docs/databases.html",
     "existing fastapi app": "docs/how-to.html",
     "sse": "docs/channels.html",
     "oidc": "docs/how-to.html#log-in-with-a-provider-openid-connect-oidc",
