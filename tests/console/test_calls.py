@@ -195,7 +195,7 @@ def test_one_request_leads_to_its_job_and_its_webhook():
                 if "webhook parcels</h2>" in text:
                     break
             titles = re.findall(r'<section class="card" id="call-\d+" aria-label="([^"]*)"', text)
-            assert titles == ["POST /actions/order", "pack", "webhook parcels"]
+            assert titles == ["1. POST /actions/order", "2. pack", "3. webhook parcels"]
             assert "job pack" in text
             assert f"/_servey/jobs/{answer.json()}" in text
             assert request_id in http.get(f"/_servey/jobs/{answer.json()}", headers=BROWSER).text
